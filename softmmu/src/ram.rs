@@ -1,0 +1,268 @@
+//! Guest RAM: one anonymous mapping, shared with every vCPU and device.
+//!
+//! Guest memory is shared between threads without locks, so it is never behind a Rust reference. Every access is one
+//! machine access of the right width, or is built of atomic ones. On x86-64 hosts all loads and stores are inline
+//! assembly `mov`s: assembly is outside the language's data-race rules, an aligned `mov` is single-copy atomic, an
+//! unaligned one behaves exactly as the guest's own unaligned access would, and there is no alignment branch. On other
+//! hosts aligned accesses are acquire loads and release stores (x86 guests expect TSO), and unaligned ones go bytewise.
+
+#![expect(unsafe_code, reason = "raw guest memory")]
+
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::addr::{PAGE_SIZE, RamPage};
+
+/// Why guest RAM could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RamError {
+    /// The size is zero, not a multiple of 4 KiB, or more than 2^44 bytes.
+    #[error(
+        "{0} bytes of guest memory: the size must be a multiple of 4096, at least 4096 and at most 16 TiB"
+    )]
+    Size(u64),
+    /// The host refused the mapping.
+    #[error("cannot map {bytes} bytes of guest memory: {source}; give the machine less memory")]
+    Map {
+        /// Requested size.
+        bytes: u64,
+        /// The host's reason.
+        source: std::io::Error,
+    },
+}
+
+/// The guest's memory: RAM and ROM images. Zero when made. Freed when the last owner goes.
+pub struct GuestRam {
+    map: MmapRaw,
+}
+
+impl std::fmt::Debug for GuestRam {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestRam").field("len", &self.len()).finish()
+    }
+}
+
+impl GuestRam {
+    /// Maps `bytes` of zeroed memory. The host provides pages as they are touched.
+    pub fn new(bytes: u64) -> Result<Self, RamError> {
+        if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) || bytes > 1 << 44 {
+            return Err(RamError::Size(bytes));
+        }
+        let len = usize::try_from(bytes).map_err(|_| RamError::Size(bytes))?;
+        let map = MmapOptions::new()
+            .len(len)
+            .no_reserve_swap()
+            .map_anon()
+            .map_err(|source| RamError::Map { bytes, source })?;
+        Ok(Self { map: map.into() })
+    }
+
+    /// Size in bytes.
+    pub fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Never: a guest has at least one page.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Number of 4 KiB pages.
+    pub fn pages(&self) -> u32 {
+        (self.len() >> 12) as u32
+    }
+
+    /// Host address of byte 0.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Host pointer to `len` bytes at `offset`, if they lie inside.
+    pub(crate) fn ptr(&self, offset: u64, len: u64) -> Option<*mut u8> {
+        if offset.checked_add(len)? > self.len() {
+            return None;
+        }
+        // SAFETY: offset <= len of the mapping, checked above.
+        Some(unsafe { self.base().add(offset as usize) })
+    }
+
+    /// Copies bytes out. Aligned 8-byte words inside the range are read in one access each.
+    ///
+    /// # Panics
+    /// When the range is outside: callers have checked it against the memory map.
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) {
+        let from = self.ptr(offset, buf.len() as u64).expect("range inside guest RAM");
+        // SAFETY: the range is inside the mapping.
+        unsafe { copy_out(from, buf) }
+    }
+
+    /// Copies bytes in, as [`Self::read`]. Does not notify anyone: only the write funnel calls this.
+    pub(crate) fn write(&self, offset: u64, buf: &[u8]) {
+        let to = self.ptr(offset, buf.len() as u64).expect("range inside guest RAM");
+        // SAFETY: the range is inside the mapping.
+        unsafe { copy_in(to, buf) }
+    }
+
+    /// Copies one page out.
+    pub(crate) fn read_page(&self, page: RamPage, buf: &mut [u8; 4096]) {
+        self.read(page.offset(), buf);
+    }
+}
+
+/// Copies guest bytes to host memory in atomic steps of 8 bytes where aligned.
+///
+/// # Safety
+/// `from .. from + buf.len()` is guest RAM.
+pub(crate) unsafe fn copy_out(from: *const u8, buf: &mut [u8]) {
+    let head = from.align_offset(8).min(buf.len());
+    let (first, rest) = buf.split_at_mut(head);
+    for (i, b) in first.iter_mut().enumerate() {
+        // SAFETY: inside the caller's range.
+        *b = unsafe { u8::load(from.wrapping_add(i)) };
+    }
+    let (words, tail) = rest.as_chunks_mut::<8>();
+    let mid = from.wrapping_add(head);
+    for (i, w) in words.iter_mut().enumerate() {
+        // SAFETY: inside the caller's range; 8-aligned.
+        *w = unsafe { u64::load(mid.wrapping_add(i * 8)) }.to_ne_bytes();
+    }
+    let end = mid.wrapping_add(words.len() * 8);
+    for (i, b) in tail.iter_mut().enumerate() {
+        // SAFETY: inside the caller's range.
+        *b = unsafe { u8::load(end.wrapping_add(i)) };
+    }
+}
+
+/// Copies host bytes to guest memory in atomic steps of 8 bytes where aligned.
+///
+/// # Safety
+/// `to .. to + buf.len()` is guest RAM.
+pub(crate) unsafe fn copy_in(to: *mut u8, buf: &[u8]) {
+    let head = to.align_offset(8).min(buf.len());
+    let (first, rest) = buf.split_at(head);
+    for (i, b) in first.iter().enumerate() {
+        // SAFETY: inside the caller's range.
+        unsafe { u8::store(to.wrapping_add(i), *b) };
+    }
+    let (words, tail) = rest.as_chunks::<8>();
+    let mid = to.wrapping_add(head);
+    for (i, w) in words.iter().enumerate() {
+        // SAFETY: inside the caller's range; 8-aligned.
+        unsafe { u64::store(mid.wrapping_add(i * 8), u64::from_ne_bytes(*w)) };
+    }
+    let end = mid.wrapping_add(words.len() * 8);
+    for (i, b) in tail.iter().enumerate() {
+        // SAFETY: inside the caller's range.
+        unsafe { u8::store(end.wrapping_add(i), *b) };
+    }
+}
+
+mod sealed {
+    /// Machine accesses to guest memory; see the module comment.
+    pub trait Raw: Sized {
+        /// # Safety
+        /// `at` points to guest RAM for the width of the type. Any alignment.
+        unsafe fn load(at: *const u8) -> Self;
+        /// # Safety
+        /// As [`Self::load`].
+        unsafe fn store(at: *mut u8, value: Self);
+        /// Atomic compare and swap, SeqCst; `Ok(old)` when it took place.
+        /// # Safety
+        /// As [`Self::load`], and `at` is aligned.
+        unsafe fn cas(at: *mut u8, old: Self, new: Self) -> Result<Self, Self>;
+    }
+}
+pub(crate) use sealed::Raw;
+
+/// The integers a guest can access: `u8`, `u16`, `u32`, `u64`, little endian in guest memory.
+pub trait GuestInt: Copy + Eq + std::fmt::Debug + Into<u64> + Send + Sync + 'static + Raw {
+    /// Width in bytes.
+    const SIZE: u64;
+    /// Keeps the low bits.
+    fn truncate(value: u64) -> Self;
+}
+
+macro_rules! guest_int {
+    ($t:ty, $atomic:ty, $load:literal, $store:literal) => {
+        impl GuestInt for $t {
+            const SIZE: u64 = size_of::<$t>() as u64;
+            #[inline(always)]
+            fn truncate(value: u64) -> Self {
+                value as Self
+            }
+        }
+
+        impl Raw for $t {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            #[inline(always)]
+            unsafe fn load(at: *const u8) -> Self {
+                let value: u64;
+                // SAFETY: the caller's pointer is readable guest RAM; the instruction does nothing but read it.
+                unsafe {
+                    std::arch::asm!($load, out(reg) value, in(reg) at,
+                        options(nostack, preserves_flags, readonly));
+                }
+                value as Self
+            }
+
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            #[inline(always)]
+            unsafe fn store(at: *mut u8, value: Self) {
+                // SAFETY: the caller's pointer is writable guest RAM, which no Rust reference points to.
+                unsafe { store_asm!($store, at, value) }
+            }
+
+            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+            #[inline(always)]
+            unsafe fn load(at: *const u8) -> Self {
+                if at.addr() % size_of::<$t>() == 0 {
+                    // SAFETY: readable guest RAM, aligned.
+                    return Self::from_le(unsafe { <$atomic>::from_ptr(at.cast_mut().cast()) }.load(Ordering::Acquire));
+                }
+                let mut bytes = [0; size_of::<$t>()];
+                for (i, b) in bytes.iter_mut().enumerate() {
+                    // SAFETY: readable guest RAM; bytes are always aligned.
+                    *b = unsafe { AtomicU8::from_ptr(at.cast_mut().wrapping_add(i)) }.load(Ordering::Acquire);
+                }
+                Self::from_le_bytes(bytes)
+            }
+
+            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+            #[inline(always)]
+            unsafe fn store(at: *mut u8, value: Self) {
+                if at.addr() % size_of::<$t>() == 0 {
+                    // SAFETY: writable guest RAM, aligned.
+                    unsafe { <$atomic>::from_ptr(at.cast()) }.store(value.to_le(), Ordering::Release);
+                    return;
+                }
+                for (i, b) in value.to_le_bytes().into_iter().enumerate() {
+                    // SAFETY: writable guest RAM; bytes are always aligned.
+                    unsafe { AtomicU8::from_ptr(at.wrapping_add(i)) }.store(b, Ordering::Release);
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn cas(at: *mut u8, old: Self, new: Self) -> Result<Self, Self> {
+                // SAFETY: writable guest RAM, aligned (the caller's promise).
+                let atomic = unsafe { <$atomic>::from_ptr(at.cast()) };
+                atomic
+                    .compare_exchange(old.to_le(), new.to_le(), Ordering::SeqCst, Ordering::SeqCst)
+                    .map(Self::from_le)
+                    .map_err(Self::from_le)
+            }
+        }
+    };
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+macro_rules! store_asm {
+    ($store:literal, $at:expr, $value:expr) => {
+        std::arch::asm!($store, in(reg) $at, in(reg) u64::from($value), options(nostack, preserves_flags))
+    };
+}
+
+guest_int!(u8, AtomicU8, "movzx {0:e}, byte ptr [{1}]", "mov byte ptr [{0}], {1:l}");
+guest_int!(u16, AtomicU16, "movzx {0:e}, word ptr [{1}]", "mov word ptr [{0}], {1:x}");
+guest_int!(u32, AtomicU32, "mov {0:e}, dword ptr [{1}]", "mov dword ptr [{0}], {1:e}");
+guest_int!(u64, AtomicU64, "mov {0}, qword ptr [{1}]", "mov qword ptr [{0}], {1}");

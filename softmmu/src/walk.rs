@@ -1,0 +1,374 @@
+//! Page walks (SDM vol. 3, chapter 4): 32-bit with PSE and PSE-36, PAE, 4-level and 5-level paging.
+//!
+//! A walk reads the whole path first and checks reserved bits at each level, then the combined rights, and only then
+//! sets accessed and dirty bits, top down, by compare-and-swap. If the guest changed an entry meanwhile the exchange
+//! fails and the walk starts again: an update of ours never overwrites a write of the guest's.
+
+use crate::addr::{Access, Gpa, Privilege};
+use crate::space::AddressSpace;
+
+/// The paging mode (CR0.PG, CR4.PAE, EFER.LMA, CR4.LA57).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Paging {
+    /// Linear addresses are physical.
+    #[default]
+    None,
+    /// 32-bit paging.
+    Bits32 {
+        /// CR4.PSE: 4 MiB pages (with PSE-36).
+        pse: bool,
+    },
+    /// PAE paging; the four PDPTEs are registers.
+    Pae,
+    /// 4-level paging.
+    Level4,
+    /// 5-level paging.
+    Level5,
+}
+
+/// All that a translation depends on besides the tables and the privilege.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PagingContext {
+    /// The mode.
+    pub paging: Paging,
+    /// CR3; flag bits are ignored.
+    pub cr3: u64,
+    /// PAE only: the PDPTEs as MOV CR3 loaded (and checked) them.
+    pub pdptes: [u64; 4],
+    /// CR0.WP.
+    pub wp: bool,
+    /// EFER.NXE.
+    pub nxe: bool,
+    /// CR4.SMEP.
+    pub smep: bool,
+    /// CR4.SMAP.
+    pub smap: bool,
+    /// CR4.PGE.
+    pub pge: bool,
+    /// CPUID: 1 GiB pages.
+    pub gib_pages: bool,
+    /// MAXPHYADDR, 32 to 52.
+    pub phys_bits: u8,
+}
+
+/// A #PF: the address for CR2 and the error code (SDM vol. 3, 4.7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageFault {
+    /// The linear address.
+    pub gva: u64,
+    /// P 1, W/R 2, U/S 4, RSVD 8, I/D 16.
+    pub code: u32,
+}
+
+impl PageFault {
+    /// The page was present.
+    pub const PRESENT: u32 = 1;
+    /// The access was a write.
+    pub const WRITE: u32 = 2;
+    /// The access came from CPL 3.
+    pub const USER: u32 = 4;
+    /// A reserved bit was set.
+    pub const RESERVED: u32 = 8;
+    /// The access was an instruction fetch (reported when NXE or SMEP is on).
+    pub const FETCH: u32 = 16;
+}
+
+/// A successful walk. The rights are those of the privilege that walked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// Physical address of the byte.
+    pub gpa: Gpa,
+    /// Bytes: 4 KiB, 2 MiB, 4 MiB or 1 GiB.
+    pub page_size: u64,
+    /// Data loads are allowed.
+    pub readable: bool,
+    /// Stores are allowed and need no further walk: rights are there and D is set.
+    pub writable: bool,
+    /// Fetches are allowed.
+    pub executable: bool,
+    /// A user page.
+    pub user: bool,
+    /// Survives [`Flush::NonGlobal`](crate::Flush::NonGlobal).
+    pub global: bool,
+}
+
+/// Where the walker finds page tables.
+pub trait TableMemory {
+    /// The entry of `size` bytes (4 or 8, aligned) at `at`; `None` when that is not memory.
+    fn load_entry(&mut self, at: u64, size: u8) -> Option<u64>;
+    /// Replaces the entry if it is still `old`; false when it is not. Read-only memory ignores the update: true.
+    fn update_entry(&mut self, at: u64, size: u8, old: u64, new: u64) -> bool;
+}
+
+const P: u64 = 1;
+const RW: u64 = 1 << 1;
+const US: u64 = 1 << 2;
+const A: u64 = 1 << 5;
+const D: u64 = 1 << 6;
+const PS: u64 = 1 << 7;
+const G: u64 = 1 << 8;
+const XD: u64 = 1 << 63;
+const FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+/// Translates `gva` for one access and sets accessed and dirty bits. See the module comment.
+pub fn walk(
+    space: &AddressSpace,
+    ctx: &PagingContext,
+    privilege: Privilege,
+    gva: u64,
+    access: Access,
+) -> Result<Translation, PageFault> {
+    walk_in(&mut &*space, ctx, privilege, gva, access)
+}
+
+/// [`walk`] over any table memory.
+#[inline]
+pub fn walk_in<M: TableMemory>(
+    memory: &mut M,
+    ctx: &PagingContext,
+    privilege: Privilege,
+    gva: u64,
+    access: Access,
+) -> Result<Translation, PageFault> {
+    let walker = Walker { ctx, privilege, gva, access };
+    loop {
+        let result = match ctx.paging {
+            Paging::None => return Ok(walker.identity()),
+            Paging::Bits32 { pse } => walker.bits32(memory, pse),
+            Paging::Pae => walker.pae(memory),
+            Paging::Level4 => walker.long(memory, 4),
+            Paging::Level5 => walker.long(memory, 5),
+        };
+        match result {
+            Ok(translation) => return Ok(translation),
+            Err(Stop::Fault(code)) => return Err(PageFault { gva, code }),
+            Err(Stop::Changed) => {}
+        }
+    }
+}
+
+enum Stop {
+    Fault(u32),
+    /// An entry changed between our read and our update of its A/D bits.
+    Changed,
+}
+
+struct Walker<'a> {
+    ctx: &'a PagingContext,
+    privilege: Privilege,
+    gva: u64,
+    access: Access,
+}
+
+/// The entries read so far, for the A/D update, and the rights they combine to.
+struct Path {
+    entries: [(u64, u64); 5],
+    len: usize,
+    size: u8,
+    /// AND of all entries: R/W and U/S.
+    all: u64,
+    /// OR of all entries: XD.
+    any: u64,
+}
+
+impl Path {
+    fn new(size: u8) -> Self {
+        Self { entries: [(0, 0); 5], len: 0, size, all: !0, any: 0 }
+    }
+}
+
+impl Walker<'_> {
+    fn identity(&self) -> Translation {
+        Translation {
+            gpa: Gpa(self.gva),
+            page_size: 1 << 12,
+            readable: true,
+            writable: true,
+            executable: true,
+            user: true,
+            global: false,
+        }
+    }
+
+    /// Error code bits that only depend on the access.
+    fn code(&self) -> u32 {
+        let fetch_reported =
+            self.ctx.smep || (self.ctx.nxe && !matches!(self.ctx.paging, Paging::Bits32 { .. }));
+        let mut code = 0;
+        if self.privilege == Privilege::User {
+            code |= PageFault::USER;
+        }
+        match self.access {
+            Access::Write => code |= PageFault::WRITE,
+            Access::Execute if fetch_reported => code |= PageFault::FETCH,
+            _ => {}
+        }
+        code
+    }
+
+    #[cold]
+    fn not_present(&self) -> Stop {
+        Stop::Fault(self.code())
+    }
+
+    #[cold]
+    fn reserved(&self) -> Stop {
+        Stop::Fault(self.code() | PageFault::PRESENT | PageFault::RESERVED)
+    }
+
+    #[cold]
+    fn denied(&self) -> Stop {
+        Stop::Fault(self.code() | PageFault::PRESENT)
+    }
+
+    /// Reads an entry, checks P and `reserved`, adds it to the path.
+    #[inline(always)]
+    fn step<M: TableMemory>(
+        &self,
+        memory: &mut M,
+        path: &mut Path,
+        at: u64,
+        reserved: u64,
+    ) -> Result<u64, Stop> {
+        let Some(entry) = memory.load_entry(at, path.size) else { return Err(self.not_present()) };
+        if entry & P == 0 {
+            return Err(self.not_present());
+        }
+        if entry & reserved != 0 {
+            return Err(self.reserved());
+        }
+        path.entries[path.len] = (at, entry);
+        path.len += 1;
+        path.all &= entry;
+        path.any |= entry;
+        Ok(entry)
+    }
+
+    fn bits32<M: TableMemory>(&self, memory: &mut M, pse: bool) -> Result<Translation, Stop> {
+        let gva = self.gva & 0xffff_ffff;
+        let mut path = Path::new(4);
+        let at = (self.ctx.cr3 & 0xffff_f000) | ((gva >> 22) << 2);
+        let pde = self.step(memory, &mut path, at, 0)?;
+        if pse && pde & PS != 0 {
+            // PSE-36: bits 20:13 are address bits 39:32; bit 21 and those at or above MAXPHYADDR are reserved.
+            let high = (pde >> 13) & 0xff;
+            let address_bits = u32::from(self.ctx.phys_bits.clamp(32, 40)) - 32;
+            if pde & (1 << 21) != 0 || high >> address_bits != 0 {
+                return Err(self.reserved());
+            }
+            let frame = (pde & 0xffc0_0000) | (high << 32);
+            return self.finish(memory, &path, frame, gva, 1 << 22);
+        }
+        let at = (pde & 0xffff_f000) | (((gva >> 12) & 0x3ff) << 2);
+        let pte = self.step(memory, &mut path, at, 0)?;
+        self.finish(memory, &path, pte & 0xffff_f000, gva, 1 << 12)
+    }
+
+    fn pae<M: TableMemory>(&self, memory: &mut M) -> Result<Translation, Stop> {
+        let gva = self.gva & 0xffff_ffff;
+        let pdpte = self.ctx.pdptes[(gva >> 30) as usize];
+        if pdpte & P == 0 {
+            return Err(self.not_present());
+        }
+        // SDM table 4-10: bits 62:MAXPHYADDR are reserved, XD too unless NXE.
+        let reserved = (self.above_phys() & FRAME) | 0x7ff0_0000_0000_0000 | self.xd_reserved();
+        let mut path = Path::new(8);
+        let at = (pdpte & FRAME) | (((gva >> 21) & 0x1ff) << 3);
+        let pde = self.step(memory, &mut path, at, reserved)?;
+        if pde & PS != 0 {
+            if pde & 0x001f_e000 != 0 {
+                return Err(self.reserved());
+            }
+            return self.finish(memory, &path, pde & FRAME & !0x1f_ffff, gva, 1 << 21);
+        }
+        let at = (pde & FRAME) | (((gva >> 12) & 0x1ff) << 3);
+        let pte = self.step(memory, &mut path, at, reserved)?;
+        self.finish(memory, &path, pte & FRAME, gva, 1 << 12)
+    }
+
+    fn long<M: TableMemory>(&self, memory: &mut M, levels: u32) -> Result<Translation, Stop> {
+        let gva = self.gva;
+        let reserved = (self.above_phys() & FRAME) | self.xd_reserved();
+        let mut path = Path::new(8);
+        let mut table = self.ctx.cr3 & FRAME & !self.above_phys();
+        for level in (2..=levels).rev() {
+            let shift = 12 + 9 * (level - 1);
+            let at = table | (((gva >> shift) & 0x1ff) << 3);
+            let large = level == 2 || (level == 3 && self.ctx.gib_pages);
+            let entry = self.step(memory, &mut path, at, if large { reserved } else { reserved | PS })?;
+            if entry & PS != 0 {
+                let size = 1u64 << shift;
+                if entry & (size - 1) & !0x1fff != 0 {
+                    return Err(self.reserved());
+                }
+                return self.finish(memory, &path, entry & FRAME & !(size - 1), gva, size);
+            }
+            table = entry & FRAME;
+        }
+        let at = table | (((gva >> 12) & 0x1ff) << 3);
+        let pte = self.step(memory, &mut path, at, reserved)?;
+        self.finish(memory, &path, pte & FRAME, gva, 1 << 12)
+    }
+
+    fn above_phys(&self) -> u64 {
+        u64::MAX.checked_shl(self.ctx.phys_bits.into()).unwrap_or(0)
+    }
+
+    fn xd_reserved(&self) -> u64 {
+        if self.ctx.nxe { 0 } else { XD }
+    }
+
+    /// Rights (SDM vol. 3, 4.6), then A/D.
+    #[inline(always)]
+    fn finish<M: TableMemory>(
+        &self,
+        memory: &mut M,
+        path: &Path,
+        frame: u64,
+        gva: u64,
+        page_size: u64,
+    ) -> Result<Translation, Stop> {
+        let user_page = path.all & US != 0;
+        let writes = path.all & RW != 0;
+        let nx = path.any & XD != 0;
+        let (readable, may_write, executable) = match self.privilege {
+            Privilege::User => (user_page, user_page && writes, user_page && !nx),
+            supervisor => {
+                let data = !(user_page && self.ctx.smap && supervisor == Privilege::Supervisor);
+                (data, data && (writes || !self.ctx.wp), !nx && !(user_page && self.ctx.smep))
+            }
+        };
+        let allowed = match self.access {
+            Access::Read => readable,
+            Access::Write => may_write,
+            Access::Execute => executable,
+        };
+        if !allowed {
+            return Err(self.denied());
+        }
+        let leaf = path.len - 1;
+        let mut dirty = true;
+        for (i, &(at, entry)) in path.entries[..path.len].iter().enumerate() {
+            let mut want = A;
+            if i == leaf {
+                if self.access == Access::Write {
+                    want |= D;
+                }
+                dirty = (entry | want) & D != 0;
+            }
+            if entry & want != want && !memory.update_entry(at, path.size, entry, entry | want) {
+                return Err(Stop::Changed);
+            }
+        }
+        let leaf_entry = path.entries[leaf].1;
+        Ok(Translation {
+            gpa: Gpa(frame | (gva & (page_size - 1))),
+            page_size,
+            readable,
+            writable: may_write && dirty,
+            executable,
+            user: user_page,
+            global: self.ctx.pge && leaf_entry & G != 0,
+        })
+    }
+}
