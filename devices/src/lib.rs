@@ -11,9 +11,14 @@
 //!
 //! [`pc::PcDevices`] is the whole PC: one table says which device sits at which port and interrupt.
 
+mod clock;
 pub mod events;
 pub mod lines;
 pub mod pc;
+pub mod pic8259;
+pub mod pit8254;
+pub mod rtc;
+pub mod uart16550;
 
 pub use events::PowerEvent;
 pub use lines::{IrqLine, Lines};
