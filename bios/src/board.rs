@@ -1,0 +1,163 @@
+//! What the firmware must know about the machine that it describes: plain data, chosen by the board's wiring.
+
+use crate::e820::MemoryLayout;
+
+/// Enables and disables ACPI mode by a write to a port (ACPI specification, FADT SMI_CMD).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmiCommand {
+    /// I/O port.
+    pub port: u16,
+    /// Value that sets SCI_EN.
+    pub enable: u8,
+    /// Value that clears it.
+    pub disable: u8,
+}
+
+/// A general-purpose event block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GpeBlock {
+    /// I/O port.
+    pub port: u16,
+    /// Bytes: half status, half enable.
+    pub len: u8,
+}
+
+/// A port that resets the machine (FADT RESET_REG).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetRegister {
+    /// I/O port.
+    pub port: u16,
+    /// The value that resets.
+    pub value: u8,
+}
+
+/// The fixed ACPI hardware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PmBlocks {
+    /// PM1a event block, 4 bytes.
+    pub event: u16,
+    /// PM1a control register, 2 bytes.
+    pub control: u16,
+    /// PM timer, 4 bytes.
+    pub timer: u16,
+    /// The timer counts 32 bits, not 24.
+    pub timer_32bit: bool,
+    /// General-purpose events, if there are any.
+    pub gpe0: Option<GpeBlock>,
+    /// How to enter ACPI mode; `None`: the machine is always in it.
+    pub smi: Option<SmiCommand>,
+    /// Interrupt of ACPI events, level triggered.
+    pub sci: u8,
+    /// The reset register, if there is one.
+    pub reset: Option<ResetRegister>,
+    /// The power button sets PM1 status bit 8.
+    pub power_button: bool,
+    /// SLP_TYP values of S0 and of S5 (PIIX4: 5 is working, 0 is soft off).
+    pub s0_type: u8,
+    /// SLP_TYP value of soft off.
+    pub s5_type: u8,
+}
+
+/// How the four PCI interrupt lines PIRQA-PIRQD reach the interrupt controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciInterrupts {
+    /// What the firmware leaves in the PIRQ route registers 0x60-0x63 of the ISA bridge (device 1, function 0): the 8259
+    /// inputs.
+    pub routes: [u8; 4],
+    /// I/O APIC inputs that the lines are wired to; `None`: the input of the same number as the 8259's.
+    pub gsi: Option<[u32; 4]>,
+}
+
+/// A serial port at its ISA address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SerialPort {
+    /// I/O port of the first register.
+    pub port: u16,
+    /// ISA interrupt.
+    pub irq: u8,
+}
+
+/// The machine as firmware sees it. [`Board::pc`] gives the usual one; change what differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Board {
+    /// RAM.
+    pub layout: MemoryLayout,
+    /// Number of processors; their APIC ids are 0, 1, 2 ...
+    pub cpus: u8,
+    /// CPUID leaf 1 EAX, for the MP table and SMBIOS.
+    pub cpu_signature: u32,
+    /// CPUID leaf 1 EDX, likewise.
+    pub cpu_features: u32,
+    /// Local APIC base.
+    pub lapic: u32,
+    /// I/O APIC base.
+    pub ioapic: u32,
+    /// I/O APIC id.
+    pub ioapic_id: u8,
+    /// HPET base, if there is one.
+    pub hpet: Option<u32>,
+    /// HPET general capabilities, low half: timers, 64-bit, legacy replacement, vendor.
+    pub hpet_id: u32,
+    /// ACPI hardware; `None`: no ACPI tables at all.
+    pub pm: Option<PmBlocks>,
+    /// Interrupts of PCI devices.
+    pub pci: PciInterrupts,
+    /// Serial ports, COM1 first.
+    pub serial: Vec<SerialPort>,
+    /// A VGA answers at 0xa0000 and 0x3c0.
+    pub vga: bool,
+    /// An i8042 with a keyboard.
+    pub keyboard: bool,
+    /// ... and with a mouse.
+    pub mouse: bool,
+}
+
+impl Board {
+    /// A PC with an i440FX-like host bridge and the usual addresses.
+    pub fn pc(layout: MemoryLayout, cpus: u8) -> Self {
+        Self {
+            layout,
+            cpus,
+            cpu_signature: 0x0000_0663,
+            cpu_features: 0x078b_fbff,
+            lapic: 0xfee0_0000,
+            ioapic: 0xfec0_0000,
+            ioapic_id: 0,
+            hpet: Some(0xfed0_0000),
+            hpet_id: 0x8086_a201,
+            pm: Some(PmBlocks {
+                event: 0x600,
+                control: 0x604,
+                timer: 0x608,
+                timer_32bit: false,
+                gpe0: None,
+                smi: Some(SmiCommand { port: 0xb2, enable: 0xf1, disable: 0xf0 }),
+                sci: 9,
+                reset: Some(ResetRegister { port: 0xcf9, value: 6 }),
+                power_button: true,
+                s0_type: 5,
+                s5_type: 0,
+            }),
+            pci: PciInterrupts { routes: [10, 10, 11, 11], gsi: Some([16, 17, 18, 19]) },
+            serial: vec![SerialPort { port: 0x3f8, irq: 4 }],
+            vga: false,
+            keyboard: true,
+            mouse: true,
+        }
+    }
+
+    /// The interrupts that arrive level-triggered, active high, at the I/O APIC input of the same number: the SCI and,
+    /// where they are not wired elsewhere, the targets of the PIRQ lines. Each needs an interrupt source override.
+    pub fn level_irqs(&self) -> Vec<u8> {
+        let mut irqs: Vec<u8> = self.pm.iter().map(|pm| pm.sci).collect();
+        if self.pci.gsi.is_none() {
+            irqs.extend(PIRQ_CHOICES);
+        }
+        irqs.sort_unstable();
+        irqs.dedup();
+        irqs
+    }
+}
+
+/// ISA interrupts that a PIRQ line may be routed to.
+pub const PIRQ_CHOICES: [u8; 3] = [5, 10, 11];
