@@ -1,0 +1,370 @@
+//! Guests made from the distribution's packages: what `retrograde run debian` and the guest tests boot.
+//!
+//! Nothing that boots is kept in the repository. A kernel is taken byte for byte out of its Debian package, the
+//! initramfs is written here around the package's static busybox, and both are kept in a cache whose manifest holds
+//! their SHA-256. The package client (`apt-get`) does the fetching, with a state folder of its own inside the cache:
+//! no root, no foreign architecture to enable, no change to the machine, and the client's own signature checks.
+//!
+//! Invariants: a path handed out has just been compared with the manifest; a file enters the cache by rename only,
+//! so that a reader never sees half of one; every failure is one sentence ([`GuestError`]).
+
+pub mod cache;
+pub mod initramfs;
+pub mod packages;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use cache::Cache;
+pub use packages::{Package, PackageClient, Request};
+
+/// Why a guest could not be had. Each message is one sentence for the user, without a trailing full stop.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// Neither `RETROGRADE_CACHE`, `XDG_CACHE_HOME` nor `HOME` names a folder.
+    #[error("no folder for the cache: set RETROGRADE_CACHE to one that can be written")]
+    NoCacheFolder,
+    /// A file or folder of the cache could not be used.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: "write".
+        doing: &'static str,
+        /// The file it was tried on.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The host has no `apt-get`.
+    #[error("{wanted} is not in the cache and this host has no apt-get to fetch it with")]
+    NoPackageClient {
+        /// The package that was to be fetched.
+        wanted: String,
+    },
+    /// No network, a proxy that refuses, or an archive that is down.
+    #[error("{wanted} is not in the cache ({}) and the package archive cannot be reached ({detail})", cache.display())]
+    Offline {
+        /// The package that was to be fetched.
+        wanted: String,
+        /// The cache that lacks it.
+        cache: PathBuf,
+        /// The package client's first complaint.
+        detail: String,
+    },
+    /// The machine's package sources do not hold the package.
+    #[error("this machine's package sources offer no {package} for {arch} (Debian 12's do)")]
+    NotOffered {
+        /// Package name.
+        package: String,
+        /// Debian architecture name.
+        arch: String,
+    },
+    /// `apt-get` or `dpkg-deb` failed for another reason.
+    #[error("{program} failed: {detail}")]
+    Client {
+        /// The program.
+        program: &'static str,
+        /// Its first complaint.
+        detail: String,
+    },
+    /// A fetched package is not what its index promised, or lacks the file wanted from it.
+    #[error("package {package}: {problem}")]
+    BadPackage {
+        /// Package name and version.
+        package: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl GuestError {
+    /// What the user can do about it, to follow the message after "; ".
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Offline { .. } => Some("go online once, or pass your own files with -kernel and -initrd"),
+            Self::NoPackageClient { .. } | Self::NotOffered { .. } => {
+                Some("pass your own files with -kernel and -initrd")
+            }
+            Self::NoCacheFolder | Self::Io { .. } | Self::Client { .. } | Self::BadPackage { .. } => None,
+        }
+    }
+
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GuestError {
+        let path = path.to_path_buf();
+        move |source| GuestError::Io { doing, path, source }
+    }
+}
+
+/// Where an [`Artifact`] comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// One file out of a package.
+    Member {
+        /// The package.
+        request: Request,
+        /// The path in the package: the text before and after what varies (a version).
+        path: MemberPath,
+    },
+    /// The initramfs around another artifact, a static busybox.
+    Initramfs {
+        /// The busybox.
+        busybox: &'static Artifact,
+    },
+}
+
+/// A path inside a package, of which only the beginning of the file name is fixed.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberPath {
+    /// Folders that may hold it, without leading "./".
+    pub folders: &'static [&'static str],
+    /// How its name begins; the rest is a kernel version or nothing.
+    pub name: &'static str,
+    /// Whether anything may follow `name`.
+    pub open_end: bool,
+}
+
+impl MemberPath {
+    /// Whether `path`, as the package's archive spells it, is the one wanted.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let path = path.trim_start_matches("./");
+        let Some((folder, name)) = path.rsplit_once('/') else { return false };
+        let named = if self.open_end { name.starts_with(self.name) } else { name == self.name };
+        named && self.folders.contains(&folder)
+    }
+}
+
+/// A file of the cache and how it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Artifact {
+    /// File name in the cache.
+    pub name: &'static str,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+const fn kernel(name: &'static str, package: &'static str, arch: &'static str) -> Artifact {
+    let path = MemberPath { folders: &["boot"], name: "vmlinuz-", open_end: true };
+    let request = Request { package: Package { name: package, arch }, through: &["linux-image-"] };
+    Artifact { name, origin: Origin::Member { request, path } }
+}
+
+const fn member(
+    name: &'static str,
+    package: &'static str,
+    arch: &'static str,
+    folders: &'static [&'static str],
+    file: &'static str,
+) -> Artifact {
+    let path = MemberPath { folders, name: file, open_end: false };
+    let request = Request { package: Package { name: package, arch }, through: &[] };
+    Artifact { name, origin: Origin::Member { request, path } }
+}
+
+/// Debian's kernel for virtual machines, x86-64.
+pub static KERNEL_CLOUD_AMD64: Artifact = kernel("vmlinuz-cloud-amd64", "linux-image-cloud-amd64", "amd64");
+/// Debian's general x86-64 kernel.
+pub static KERNEL_AMD64: Artifact = kernel("vmlinuz-amd64", "linux-image-amd64", "amd64");
+/// Debian's 32-bit kernel with PAE paging.
+pub static KERNEL_686_PAE: Artifact = kernel("vmlinuz-686-pae", "linux-image-686-pae", "i386");
+/// Debian's 32-bit kernel with two-level paging.
+pub static KERNEL_686: Artifact = kernel("vmlinuz-686", "linux-image-686", "i386");
+/// A static busybox for x86-64 guests.
+pub static BUSYBOX_AMD64: Artifact =
+    member("busybox-amd64", "busybox-static", "amd64", &["bin", "usr/bin"], "busybox");
+/// A static busybox for 32-bit guests.
+pub static BUSYBOX_I386: Artifact =
+    member("busybox-i386", "busybox-static", "i386", &["bin", "usr/bin"], "busybox");
+/// The initramfs for x86-64 kernels.
+pub static INITRAMFS_AMD64: Artifact =
+    Artifact { name: "initramfs-amd64.gz", origin: Origin::Initramfs { busybox: &BUSYBOX_AMD64 } };
+/// The initramfs for 32-bit kernels.
+pub static INITRAMFS_I386: Artifact =
+    Artifact { name: "initramfs-i386.gz", origin: Origin::Initramfs { busybox: &BUSYBOX_I386 } };
+/// memtest86+, 32-bit, Linux boot protocol.
+pub static MEMTEST_IA32: Artifact =
+    member("memtest86+ia32.bin", "memtest86+", "amd64", &["boot"], "memtest86+ia32.bin");
+/// memtest86+, 64-bit, Linux boot protocol.
+pub static MEMTEST_X64: Artifact =
+    member("memtest86+x64.bin", "memtest86+", "amd64", &["boot"], "memtest86+x64.bin");
+
+/// What the tests cannot do without.
+pub static CORE: [&Artifact; 2] = [&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64];
+/// Every guest.
+pub static ALL: [&Artifact; 8] = [
+    &KERNEL_CLOUD_AMD64,
+    &INITRAMFS_AMD64,
+    &KERNEL_AMD64,
+    &KERNEL_686_PAE,
+    &KERNEL_686,
+    &INITRAMFS_I386,
+    &MEMTEST_IA32,
+    &MEMTEST_X64,
+];
+
+/// Paths of `wanted`, in the same order, fetching what the cache lacks. With everything cached no program is started
+/// and no network is needed.
+///
+/// # Errors
+/// [`GuestError`], one sentence each.
+pub fn obtain(cache: &Cache, wanted: &[&Artifact]) -> Result<Vec<PathBuf>, GuestError> {
+    // One fetcher at a time: a second process waits, then finds everything there.
+    let mut lock = None;
+    wanted
+        .iter()
+        .map(|artifact| match current(cache, artifact)? {
+            Some(path) => Ok(path),
+            None => {
+                if lock.is_none() {
+                    lock = Some(cache.lock("fetch")?);
+                    packages_of(cache, wanted)?;
+                }
+                make(cache, artifact)
+            }
+        })
+        .collect()
+}
+
+/// Downloads the packages of all missing artifacts in one go and puts their members into the cache.
+fn packages_of(cache: &Cache, wanted: &[&Artifact]) -> Result<(), GuestError> {
+    let mut jobs = Vec::new();
+    for artifact in wanted {
+        let member = match artifact.origin {
+            Origin::Initramfs { busybox } if current(cache, artifact)?.is_none() => busybox,
+            Origin::Initramfs { .. } => continue,
+            Origin::Member { .. } => artifact,
+        };
+        if let Origin::Member { request, path } = member.origin
+            && cache.verified(member.name)?.is_none()
+        {
+            jobs.push((member.name, request, path));
+        }
+    }
+    let requests: Vec<Request> = jobs.iter().map(|job| job.1).collect();
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let client = PackageClient::new(cache, &requests)?;
+    let fetched = client.fetch(&requests)?;
+    for ((name, _, path), (info, deb)) in jobs.iter().zip(fetched.iter()) {
+        let bytes = packages::read_member(&deb, info, *path)?;
+        cache.store(name, &info.label(), &bytes)?;
+    }
+    Ok(())
+}
+
+/// The cached artifact, unless it is absent, damaged, or made by another recipe than today's.
+fn current(cache: &Cache, artifact: &Artifact) -> Result<Option<PathBuf>, GuestError> {
+    let found = cache.verified_with_origin(artifact.name)?;
+    Ok(match artifact.origin {
+        Origin::Member { .. } => found.map(|(path, _)| path),
+        Origin::Initramfs { busybox } => {
+            let label = initramfs_label(busybox)?;
+            found.filter(|(_, origin)| *origin == label).map(|(path, _)| path)
+        }
+    })
+}
+
+fn initramfs_label(busybox: &Artifact) -> Result<String, GuestError> {
+    let hash = cache::sha256_of(initramfs::recipe().as_bytes());
+    let hash = hash.map_err(GuestError::io("hash", Path::new("init")))?;
+    Ok(format!("{} and script {}", busybox.name, &hash[..16]))
+}
+
+fn make(cache: &Cache, artifact: &Artifact) -> Result<PathBuf, GuestError> {
+    if let Some(path) = current(cache, artifact)? {
+        return Ok(path);
+    }
+    match artifact.origin {
+        Origin::Initramfs { busybox } => {
+            let path = make(cache, busybox)?;
+            let bytes = std::fs::read(&path).map_err(GuestError::io("read", &path))?;
+            let image =
+                initramfs::build(&bytes, None).map_err(GuestError::io("build", Path::new(artifact.name)))?;
+            cache.store(artifact.name, &initramfs_label(busybox)?, &image)
+        }
+        Origin::Member { request, .. } => Err(GuestError::BadPackage {
+            package: request.package.name.into(),
+            problem: format!("{} was fetched but is not in the cache", artifact.name),
+        }),
+    }
+}
+
+/// What `retrograde run debian` boots.
+#[derive(Clone, Debug)]
+pub struct DebianGuest {
+    /// The packaged kernel, a bzImage.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// Kernel command line for a shell on the serial console.
+    pub append: &'static str,
+}
+
+/// Debian's kernel and a busybox shell, fetched on first use.
+///
+/// # Errors
+/// [`GuestError`]; offline and without a cache it is [`GuestError::Offline`].
+pub fn debian(cache: &Cache) -> Result<DebianGuest, GuestError> {
+    let paths = obtain(cache, &CORE)?;
+    let [kernel, initrd] = <[PathBuf; 2]>::try_from(paths).expect("one path for each artifact asked for");
+    Ok(DebianGuest { kernel, initrd, append: "console=ttyS0 quiet wl=shell" })
+}
+
+/// Set by the test runner: a test whose core guest is missing fails instead of being skipped.
+pub const REQUIRE_GUESTS: &str = "RETROGRADE_REQUIRE_GUESTS";
+/// Set by the test runner: a file to which each skipped guest test appends one line.
+pub const SKIP_LOG: &str = "RETROGRADE_SKIP_LOG";
+/// Set by the test runner where guests would take too long (a host that is itself emulated): all are skipped.
+pub const NO_GUESTS: &str = "RETROGRADE_NO_GUESTS";
+
+/// The artifact for a test, which never fetches. `None`: the test says so by returning; the skip is written down for
+/// the runner (see [`SKIP_LOG`]).
+///
+/// # Panics
+/// When the artifact is a [`CORE`] one and the runner asked for those ([`REQUIRE_GUESTS`]).
+#[must_use]
+pub fn for_test(artifact: &Artifact) -> Option<PathBuf> {
+    let why = if std::env::var_os(NO_GUESTS).is_some() {
+        "guests are left out on this host".to_owned()
+    } else {
+        match Cache::open().and_then(|cache| current(&cache, artifact)) {
+            Ok(Some(path)) => return Some(path),
+            Ok(None) => "not fetched (cargo xtask guests --set all)".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let core = CORE.iter().any(|known| known.name == artifact.name);
+    assert!(
+        !(core && std::env::var_os(REQUIRE_GUESTS).is_some()),
+        "the core guest {} is missing: {why}",
+        artifact.name
+    );
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("skipped {test}: {} {why}", artifact.name);
+    if let Some(log) = std::env::var_os(SKIP_LOG) {
+        use std::io::Write;
+        let line = format!("{test}\t{}\t{why}\n", artifact.name);
+        // A log that cannot be written costs a line in the summary, not the test.
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
+        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_match_in_their_folder_only() {
+        let Origin::Member { path, .. } = KERNEL_AMD64.origin else { panic!("a kernel is a member") };
+        assert!(path.matches("./boot/vmlinuz-6.1.0-50-amd64"));
+        assert!(!path.matches("./boot/config-6.1.0-50-amd64"));
+        assert!(!path.matches("./usr/share/vmlinuz-6.1"));
+        let Origin::Member { path, .. } = BUSYBOX_AMD64.origin else { panic!("busybox is a member") };
+        assert!(path.matches("./bin/busybox"));
+        assert!(path.matches("./usr/bin/busybox"));
+        assert!(!path.matches("./usr/share/initramfs-tools/conf-hooks.d/busybox"));
+    }
+}
