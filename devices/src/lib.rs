@@ -11,8 +11,11 @@
 //!
 //! [`pc::PcDevices`] is the whole PC: one table says which device sits at which port and interrupt.
 
+pub mod apic;
 mod clock;
 pub mod events;
+pub mod ioapic;
+pub mod lapic;
 pub mod lines;
 pub mod pc;
 pub mod pic8259;
