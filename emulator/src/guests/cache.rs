@@ -97,7 +97,7 @@ impl Cache {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(GuestError::Io { doing: "open", path, source }),
+            Err(problem) => return Err(GuestError::Io { doing: "open", path, problem }),
         };
         let found = sha256_of(file).map_err(GuestError::io("read", &path))?;
         Ok((found == entry.sha256).then_some((path, entry.origin)))
@@ -132,7 +132,7 @@ impl Cache {
         match fs::read_to_string(&path) {
             Ok(text) => Ok(parse_manifest(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(GuestError::Io { doing: "read", path, source }),
+            Err(problem) => Err(GuestError::Io { doing: "read", path, problem }),
         }
     }
 
@@ -146,9 +146,9 @@ impl Cache {
             file.sync_all()?;
             fs::rename(&beside, &path)
         };
-        write().map_err(|source| {
+        write().map_err(|problem| {
             let _ = fs::remove_file(&beside);
-            GuestError::Io { doing: "write", path: path.clone(), source }
+            GuestError::Io { doing: "write", path: path.clone(), problem }
         })
     }
 }

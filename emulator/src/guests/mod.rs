@@ -25,14 +25,14 @@ pub enum GuestError {
     #[error("no folder for the cache: set RETROGRADE_CACHE to one that can be written")]
     NoCacheFolder,
     /// A file or folder of the cache could not be used.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {problem}", path.display())]
     Io {
         /// What was tried, as a verb: "write".
         doing: &'static str,
         /// The file it was tried on.
         path: PathBuf,
         /// The operating system's answer.
-        source: io::Error,
+        problem: io::Error,
     },
     /// The host has no `apt-get`.
     #[error("{wanted} is not in the cache and this host has no apt-get to fetch it with")]
@@ -91,7 +91,7 @@ impl GuestError {
 
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GuestError {
         let path = path.to_path_buf();
-        move |source| GuestError::Io { doing, path, source }
+        move |problem| GuestError::Io { doing, path, problem }
     }
 }
 

@@ -11,8 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use xtask::guests::packages::unpack;
-use xtask::guests::{self, Cache, Package, PackageClient, Request};
+use xtask::guests::packages::{read_member, unpack};
+use xtask::guests::{self, Cache, MemberPath, Package, PackageClient, Request};
 
 use crate::tally::Tally;
 use crate::{place, run};
@@ -76,7 +76,19 @@ const GCC: [Request; 8] = [
     request("linux-libc-dev-arm64-cross", "amd64", &[]),
 ];
 
-const QEMU: [Request; 1] = [request("qemu-user-static", "amd64", &[])];
+const QEMU: Request = request("qemu-user-static", "amd64", &[]);
+const QEMU_PROGRAM: &str = "qemu-aarch64-static";
+
+/// Libraries of the compiler that a small machine may lack.
+const LIBRARIES: [Request; 7] = [
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libz3"]),
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libffi"]),
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libedit"]),
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libedit", "libbsd"]),
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libedit", "libbsd", "libmd"]),
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libxml2"]),
+    request("libstd-rust-web-dev", "amd64", &["libstd-rust-web-1", "libllvm", "libxml2", "libicu"]),
+];
 
 /// Fetches and unpacks the toolchain unless it is there.
 pub fn setup(again: bool) -> Result<Toolchain> {
@@ -96,6 +108,10 @@ pub fn setup(again: bool) -> Result<Toolchain> {
     }
     let labels = fetch(&cache, &root).context("the aarch64 toolchain")?;
     write_wrappers(&root, &toolchain.bin).context("the aarch64 toolchain")?;
+    if !run::answers(toolchain.bin.join("rustc"), &["--version"]) {
+        fetch_libraries(&cache, &root).context("libraries of the aarch64 toolchain")?;
+    }
+    try_out(&toolchain, &root).context("the unpacked aarch64 toolchain does not work here")?;
     // Last, so that a toolchain left half made is made anew.
     fs::write(&ready, labels).with_context(|| format!("cannot write {}", ready.display()))?;
     println!("aarch64 toolchain: {}", root.display());
@@ -103,8 +119,7 @@ pub fn setup(again: bool) -> Result<Toolchain> {
 }
 
 fn fetch(cache: &Cache, root: &Path) -> Result<String> {
-    let parts = [("rust", &RUST[..]), ("gcc", &GCC[..]), ("qemu", &QEMU[..])];
-    let requests: Vec<Request> = parts.iter().flat_map(|(_, requests)| requests.iter().copied()).collect();
+    let requests = [&RUST[..], &GCC[..], &[QEMU]].concat();
     let client = PackageClient::new(cache, &requests)?;
     let mut fetched = client.fetch(&requests)?;
     let mixed = |fetched: &guests::packages::Downloads| {
@@ -124,14 +139,53 @@ fn fetch(cache: &Cache, root: &Path) -> Result<String> {
         );
     }
     let mut labels = String::new();
-    let folders = parts.iter().flat_map(|(part, requests)| requests.iter().map(move |_| root.join(part)));
+    let folders = [("rust", RUST.len()), ("gcc", GCC.len()), ("qemu", 1)];
+    let folders = folders.into_iter().flat_map(|(part, count)| std::iter::repeat_n(root.join(part), count));
     for (folder, (info, deb)) in folders.zip(fetched.iter()) {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        unpack(&deb, &folder)?;
+        if info.name == QEMU.package.name {
+            // One emulator of some forty that the package holds.
+            let wanted = MemberPath { folders: &["usr/bin"], name: QEMU_PROGRAM, open_end: false };
+            write_program(&folder.join(QEMU_PROGRAM), &read_member(&deb, info, wanted)?)?;
+        } else {
+            unpack(&deb, &folder)?;
+        }
         labels += &info.label();
         labels.push('\n');
     }
     Ok(labels)
+}
+
+fn fetch_libraries(cache: &Cache, root: &Path) -> Result<()> {
+    let client = PackageClient::new(cache, &LIBRARIES)?;
+    for (_, deb) in client.fetch(&LIBRARIES)?.iter() {
+        unpack(&deb, &root.join("rust"))?;
+    }
+    Ok(())
+}
+
+/// Compiles, links and runs a program by way of the wrappers.
+fn try_out(toolchain: &Toolchain, root: &Path) -> Result<()> {
+    let (source, program) = (root.join("try.rs"), root.join("try"));
+    fs::write(&source, "fn main() { println!(\"{}\", std::env::consts::ARCH); }")?;
+    let mut compile = Command::new(toolchain.bin.join("rustc"));
+    compile
+        .args(["--target", TRIPLE, "-C"])
+        .arg(format!("linker={}", toolchain.bin.join("aarch64-gcc").display()));
+    run::check(compile.arg(&source).arg("-o").arg(&program))?;
+    let output = Command::new(toolchain.bin.join("run-aarch64")).arg(&program).output()?;
+    if output.stdout.trim_ascii() != b"aarch64" {
+        bail!("the emulated program failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    fs::remove_file(&source)?;
+    fs::remove_file(&program)?;
+    Ok(())
+}
+
+fn write_program(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write_wrappers(root: &Path, bin: &Path) -> Result<()> {
@@ -139,12 +193,8 @@ fn write_wrappers(root: &Path, bin: &Path) -> Result<()> {
     let compiler = versioned(&gcc.join("usr/bin"), "aarch64-linux-gnu-gcc-")?;
     let libraries = "usr/lib/x86_64-linux-gnu";
     fs::create_dir_all(bin).with_context(|| format!("cannot make {}", bin.display()))?;
-    let write = |name: &str, text: String| {
-        let path = bin.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n"))
-            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
-            .with_context(|| format!("cannot write {}", path.display()))
-    };
+    let write =
+        |name: &str, text: String| write_program(&bin.join(name), format!("#!/bin/sh\n{text}\n").as_bytes());
     let (rust, gcc, qemu) = (rust.display(), gcc.display(), qemu.display());
     write("rustc", format!("LD_LIBRARY_PATH='{rust}/{libraries}' exec '{rust}/usr/bin/rustc' \"$@\""))?;
     write(
@@ -154,9 +204,7 @@ fn write_wrappers(root: &Path, bin: &Path) -> Result<()> {
     // RETROGRADE_QEMU_USER is unquoted: options, split at blanks.
     write(
         "run-aarch64",
-        format!(
-            "exec '{qemu}/usr/bin/qemu-aarch64-static' -L '{gcc}/usr/aarch64-linux-gnu' $RETROGRADE_QEMU_USER \"$@\""
-        ),
+        format!("exec '{qemu}/{QEMU_PROGRAM}' -L '{gcc}/usr/aarch64-linux-gnu' $RETROGRADE_QEMU_USER \"$@\""),
     )
 }
 

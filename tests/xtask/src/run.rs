@@ -1,5 +1,6 @@
 //! Running other programs.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -63,8 +64,8 @@ fn copy_lines(from: impl Read, to: &Mutex<Vec<String>>) {
     }
 }
 
-/// Whether a program is there and answers `--version`.
-pub fn answers(program: &str, arguments: &[&str]) -> bool {
+/// Whether a program is there and content with `arguments`.
+pub fn answers(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     let probe = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     probe.is_ok_and(|output| output.status.success())
 }
