@@ -1,0 +1,45 @@
+//! What a processor needs from the machine around it. The consumer owns the trait: `emulator` implements it, and that
+//! is the one place where a CPU meets devices.
+
+/// Virtual nanoseconds since power-on. The time-stamp counter runs at 1 GHz, so one TSC tick is one nanosecond.
+pub type Ns = u64;
+
+/// The processor's side of the machine: port I/O, device memory, interrupt acknowledge and the local APIC's registers
+/// that are reached without a memory access.
+///
+/// Every access carries the exact virtual time at which the instruction executes. An access may change pending
+/// interrupts or deadlines: the engine leaves the block after the instruction, in every tier, and looks again.
+pub trait Bus: Send {
+    /// Reads `size` (1, 2 or 4) bytes from an I/O port. Unassigned ports read as ones.
+    fn port_in(&mut self, port: u16, size: u8, now: Ns) -> u32;
+    /// Writes `size` (1, 2 or 4) bytes to an I/O port.
+    fn port_out(&mut self, port: u16, size: u8, value: u32, now: Ns);
+    /// Reads `size` (1, 2, 4 or 8) bytes of device memory, which do not cross a page.
+    fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64;
+    /// Writes `size` (1, 2, 4 or 8) bytes of device memory, which do not cross a page.
+    fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, now: Ns);
+    /// Is an external interrupt asserted to this processor (INTR, or the local APIC's IRR above its PPR)?
+    fn interrupt_pending(&mut self) -> bool;
+    /// Interrupt acknowledge: the vector to deliver, `None` when the request was withdrawn.
+    fn interrupt_acknowledge(&mut self, now: Ns) -> Option<u8>;
+    /// Takes a pending non-maskable interrupt.
+    fn take_nmi(&mut self) -> bool;
+    /// IA32_APIC_BASE (SDM vol. 3, 11.4.4).
+    fn apic_base(&self) -> u64;
+    /// Writes IA32_APIC_BASE; `false` asks for #GP.
+    fn set_apic_base(&mut self, value: u64) -> bool;
+    /// The task priority as CR8 shows it (bits 7:4 of the TPR).
+    fn cr8(&self) -> u8;
+    /// Writes the task priority by CR8.
+    fn set_cr8(&mut self, value: u8, now: Ns);
+    /// IA32_TSC_DEADLINE.
+    fn tsc_deadline(&self, now: Ns) -> u64;
+    /// Writes IA32_TSC_DEADLINE; the deadline is in TSC ticks of a counter without an offset.
+    fn set_tsc_deadline(&mut self, deadline: u64, now: Ns);
+    /// Reads an x2APIC register (MSR 800h..8FFh); `None` asks for #GP.
+    fn x2apic_read(&mut self, msr: u32, now: Ns) -> Option<u64>;
+    /// Writes an x2APIC register; `false` asks for #GP.
+    fn x2apic_write(&mut self, msr: u32, value: u64, now: Ns) -> bool;
+    /// FERR#: the x87 FPU reports an unmasked error with CR0.NE clear (IRQ 13 on a PC).
+    fn ferr(&mut self, asserted: bool, now: Ns);
+}

@@ -1,0 +1,308 @@
+//! From bytes to [`Block`]s of predecoded instructions.
+
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register};
+
+use crate::block::{Block, MAX_INSNS};
+use crate::emit::R;
+use crate::eval::done;
+use crate::insn::{AddrMode, Insn, Op, Opnd, Width, prefix};
+use crate::lift;
+use crate::state::{Mode, reg, seg};
+use crate::vcpu::{Vcpu, addr_mode};
+
+/// The longest instruction (SDM vol. 2, 2.3.11).
+pub const MAX_LEN: usize = 15;
+
+/// Decodes a block from `bytes`, which begin at RIP `ip` and end with the page (or the code segment). `None`: the first
+/// instruction reaches beyond them; decode it with [`single`].
+pub fn block(bytes: &[u8], ip: u64, mode: Mode) -> Option<Block> {
+    decode(bytes, ip, mode, MAX_INSNS)
+}
+
+/// Decodes the one instruction at `ip` as a block of its own; `bytes` may span two pages. When even these bytes end
+/// within the instruction, the result raises #GP if they are all there can be ([`MAX_LEN`]), else `None`.
+pub fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Block> {
+    decode(bytes, ip, mode, 1)
+}
+
+fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
+    let mask = lift::select::ip_mask(mode);
+    let mut decoder = Decoder::with_ip(mode.bitness(), bytes, ip, DecoderOptions::NONE);
+    let mut insns: Vec<Insn> = Vec::with_capacity(8);
+    let mut x = Instruction::default();
+    let mut len = 0;
+    while insns.len() < max {
+        if !decoder.can_decode() {
+            break;
+        }
+        decoder.decode_out(&mut x);
+        let mut i = if x.is_invalid() {
+            match decoder.last_error() {
+                DecoderError::NoMoreBytes if bytes.len() - len < MAX_LEN => break,
+                error => invalid(error, &x),
+            }
+        } else {
+            instruction(&x, mode)
+        };
+        i.ip = ip.wrapping_add(len as u64) & mask;
+        i.idx = insns.len() as u16;
+        len += x.len();
+        i.len = x.len() as u8;
+        let ends = i.ends;
+        insns.push(i);
+        if ends {
+            break;
+        }
+    }
+    let last = insns.last()?;
+    let count = insns.len() as u32;
+    if !last.ends {
+        let mut end = blank();
+        end.op = Op::EndBlock;
+        end.ip = ip.wrapping_add(len as u64) & mask;
+        end.imm = end.ip;
+        end.idx = count as u16;
+        end.ends = true;
+        end.run = |c, i| done(lift::flow::end_block(c, i));
+        insns.push(end);
+    }
+    Some(Block { insns: insns.into(), count, ip, mode, len: len as u32 })
+}
+
+fn blank() -> Insn {
+    Insn {
+        run: |_, _| (),
+        ip: 0,
+        imm: 0,
+        disp: 0,
+        code: 0,
+        idx: 0,
+        op: Op::Cold,
+        w: Width::D,
+        w2: Width::D,
+        len: 0,
+        prefix: 0,
+        dst: Opnd::None,
+        src: Opnd::None,
+        src2: Opnd::None,
+        rd: 0,
+        rs: 0,
+        base: reg::ZERO,
+        index: reg::ZERO,
+        scale: 0,
+        seg: seg::DS,
+        am: AddrMode::Flat,
+        aw: Width::Q,
+        sw: Width::Q,
+        sm: AddrMode::Flat,
+        ends: false,
+    }
+}
+
+/// An encoding that is no instruction: #UD; one that is longer than 15 bytes: #GP(0).
+fn invalid(error: DecoderError, x: &Instruction) -> Insn {
+    let mut i = blank();
+    i.ends = true;
+    i.run = if error == DecoderError::NoMoreBytes || x.len() > MAX_LEN {
+        |c, _| {
+            c.gp(0);
+        }
+    } else {
+        |c, _| {
+            c.ud();
+        }
+    };
+    i
+}
+
+/// Fills everything that does not depend on the operation, then asks the families.
+fn instruction(x: &Instruction, mode: Mode) -> Insn {
+    let mut i = blank();
+    i.code = x.code() as u16;
+    i.sw = match (mode.has(Mode::CODE64), mode.has(Mode::STACK32)) {
+        (true, _) => Width::Q,
+        (_, true) => Width::D,
+        _ => Width::W,
+    };
+    i.sm = addr_mode(mode, seg::SS);
+    for (have, bit) in [
+        (x.has_lock_prefix(), prefix::LOCK),
+        (x.has_rep_prefix(), prefix::REP),
+        (x.has_repne_prefix(), prefix::REPNE),
+    ] {
+        if have {
+            i.prefix |= bit;
+        }
+    }
+    memory(x, &mut i, mode);
+    let ops = [0, 1, 2].map(|n| if n < x.op_count() { operand(x, n, &mut i.imm) } else { Opnd::None });
+    [i.dst, i.src, i.src2] = ops;
+    if let Opnd::Gpr(r) = i.dst {
+        i.rd = r;
+    }
+    if let Opnd::Gpr(r) = i.src {
+        i.rs = r;
+    }
+    i.ip = x.ip();
+    i.len = x.len() as u8;
+    let known = lift::select(x, &mut i, mode)
+        || crate::vec::select(x, &mut i, mode)
+        || crate::x87::select(x, &mut i, mode)
+        || crate::sys::select(x, &mut i, mode);
+    if !known {
+        i.op = Op::Cold;
+        i.ends = true;
+        i.run = |c, i| {
+            c.unimplemented(i);
+        };
+    }
+    i
+}
+
+fn memory(x: &Instruction, i: &mut Insn, mode: Mode) {
+    i.aw = if mode.has(Mode::CODE64) {
+        Width::Q
+    } else if mode.has(Mode::CODE32) {
+        Width::D
+    } else {
+        Width::W
+    };
+    if !(0..x.op_count()).any(|n| x.op_kind(n) == OpKind::Memory) {
+        return;
+    }
+    let (base, index) = (x.memory_base(), x.memory_index());
+    let size = |r: Register| Width::from_bytes(r.size() as u32);
+    i.disp = x.memory_displacement64();
+    if x.is_ip_rel_memory_operand() {
+        i.aw = if base == Register::EIP { Width::D } else { Width::Q };
+    } else {
+        let by_reg = [base, index].iter().filter(|r| **r != Register::None && !r.is_vector_register()).find_map(|r| size(*r));
+        i.aw = by_reg
+            .or_else(|| Width::from_bytes(x.memory_displ_size()).filter(|w| *w != Width::B))
+            .unwrap_or(i.aw);
+        if base != Register::None {
+            i.base = base.number() as u8;
+        }
+        if index != Register::None && !index.is_vector_register() {
+            i.index = index.number() as u8;
+            i.scale = x.memory_index_scale().trailing_zeros() as u8;
+        }
+        // Displacements wrap with the address; keep them sign-extended so that 64-bit sums work.
+        i.disp = match i.aw {
+            Width::Q => i.disp,
+            w => i.disp & w.mask(),
+        };
+    }
+    i.seg = segment(x.memory_segment());
+    i.am = addr_mode(mode, i.seg);
+    if i.am == AddrMode::Flat && mode.has(Mode::CODE64) && i.seg >= seg::FS {
+        i.am = AddrMode::Base;
+    }
+}
+
+/// Number of a segment register (DS for none).
+pub fn segment(r: Register) -> u8 {
+    match r {
+        Register::ES => seg::ES,
+        Register::CS => seg::CS,
+        Register::SS => seg::SS,
+        Register::FS => seg::FS,
+        Register::GS => seg::GS,
+        _ => seg::DS,
+    }
+}
+
+fn operand(x: &Instruction, n: u32, imm: &mut u64) -> Opnd {
+    match x.op_kind(n) {
+        OpKind::Register => register(x.op_register(n)),
+        OpKind::Memory => Opnd::Mem,
+        OpKind::Immediate8
+        | OpKind::Immediate8_2nd
+        | OpKind::Immediate16
+        | OpKind::Immediate32
+        | OpKind::Immediate64
+        | OpKind::Immediate8to16
+        | OpKind::Immediate8to32
+        | OpKind::Immediate8to64
+        | OpKind::Immediate32to64 => {
+            *imm = x.immediate(n);
+            Opnd::Imm
+        }
+        _ => Opnd::None,
+    }
+}
+
+fn register(r: Register) -> Opnd {
+    if r >= Register::AH && r <= Register::BH {
+        return Opnd::High(r as u8 - Register::AH as u8);
+    }
+    if r.is_gpr() {
+        return Opnd::Gpr(r.full_register().number() as u8);
+    }
+    let n = r.number() as u8;
+    if r.is_xmm() || r.is_ymm() {
+        Opnd::Xmm(n)
+    } else if r.is_mm() {
+        Opnd::Mm(n)
+    } else if r.is_st() {
+        Opnd::St(n)
+    } else if r.is_segment_register() {
+        Opnd::Seg(segment(r))
+    } else if r.is_cr() {
+        Opnd::Cr(n)
+    } else if r.is_dr() {
+        Opnd::Dr(n)
+    } else {
+        Opnd::None
+    }
+}
+
+/// The linear address of RIP, checked against the code segment's limit and for being canonical (#GP(0)).
+pub fn fetch_address(cpu: &mut Vcpu) -> R<u64> {
+    let rip = cpu.st.rip;
+    if cpu.st.mode.has(Mode::CODE64) {
+        if !cpu.canonical(rip) {
+            return Err(cpu.gp(0));
+        }
+        return Ok(rip);
+    }
+    let cs = &cpu.st.seg[seg::CS as usize];
+    if rip > u64::from(cs.limit) {
+        return Err(cpu.gp(0));
+    }
+    Ok(cs.base.wrapping_add(rip) & 0xffff_ffff)
+}
+
+/// How many bytes from RIP on lie within the code segment's limit.
+pub fn fetch_room(cpu: &Vcpu) -> u64 {
+    if cpu.st.mode.has(Mode::CODE64) {
+        return u64::MAX;
+    }
+    (u64::from(cpu.st.seg[seg::CS as usize].limit) + 1).saturating_sub(cpu.st.rip)
+}
+
+/// One line about the instruction at RIP: bytes, disassembly, place and mode.
+pub fn describe(cpu: &mut Vcpu, i: &Insn) -> String {
+    let mode = cpu.st.mode;
+    let base = if mode.has(Mode::CODE64) { 0 } else { cpu.st.seg[seg::CS as usize].base };
+    let mut bytes = Vec::new();
+    for k in 0..u64::from(i.len) {
+        match cpu.mmu.read_as::<u8>(softmmu::Privilege::Supervisor, base.wrapping_add(i.ip).wrapping_add(k)) {
+            Ok(b) => bytes.push(b),
+            Err(_) => break,
+        }
+    }
+    let mut text = String::new();
+    let mut decoder = Decoder::with_ip(mode.bitness(), &bytes, i.ip, DecoderOptions::NONE);
+    if decoder.can_decode() {
+        NasmFormatter::new().format(&decoder.decode(), &mut text);
+    }
+    let hex = bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    format!(
+        "instruction not implemented: {text} ({hex}) at RIP {:#x}, CS {:#06x}, {}-bit code, CPL {}",
+        i.ip,
+        cpu.st.seg[seg::CS as usize].selector,
+        mode.bitness(),
+        cpu.st.cpl
+    )
+}

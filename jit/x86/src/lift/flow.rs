@@ -1,0 +1,107 @@
+//! Near control flow. `i.w` is the operand width: the width of pushed return addresses and of the new RIP.
+
+use super::{Src, push, stack};
+use crate::emit::{Emitter, JumpKind, R};
+use crate::insn::{Cond, Insn, Width};
+use crate::state::reg;
+
+/// JMP rel.
+#[inline(always)]
+pub fn jmp<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
+    e.jump(i.imm);
+    Ok(())
+}
+
+/// JMP r/m.
+#[inline(always)]
+pub fn jmp_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
+    let t = S::get(e, i, i.w)?;
+    let t = e.zext(i.w, Width::Q, t);
+    e.jump_to(t, JumpKind::Jump);
+    Ok(())
+}
+
+/// Jcc rel.
+#[inline(always)]
+pub fn jcc<E: Emitter>(e: &mut E, i: &Insn, c: Cond) -> R<()> {
+    let c = e.cond(c);
+    e.jump_if(c, i.imm, next(i));
+    Ok(())
+}
+
+/// RIP of the next instruction, wrapped at the code width; the decoder leaves it in `disp` of direct branches.
+#[inline(always)]
+fn next(i: &Insn) -> u64 {
+    i.disp
+}
+
+/// LOOP, LOOPE (1), LOOPNE (2): the counter has the address width.
+#[inline(always)]
+pub fn loop_<E: Emitter>(e: &mut E, i: &Insn, kind: u8) -> R<()> {
+    let c = e.gpr(i.aw, reg::RCX);
+    let one = e.imm(i.aw, 1);
+    let c = e.sub(i.aw, c, one);
+    let z = e.imm(i.aw, 0);
+    let mut go = e.ult(i.aw, z, c);
+    if kind != 0 {
+        let zf = e.cond(if kind == 1 { Cond::E } else { Cond::Ne });
+        go = e.and(Width::B, go, zf);
+    }
+    e.set_gpr(i.aw, reg::RCX, c);
+    e.jump_if(go, i.imm, next(i));
+    Ok(())
+}
+
+/// JCXZ, JECXZ, JRCXZ.
+#[inline(always)]
+pub fn jcxz<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
+    let c = e.gpr(i.aw, reg::RCX);
+    let z = e.imm(i.aw, 0);
+    let go = e.eq(i.aw, c, z);
+    e.jump_if(go, i.imm, next(i));
+    Ok(())
+}
+
+/// CALL rel.
+#[inline(always)]
+pub fn call<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
+    let ret = e.imm(i.w, next(i));
+    let sp = push(e, i, i.w, ret)?;
+    e.set_gpr(i.sw, reg::RSP, sp);
+    e.note_call(next(i));
+    e.jump(i.imm);
+    Ok(())
+}
+
+/// CALL r/m. (`imm` is the return address: the displacement belongs to the operand.)
+#[inline(always)]
+pub fn call_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
+    let t = S::get(e, i, i.w)?;
+    let ret = e.imm(i.w, i.imm);
+    let sp = push(e, i, i.w, ret)?;
+    e.set_gpr(i.sw, reg::RSP, sp);
+    e.note_call(i.imm);
+    let t = e.zext(i.w, Width::Q, t);
+    e.jump_to(t, JumpKind::Call);
+    Ok(())
+}
+
+/// RET, RET imm16 (`i.imm` bytes).
+#[inline(always)]
+pub fn ret<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
+    let sp = e.gpr(i.sw, reg::RSP);
+    let t = e.load(stack::<E>(i, sp), i.w)?;
+    let n = e.imm(i.sw, u64::from(i.w.bytes()) + i.imm);
+    let up = e.add(i.sw, sp, n);
+    e.set_gpr(i.sw, reg::RSP, up);
+    let t = e.zext(i.w, Width::Q, t);
+    e.jump_to(t, JumpKind::Return);
+    Ok(())
+}
+
+/// The end of a block that no branch ends.
+#[inline(always)]
+pub fn end_block<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
+    e.jump(i.imm);
+    Ok(())
+}

@@ -1,0 +1,613 @@
+//! Recognises the integer instructions at decode time and chooses their tier-0 handlers.
+
+use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind};
+
+use super::{Any, Dst, Imm, Mem, Reg, Src, alu, bits, flow, mov, muldiv, shift};
+use crate::eval::done;
+use crate::insn::{Alu, BitScan, BitTest, Bmi, Cond, Handler, Insn, Op, Opnd, Shift, Str, Unary, Width};
+use crate::state::{Mode, reg};
+use crate::string;
+use crate::vcpu::Vcpu;
+
+/// Operand forms with handlers of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    RegReg,
+    RegImm,
+    RegMem,
+    MemReg,
+    MemImm,
+    Other,
+}
+
+fn form(i: &Insn) -> Form {
+    match (i.dst, i.src) {
+        (Opnd::Gpr(_), Opnd::Gpr(_)) => Form::RegReg,
+        (Opnd::Gpr(_), Opnd::Imm) => Form::RegImm,
+        (Opnd::Gpr(_), Opnd::Mem) => Form::RegMem,
+        (Opnd::Mem, Opnd::Gpr(_)) => Form::MemReg,
+        (Opnd::Mem, Opnd::Imm) => Form::MemImm,
+        _ => Form::Other,
+    }
+}
+
+fn alu_h<const OP: u8, const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn) {
+    done(alu::binary::<_, D, S>(c, i, alu_op(OP), Width::from_u8(W)));
+}
+
+const fn alu_op(n: u8) -> Alu {
+    match n {
+        0 => Alu::Add,
+        1 => Alu::Or,
+        2 => Alu::Adc,
+        3 => Alu::Sbb,
+        4 => Alu::And,
+        5 => Alu::Sub,
+        6 => Alu::Xor,
+        7 => Alu::Cmp,
+        _ => Alu::Test,
+    }
+}
+
+fn unary_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn) {
+    let op = match OP {
+        0 => Unary::Inc,
+        1 => Unary::Dec,
+        2 => Unary::Neg,
+        _ => Unary::Not,
+    };
+    done(alu::unary::<_, D>(c, i, op, Width::from_u8(W)));
+}
+
+const fn shift_op(n: u8) -> Shift {
+    match n {
+        0 => Shift::Rol,
+        1 => Shift::Ror,
+        2 => Shift::Rcl,
+        3 => Shift::Rcr,
+        4 => Shift::Shl,
+        5 => Shift::Shr,
+        _ => Shift::Sar,
+    }
+}
+
+fn shift_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn) {
+    done(shift::shift::<_, D>(c, i, shift_op(OP), Width::from_u8(W)));
+}
+fn mov_h<const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn) {
+    done(mov::mov::<_, D, S>(c, i, Width::from_u8(W)));
+}
+fn movzx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn) {
+    done(mov::movzx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)));
+}
+fn movsx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn) {
+    done(mov::movsx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)));
+}
+fn jcc_h<const C: u8>(c: &mut Vcpu, i: &Insn) {
+    done(flow::jcc(c, i, Cond::from_u8(C)));
+}
+fn setcc_h<const C: u8, D: Dst>(c: &mut Vcpu, i: &Insn) {
+    done(mov::setcc::<_, D>(c, i, Cond::from_u8(C)));
+}
+fn cmov_h<const C: u8, const W: u8>(c: &mut Vcpu, i: &Insn) {
+    done(mov::cmov::<_, Any>(c, i, Cond::from_u8(C), Width::from_u8(W)));
+}
+
+/// `$f::<…, W, …>` for the width `$w`.
+macro_rules! widths {
+    ($w:expr, |$n:ident| $f:expr) => {
+        match $w {
+            Width::B => {
+                const $n: u8 = 0;
+                $f as Handler
+            }
+            Width::W => {
+                const $n: u8 = 1;
+                $f as Handler
+            }
+            Width::D => {
+                const $n: u8 = 2;
+                $f as Handler
+            }
+            Width::Q => {
+                const $n: u8 = 3;
+                $f as Handler
+            }
+        }
+    };
+}
+
+/// A handler for each of the sixteen conditions.
+macro_rules! conds {
+    ($c:expr, |$n:ident| $f:expr) => {
+        conds!(@ $c, $n, $f, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $c:expr, $n:ident, $f:expr, $($k:literal)*) => {
+        match $c as u8 {
+            $($k => { const $n: u8 = $k; $f as Handler })*
+            _ => unreachable!("a condition code is below 16"),
+        }
+    };
+}
+
+fn alu_handler(op: Alu, w: Width, f: Form) -> Handler {
+    macro_rules! op {
+        ($($k:literal)*) => {
+            match op as u8 {
+                $($k => match f {
+                    Form::RegReg => widths!(w, |W| alu_h::<$k, W, Reg, Reg>),
+                    Form::RegImm => widths!(w, |W| alu_h::<$k, W, Reg, Imm>),
+                    Form::RegMem => widths!(w, |W| alu_h::<$k, W, Reg, Mem>),
+                    Form::MemReg => widths!(w, |W| alu_h::<$k, W, Mem, Reg>),
+                    Form::MemImm => widths!(w, |W| alu_h::<$k, W, Mem, Imm>),
+                    Form::Other => widths!(w, |W| alu_h::<$k, W, Any, Any>),
+                },)*
+                _ => unreachable!("nine operations"),
+            }
+        };
+    }
+    op!(0 1 2 3 4 5 6 7 8)
+}
+
+fn mov_handler(w: Width, f: Form) -> Handler {
+    match f {
+        Form::RegReg => widths!(w, |W| mov_h::<W, Reg, Reg>),
+        Form::RegImm => widths!(w, |W| mov_h::<W, Reg, Imm>),
+        Form::RegMem => widths!(w, |W| mov_h::<W, Reg, Mem>),
+        Form::MemReg => widths!(w, |W| mov_h::<W, Mem, Reg>),
+        Form::MemImm => widths!(w, |W| mov_h::<W, Mem, Imm>),
+        Form::Other => widths!(w, |W| mov_h::<W, Any, Any>),
+    }
+}
+
+fn extend_handler(signed: bool, from: Width, to: Width, src: Opnd) -> Handler {
+    macro_rules! src {
+        ($h:ident, $f:literal) => {
+            match src {
+                Opnd::Mem => widths!(to, |W| $h::<$f, W, Mem>),
+                Opnd::Gpr(_) => widths!(to, |W| $h::<$f, W, Reg>),
+                _ => widths!(to, |W| $h::<$f, W, Any>),
+            }
+        };
+    }
+    match (signed, from) {
+        (false, Width::B) => src!(movzx_h, 0),
+        (false, _) => src!(movzx_h, 1),
+        (true, Width::B) => src!(movsx_h, 0),
+        (true, Width::W) => src!(movsx_h, 1),
+        (true, _) => src!(movsx_h, 2),
+    }
+}
+
+fn shift_handler(op: Shift, w: Width, dst: Opnd) -> Handler {
+    macro_rules! op {
+        ($($k:literal)*) => {
+            match op as u8 {
+                $($k => match dst {
+                    Opnd::Gpr(_) => widths!(w, |W| shift_h::<$k, W, Reg>),
+                    _ => widths!(w, |W| shift_h::<$k, W, Any>),
+                },)*
+                _ => unreachable!("seven operations"),
+            }
+        };
+    }
+    op!(0 1 2 3 4 5 6)
+}
+
+fn unary_handler(op: Unary, w: Width, dst: Opnd) -> Handler {
+    macro_rules! op {
+        ($($k:literal)*) => {
+            match op as u8 {
+                $($k => match dst {
+                    Opnd::Gpr(_) => widths!(w, |W| unary_h::<$k, W, Reg>),
+                    _ => widths!(w, |W| unary_h::<$k, W, Any>),
+                },)*
+                _ => unreachable!("four operations"),
+            }
+        };
+    }
+    op!(0 1 2 3)
+}
+
+/// The width of the first operand that has one.
+fn operand_width(x: &Instruction, n: u32) -> Option<Width> {
+    let bytes = match x.op_kind(n) {
+        OpKind::Register => x.op_register(n).size() as u32,
+        OpKind::Memory => x.memory_size().size() as u32,
+        _ => return None,
+    };
+    Width::from_bytes(bytes)
+}
+
+/// Are all operands general registers, memory or immediates (no segment, control, debug or vector register)?
+fn general(i: &Insn) -> bool {
+    [i.dst, i.src, i.src2]
+        .iter()
+        .all(|o| matches!(o, Opnd::None | Opnd::Gpr(_) | Opnd::High(_) | Opnd::Mem | Opnd::Imm))
+}
+
+/// Width of what the instruction pushes or pops.
+fn stack_width(x: &Instruction) -> Width {
+    Width::from_bytes(x.stack_pointer_increment().unsigned_abs()).unwrap_or(Width::Q)
+}
+
+/// Width by address size of instructions that count in rCX.
+fn counter_width(x: &Instruction) -> Width {
+    match x.op_code().address_size() {
+        16 => Width::W,
+        32 => Width::D,
+        _ => Width::Q,
+    }
+}
+
+fn condition(x: &Instruction) -> Option<Cond> {
+    match x.condition_code() {
+        ConditionCode::None => None,
+        c => Some(Cond::from_u8(c as u8 - 1)),
+    }
+}
+
+/// Recognises an integer instruction: fills `op`, widths and the handler.
+pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
+    let mask = ip_mask(mode);
+    if branch(x, i, mask) {
+        return true;
+    }
+    if x.is_string_instruction() {
+        return string_op(x, i);
+    }
+    if !general(i) {
+        return false;
+    }
+    let w0 = operand_width(x, 0);
+    i.w = w0.unwrap_or(Width::D);
+    macro_rules! set {
+        ($op:expr, $run:expr) => {{
+            i.op = $op;
+            i.run = $run;
+            true
+        }};
+    }
+    use Mnemonic as M;
+    match x.mnemonic() {
+        M::Add => arith(i, Alu::Add),
+        M::Or => arith(i, Alu::Or),
+        M::Adc => arith(i, Alu::Adc),
+        M::Sbb => arith(i, Alu::Sbb),
+        M::And => arith(i, Alu::And),
+        M::Sub => arith(i, Alu::Sub),
+        M::Xor => arith(i, Alu::Xor),
+        M::Cmp => arith(i, Alu::Cmp),
+        M::Test => arith(i, Alu::Test),
+        M::Inc => one_operand(i, Unary::Inc),
+        M::Dec => one_operand(i, Unary::Dec),
+        M::Neg => one_operand(i, Unary::Neg),
+        M::Not => one_operand(i, Unary::Not),
+        M::Rol => shifted(i, Shift::Rol),
+        M::Ror => shifted(i, Shift::Ror),
+        M::Rcl => shifted(i, Shift::Rcl),
+        M::Rcr => shifted(i, Shift::Rcr),
+        M::Shl | M::Sal => shifted(i, Shift::Shl),
+        M::Shr => shifted(i, Shift::Shr),
+        M::Sar => shifted(i, Shift::Sar),
+        M::Shld => set!(Op::ShiftDouble(false), |c, i| done(shift::double(c, i, false, i.w))),
+        M::Shrd => set!(Op::ShiftDouble(true), |c, i| done(shift::double(c, i, true, i.w))),
+        M::Mov => set!(Op::Mov, mov_handler(i.w, form(i))),
+        M::Movzx | M::Movsx | M::Movsxd => {
+            let Some(from) = operand_width(x, 1) else { return false };
+            i.w2 = from;
+            let signed = x.mnemonic() != M::Movzx;
+            set!(if signed { Op::Movsx } else { Op::Movzx }, extend_handler(signed, from, i.w, i.src))
+        }
+        M::Lea => set!(Op::Lea, |c, i| done(mov::lea(c, i, i.w))),
+        M::Xchg => set!(Op::Xchg, |c, i| done(mov::xchg(c, i, i.w))),
+        M::Bswap => set!(Op::Bswap, |c, i| done(mov::bswap(c, i, i.w))),
+        M::Movbe => set!(Op::Movbe, |c, i| done(mov::movbe(c, i, i.w))),
+        M::Cbw => extend(i, Op::ExtendAcc, Width::W),
+        M::Cwde => extend(i, Op::ExtendAcc, Width::D),
+        M::Cdqe => extend(i, Op::ExtendAcc, Width::Q),
+        M::Cwd => extend(i, Op::ExtendDx, Width::W),
+        M::Cdq => extend(i, Op::ExtendDx, Width::D),
+        M::Cqo => extend(i, Op::ExtendDx, Width::Q),
+        M::Push => {
+            i.w = stack_width(x);
+            i.src = i.dst;
+            i.rs = i.rd;
+            set!(
+                Op::Push,
+                match i.src {
+                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i| done(mov::push::<_, Reg>(c, i, Width::from_u8(W)))),
+                    _ => |c, i| done(mov::push::<_, Any>(c, i, i.w)),
+                }
+            )
+        }
+        M::Pop => {
+            i.w = stack_width(x);
+            if i.base == reg::RSP {
+                i.disp = i.disp.wrapping_add(u64::from(i.w.bytes()));
+            }
+            set!(
+                Op::Pop,
+                match i.dst {
+                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i| done(mov::pop::<_, Reg>(c, i, Width::from_u8(W)))),
+                    _ => |c, i| done(mov::pop::<_, Any>(c, i, i.w)),
+                }
+            )
+        }
+        M::Leave => {
+            i.w = match x.code() {
+                iced_x86::Code::Leavew => Width::W,
+                iced_x86::Code::Leaved => Width::D,
+                _ => Width::Q,
+            };
+            set!(Op::Leave, |c, i| done(mov::leave(c, i, i.w)))
+        }
+        M::Mul => set!(Op::Mul, one_source(i, |c, i| done(muldiv::mul::<_, Any>(c, i, i.w)))),
+        M::Div => set!(Op::Div, one_source(i, |c, i| done(muldiv::div(c, i, i.w)))),
+        M::Idiv => set!(Op::Idiv, one_source(i, |c, i| done(muldiv::idiv(c, i, i.w)))),
+        M::Imul if i.src == Opnd::None => {
+            set!(Op::ImulAcc, one_source(i, |c, i| done(muldiv::imul_acc::<_, Any>(c, i, i.w))))
+        }
+        M::Imul => set!(Op::Imul, widths!(i.w, |W| |c, i| done(muldiv::imul(c, i, Width::from_u8(W))))),
+        M::Bt => bit_test(i, BitTest::Bt),
+        M::Bts => bit_test(i, BitTest::Bts),
+        M::Btr => bit_test(i, BitTest::Btr),
+        M::Btc => bit_test(i, BitTest::Btc),
+        M::Bsf => bit_scan(i, BitScan::Bsf),
+        M::Bsr => bit_scan(i, BitScan::Bsr),
+        M::Tzcnt => bit_scan(i, BitScan::Tzcnt),
+        M::Lzcnt => bit_scan(i, BitScan::Lzcnt),
+        M::Popcnt => bit_scan(i, BitScan::Popcnt),
+        M::Andn => bmi(i, Bmi::Andn),
+        M::Bextr => bmi(i, Bmi::Bextr),
+        M::Blsi => bmi(i, Bmi::Blsi),
+        M::Blsmsk => bmi(i, Bmi::Blsmsk),
+        M::Blsr => bmi(i, Bmi::Blsr),
+        M::Bzhi => bmi(i, Bmi::Bzhi),
+        M::Mulx => bmi(i, Bmi::Mulx),
+        M::Pdep => bmi(i, Bmi::Pdep),
+        M::Pext => bmi(i, Bmi::Pext),
+        M::Rorx => bmi(i, Bmi::Rorx),
+        M::Sarx => bmi(i, Bmi::Sarx),
+        M::Shlx => bmi(i, Bmi::Shlx),
+        M::Shrx => bmi(i, Bmi::Shrx),
+        M::Adcx => bmi(i, Bmi::Adcx),
+        M::Adox => bmi(i, Bmi::Adox),
+        M::Crc32 => {
+            i.w2 = operand_width(x, 1).unwrap_or(Width::B);
+            set!(Op::Crc32, |c, i| done(bits::crc32(c, i)))
+        }
+        M::Cmpxchg => set!(Op::Cmpxchg, |c, i| done(alu::cmpxchg(c, i, i.w))),
+        M::Xadd => set!(Op::Xadd, |c, i| done(alu::xadd(c, i, i.w))),
+        M::Nop | M::Pause | M::Endbr32 | M::Endbr64 | M::Reservednop => set!(Op::Nop, |_, _| ()),
+        M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchw | M::Prefetch
+        | M::Prefetchwt1 => {
+            // A hint: no access, no fault.
+            i.dst = Opnd::None;
+            set!(Op::Nop, |_, _| ())
+        }
+        M::Clc => set!(Op::Clc, |c, i| done(alu::flag_op(c, i.op))),
+        M::Stc => set!(Op::Stc, |c, i| done(alu::flag_op(c, i.op))),
+        M::Cmc => set!(Op::Cmc, |c, i| done(alu::flag_op(c, i.op))),
+        M::Cld => set!(Op::Cld, |c, i| done(alu::flag_op(c, i.op))),
+        M::Std => set!(Op::Std, |c, i| done(alu::flag_op(c, i.op))),
+        M::Lahf => set!(Op::Lahf, |c, i| done(alu::flag_op(c, i.op))),
+        M::Sahf => set!(Op::Sahf, |c, i| done(alu::flag_op(c, i.op))),
+        M::Lfence | M::Mfence | M::Sfence => set!(Op::Fence, |c, _| crate::Emitter::fence(c)),
+        _ => set_or_move(x, i),
+    }
+}
+
+/// SETcc and CMOVcc, whose mnemonics are one per condition.
+fn set_or_move(x: &Instruction, i: &mut Insn) -> bool {
+    let Some(c) = condition(x) else { return false };
+    if i.src == Opnd::None {
+        i.op = Op::Setcc(c);
+        i.run = match i.dst {
+            Opnd::Gpr(_) => conds!(c, |C| setcc_h::<C, Reg>),
+            _ => conds!(c, |C| setcc_h::<C, Any>),
+        };
+    } else if matches!(i.dst, Opnd::Gpr(_)) {
+        i.op = Op::Cmov(c);
+        i.run = match i.w {
+            Width::Q => conds!(c, |C| cmov_h::<C, 3>),
+            Width::D => conds!(c, |C| cmov_h::<C, 2>),
+            _ => conds!(c, |C| cmov_h::<C, 1>),
+        };
+    } else {
+        return false;
+    }
+    true
+}
+
+/// RIP arithmetic wraps at the code width.
+pub fn ip_mask(mode: Mode) -> u64 {
+    match mode.bitness() {
+        16 => 0xffff,
+        32 => 0xffff_ffff,
+        _ => u64::MAX,
+    }
+}
+
+fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
+    use iced_x86::Code as C;
+    let next = x.next_ip() & mask;
+    let near = matches!(x.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    if near && x.op_count() > 0 {
+        i.imm = x.near_branch_target() & mask;
+        i.disp = next;
+        i.ends = true;
+        i.dst = Opnd::None;
+        i.aw = counter_width(x);
+        match x.mnemonic() {
+            Mnemonic::Jmp => set(i, Op::Jmp, |c, i| done(flow::jmp(c, i))),
+            Mnemonic::Call => {
+                i.w = stack_width(x);
+                set(i, Op::Call, |c, i| done(flow::call(c, i)));
+            }
+            Mnemonic::Loop => set(i, Op::Loop(0), |c, i| done(flow::loop_(c, i, 0))),
+            Mnemonic::Loope => set(i, Op::Loop(1), |c, i| done(flow::loop_(c, i, 1))),
+            Mnemonic::Loopne => set(i, Op::Loop(2), |c, i| done(flow::loop_(c, i, 2))),
+            Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz => {
+                i.aw = match x.mnemonic() {
+                    Mnemonic::Jcxz => Width::W,
+                    Mnemonic::Jecxz => Width::D,
+                    _ => Width::Q,
+                };
+                set(i, Op::Jcxz, |c, i| done(flow::jcxz(c, i)));
+            }
+            _ => {
+                let Some(c) = condition(x) else { return false };
+                i.op = Op::Jcc(c);
+                i.run = conds!(c, |C| jcc_h::<{ C }>);
+            }
+        }
+        return true;
+    }
+    if x.is_jmp_near_indirect() || x.is_call_near_indirect() {
+        i.w = operand_width(x, 0).unwrap_or(Width::Q);
+        (i.src, i.rs, i.dst) = (i.dst, i.rd, Opnd::None);
+        i.imm = next;
+        i.ends = true;
+        (i.op, i.run) = if x.is_jmp_near_indirect() {
+            (Op::JmpInd, (|c, i| done(flow::jmp_ind::<_, Any>(c, i))) as Handler)
+        } else {
+            (Op::CallInd, (|c, i| done(flow::call_ind::<_, Any>(c, i))) as Handler)
+        };
+        return true;
+    }
+    let w = match x.code() {
+        C::Retnw | C::Retnw_imm16 => Width::W,
+        C::Retnd | C::Retnd_imm16 => Width::D,
+        C::Retnq | C::Retnq_imm16 => Width::Q,
+        _ => return false,
+    };
+    i.w = w;
+    i.imm = if x.op_count() > 0 { u64::from(x.immediate16()) } else { 0 };
+    i.dst = Opnd::None;
+    i.ends = true;
+    set(i, Op::Ret, |c, i| done(flow::ret(c, i)));
+    true
+}
+
+fn set(i: &mut Insn, op: Op, run: Handler) {
+    (i.op, i.run) = (op, run);
+}
+
+fn string_op(x: &Instruction, i: &mut Insn) -> bool {
+    use Mnemonic as M;
+    let (s, w) = match x.mnemonic() {
+        M::Movsb => (Str::Movs, Width::B),
+        M::Movsw => (Str::Movs, Width::W),
+        M::Movsd => (Str::Movs, Width::D),
+        M::Movsq => (Str::Movs, Width::Q),
+        M::Stosb => (Str::Stos, Width::B),
+        M::Stosw => (Str::Stos, Width::W),
+        M::Stosd => (Str::Stos, Width::D),
+        M::Stosq => (Str::Stos, Width::Q),
+        M::Lodsb => (Str::Lods, Width::B),
+        M::Lodsw => (Str::Lods, Width::W),
+        M::Lodsd => (Str::Lods, Width::D),
+        M::Lodsq => (Str::Lods, Width::Q),
+        M::Scasb => (Str::Scas, Width::B),
+        M::Scasw => (Str::Scas, Width::W),
+        M::Scasd => (Str::Scas, Width::D),
+        M::Scasq => (Str::Scas, Width::Q),
+        M::Cmpsb => (Str::Cmps, Width::B),
+        M::Cmpsw => (Str::Cmps, Width::W),
+        M::Cmpsd => (Str::Cmps, Width::D),
+        M::Cmpsq => (Str::Cmps, Width::Q),
+        M::Insb => (Str::Ins, Width::B),
+        M::Insw => (Str::Ins, Width::W),
+        M::Insd => (Str::Ins, Width::D),
+        M::Outsb => (Str::Outs, Width::B),
+        M::Outsw => (Str::Outs, Width::W),
+        M::Outsd => (Str::Outs, Width::D),
+        _ => return false,
+    };
+    // Address size: from whichever index register the operands use.
+    i.aw = match (0..x.op_count()).map(|n| x.op_kind(n)).find_map(|k| match k {
+        OpKind::MemorySegSI | OpKind::MemoryESDI => Some(Width::W),
+        OpKind::MemorySegESI | OpKind::MemoryESEDI => Some(Width::D),
+        OpKind::MemorySegRSI | OpKind::MemoryESRDI => Some(Width::Q),
+        _ => None,
+    }) {
+        Some(w) => w,
+        None => return false,
+    };
+    i.seg = crate::decode::segment(x.memory_segment());
+    i.w = w;
+    i.op = Op::Str(s);
+    i.ends = x.has_rep_prefix() || x.has_repne_prefix() || matches!(s, Str::Ins | Str::Outs);
+    (i.dst, i.src, i.src2) = (Opnd::None, Opnd::None, Opnd::None);
+    i.run = string::handler(s, w, i.ends);
+    true
+}
+
+fn arith(i: &mut Insn, op: Alu) -> bool {
+    // TEST and XCHG list a memory operand first, whatever the assembler's order was.
+    i.op = Op::Alu(op);
+    i.run = alu_handler(op, i.w, form(i));
+    true
+}
+
+fn one_operand(i: &mut Insn, op: Unary) -> bool {
+    i.op = Op::Unary(op);
+    i.run = unary_handler(op, i.w, i.dst);
+    true
+}
+
+fn shifted(i: &mut Insn, op: Shift) -> bool {
+    i.op = Op::Shift(op);
+    i.run = shift_handler(op, i.w, i.dst);
+    true
+}
+
+fn extend(i: &mut Insn, op: Op, w: Width) -> bool {
+    (i.op, i.w) = (op, w);
+    i.run = if op == Op::ExtendAcc {
+        |c, i| done(mov::extend_acc(c, i.w))
+    } else {
+        |c, i| done(mov::extend_dx(c, i.w))
+    };
+    true
+}
+
+/// MUL and DIV name their explicit operand first; to us it is the source.
+fn one_source(i: &mut Insn, run: Handler) -> Handler {
+    (i.src, i.rs, i.dst) = (i.dst, i.rd, Opnd::None);
+    run
+}
+
+fn bit_test(i: &mut Insn, op: BitTest) -> bool {
+    i.op = Op::BitTest(op);
+    i.run = match op {
+        BitTest::Bt => |c, i| done(bits::bit_test(c, i, BitTest::Bt, i.w)),
+        BitTest::Bts => |c, i| done(bits::bit_test(c, i, BitTest::Bts, i.w)),
+        BitTest::Btr => |c, i| done(bits::bit_test(c, i, BitTest::Btr, i.w)),
+        BitTest::Btc => |c, i| done(bits::bit_test(c, i, BitTest::Btc, i.w)),
+    };
+    true
+}
+
+fn bit_scan(i: &mut Insn, op: BitScan) -> bool {
+    i.op = Op::BitScan(op);
+    i.run = match op {
+        BitScan::Bsf => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Bsf, i.w)),
+        BitScan::Bsr => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Bsr, i.w)),
+        BitScan::Tzcnt => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Tzcnt, i.w)),
+        BitScan::Lzcnt => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Lzcnt, i.w)),
+        BitScan::Popcnt => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Popcnt, i.w)),
+    };
+    true
+}
+
+fn bmi(i: &mut Insn, op: Bmi) -> bool {
+    i.op = Op::Bmi(op);
+    i.run = |c, i| {
+        if let Op::Bmi(op) = i.op {
+            done(bits::bmi(c, i, op, i.w));
+        }
+    };
+    true
+}

@@ -1,0 +1,423 @@
+//! A processor with its MMU and its way to the devices; raising exceptions, and guest memory as instructions see it.
+
+use softmmu::{Access, GuestInt, MemTrap, Mmu, Privilege};
+
+use crate::bus::Bus;
+use crate::emit::{R, Stop};
+use crate::insn::{AddrMode, Insn, Width};
+use crate::model::CpuModel;
+use crate::state::{CpuState, Fault, Mode, seg, stop};
+
+/// Exception vectors (SDM vol. 3, table 6-1).
+pub mod vector {
+    #![expect(missing_docs, reason = "mnemonics")]
+    pub const DE: u8 = 0;
+    pub const DB: u8 = 1;
+    pub const NMI: u8 = 2;
+    pub const BP: u8 = 3;
+    pub const OF: u8 = 4;
+    pub const BR: u8 = 5;
+    pub const UD: u8 = 6;
+    pub const NM: u8 = 7;
+    pub const DF: u8 = 8;
+    pub const TS: u8 = 10;
+    pub const NP: u8 = 11;
+    pub const SS: u8 = 12;
+    pub const GP: u8 = 13;
+    pub const PF: u8 = 14;
+    pub const MF: u8 = 16;
+    pub const AC: u8 = 17;
+    pub const MC: u8 = 18;
+    pub const XM: u8 = 19;
+}
+
+/// A virtual processor. `#[repr(C)]` with the registers first: a pointer to it is a pointer to them.
+#[repr(C)]
+pub struct Vcpu {
+    /// Registers.
+    pub st: CpuState,
+    /// Translation of addresses and access to guest memory.
+    pub mmu: Mmu,
+    /// Devices.
+    pub bus: Box<dyn Bus>,
+    /// What CPUID and the MSRs say.
+    pub model: CpuModel,
+    /// What stopped the machine, when `stop` is `UNIMPLEMENTED` or `CORRUPT`: one line.
+    pub report: Option<Box<str>>,
+}
+
+impl Vcpu {
+    /// A processor in its power-on state.
+    pub fn new(mmu: Mmu, bus: Box<dyn Bus>, model: CpuModel) -> Self {
+        let mut v = Self { st: CpuState::power_on(), mmu, bus, model, report: None };
+        v.mode_changed();
+        v
+    }
+
+    /// Call after a change of CR0, CR4, EFER, CPL, RFLAGS.VM or a segment register: recomputes the mode and chooses the
+    /// translation bank. (Paging control changes also need [`Vcpu::paging_changed`].)
+    pub fn mode_changed(&mut self) {
+        self.st.compute_mode();
+        self.privilege_changed();
+    }
+
+    /// Chooses the translation bank for CPL and RFLAGS.AC.
+    #[inline]
+    pub fn privilege_changed(&mut self) {
+        let p = if self.st.cpl == 3 {
+            Privilege::User
+        } else if self.st.flags & crate::state::rflags::AC != 0 && self.st.cr4 & crate::state::cr4::SMAP != 0 {
+            Privilege::SupervisorAc
+        } else {
+            Privilege::Supervisor
+        };
+        self.mmu.select(p);
+    }
+
+    // ---- exceptions -------------------------------------------------------------------------------------------
+
+    /// Raises an exception; the instruction must return the [`Stop`] at once.
+    #[cold]
+    pub fn raise(&mut self, vector: u8, code: Option<u32>, info: u64) -> Stop {
+        self.st.fault = Fault { vector, has_code: code.is_some(), code: code.unwrap_or(0), info };
+        self.st.stop = stop::FAULT;
+        Stop
+    }
+    /// #GP with an error code.
+    #[cold]
+    pub fn gp(&mut self, code: u32) -> Stop {
+        self.raise(vector::GP, Some(code), 0)
+    }
+    /// #UD.
+    #[cold]
+    pub fn ud(&mut self) -> Stop {
+        self.raise(vector::UD, None, 0)
+    }
+    /// #NM.
+    #[cold]
+    pub fn nm(&mut self) -> Stop {
+        self.raise(vector::NM, None, 0)
+    }
+
+    /// Does the instruction need to run alone (device access, exact count)? Then stops it now, with nothing done, if it
+    /// is not.
+    #[inline]
+    pub fn need_single(&mut self) -> R<()> {
+        if self.st.single { Ok(()) } else { Err(self.redo()) }
+    }
+    #[cold]
+    fn redo(&mut self) -> Stop {
+        self.st.stop = stop::REDO;
+        Stop
+    }
+
+    /// Marks the instruction as the last to execute before interrupts, deadlines and mode are looked at again.
+    #[inline]
+    pub fn stop_after(&mut self) {
+        if self.st.stop == stop::NONE {
+            self.st.stop = stop::AFTER;
+        }
+    }
+
+    /// An instruction that Retrograde does not implement: stops the machine with one clear report.
+    #[cold]
+    pub fn unimplemented(&mut self, i: &Insn) -> Stop {
+        let text = crate::decode::describe(self, i);
+        self.report = Some(text.into());
+        self.st.stop = stop::UNIMPLEMENTED;
+        Stop
+    }
+
+    /// Retired instructions before `i`, which is being executed.
+    #[inline]
+    pub fn icount_at(&self, i: &Insn) -> u64 {
+        let s = &self.st;
+        s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(s.count_bias).wrapping_add(u64::from(i.idx))
+    }
+    /// Virtual time at which `i` executes.
+    #[inline]
+    pub fn now_at(&self, i: &Insn) -> u64 {
+        self.icount_at(i).wrapping_add(self.st.time_offset)
+    }
+    /// Virtual time while one instruction executes alone (`CpuState::single`).
+    #[inline]
+    pub fn now_single(&self) -> u64 {
+        // budget was decremented for the one instruction.
+        let s = &self.st;
+        s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(1).wrapping_add(s.time_offset)
+    }
+
+    // ---- addresses --------------------------------------------------------------------------------------------
+
+    /// The linear address of `len` bytes at `off` in `seg`, with the checks that `mode` asks for.
+    #[inline(always)]
+    pub fn linear(&mut self, s: u8, mode: AddrMode, off: u64, len: u32, access: Access) -> R<u64> {
+        match mode {
+            AddrMode::Flat => Ok(off),
+            AddrMode::Base => Ok(off.wrapping_add(self.st.seg[s as usize].base)),
+            AddrMode::Checked => self.linear_checked(s, off, len, access),
+        }
+    }
+
+    /// As [`Vcpu::linear`] for helpers, which do not know the mode statically.
+    pub fn linear_any(&mut self, s: u8, off: u64, len: u32, access: Access) -> R<u64> {
+        let mode = self.addr_mode(s);
+        self.linear(s, mode, off, len, access)
+    }
+
+    /// How offsets in segment register `s` become linear addresses now.
+    pub fn addr_mode(&self, s: u8) -> AddrMode {
+        addr_mode(self.st.mode, s)
+    }
+
+    /// #SS for stack-segment accesses, #GP for the others, error code 0.
+    #[cold]
+    pub fn segment_fault(&mut self, s: u8) -> Stop {
+        let v = if s == seg::SS { vector::SS } else { vector::GP };
+        self.raise(v, Some(0), 0)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn linear_checked(&mut self, s: u8, off: u64, len: u32, access: Access) -> R<u64> {
+        let d = self.st.seg[s as usize];
+        let protected = self.st.mode.has(Mode::PROTECTED) && !self.st.mode.has(Mode::VM86);
+        if protected {
+            // A null selector loads a segment with P clear; SDM vol. 3, 5.3 and 5.4.1.
+            let ok = d.attrs & 0x80 != 0
+                && match access {
+                    Access::Read => d.is_readable(),
+                    Access::Write => d.is_writable(),
+                    Access::Execute => d.is_code(),
+                };
+            if !ok {
+                return Err(self.segment_fault(s));
+            }
+        }
+        let (first, last) = (off, off + u64::from(len) - 1);
+        let limit = u64::from(d.limit);
+        let ok = if d.is_expand_down() && protected {
+            let top = if d.db() { 0xffff_ffff } else { 0xffff };
+            first > limit && last <= top
+        } else {
+            last <= limit
+        };
+        if !ok {
+            return Err(self.segment_fault(s));
+        }
+        Ok(d.base.wrapping_add(off) & 0xffff_ffff)
+    }
+
+    /// Is the linear address canonical (48 bits, or 57 with LA57)?
+    #[inline]
+    pub fn canonical(&self, linear: u64) -> bool {
+        let s = if self.st.cr4 & crate::state::cr4::LA57 != 0 { 7 } else { 16 };
+        ((linear << s) as i64 >> s) as u64 == linear
+    }
+
+    // ---- guest memory -----------------------------------------------------------------------------------------
+
+    /// Reads an integer at a linear address with the current privilege.
+    #[inline(always)]
+    pub fn read<T: GuestInt>(&mut self, s: u8, linear: u64) -> R<T> {
+        match self.mmu.read::<T>(linear) {
+            Ok(v) => Ok(v),
+            Err(t) => self.read_trap(s, linear, t),
+        }
+    }
+
+    /// Writes an integer at a linear address with the current privilege.
+    #[inline(always)]
+    pub fn write<T: GuestInt>(&mut self, s: u8, linear: u64, v: T) -> R<()> {
+        match self.mmu.write::<T>(linear, v) {
+            Ok(()) => {
+                self.check_code_write();
+                Ok(())
+            }
+            Err(t) => self.write_trap(s, linear, v, t),
+        }
+    }
+
+    /// A store may have hit the code being run: then the block is left after this instruction.
+    #[inline(always)]
+    pub fn check_code_write(&mut self) {
+        if self.mmu.space().code_writes_pending() {
+            self.stop_after();
+        }
+    }
+
+    /// Turns a trap of the MMU into an exception (or a stop with a report) and returns the [`Stop`].
+    #[cold]
+    pub fn mem_fault(&mut self, s: u8, linear: u64, t: MemTrap) -> Stop {
+        if self.st.mode.has(Mode::LONG) && !self.canonical(linear) {
+            return self.segment_fault(s);
+        }
+        match t {
+            MemTrap::Page(f) => self.raise(vector::PF, Some(f.code), f.gva),
+            MemTrap::Corrupt(text) => {
+                self.report = Some(text);
+                self.st.stop = stop::CORRUPT;
+                Stop
+            }
+            MemTrap::Mmio { .. } | MemTrap::Split => self.redo(),
+        }
+    }
+
+    /// A failed access at a non-canonical or wrapping place is sorted out here before the MMU's verdict counts.
+    #[cold]
+    fn address_ok(&mut self, s: u8, linear: u64, len: u64) -> R<()> {
+        if self.st.mode.has(Mode::LONG) && self.st.mode.has(Mode::CODE64) {
+            let last = linear.wrapping_add(len - 1);
+            if !self.canonical(linear) || !self.canonical(last) {
+                return Err(self.segment_fault(s));
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_trap<T: GuestInt>(&mut self, s: u8, linear: u64, t: MemTrap) -> R<T> {
+        let len = size_of::<T>() as u64;
+        self.address_ok(s, linear, len)?;
+        match t {
+            MemTrap::Mmio { gpa } => {
+                self.need_single()?;
+                let now = self.now_single();
+                let v = self.bus.mmio_read(gpa.0, len as u8, now);
+                self.stop_after();
+                Ok(T::truncate(v))
+            }
+            MemTrap::Split => {
+                self.need_single()?;
+                // Probe all bytes before a read that may have side effects.
+                for k in 0..len {
+                    self.probe_byte(s, linear.wrapping_add(k), Access::Read)?;
+                }
+                let mut v = 0u64;
+                for k in 0..len {
+                    v |= u64::from(self.read::<u8>(s, self.wrap(linear, k))?) << (8 * k);
+                }
+                Ok(T::truncate(v))
+            }
+            t => Err(self.mem_fault(s, linear, t)),
+        }
+    }
+
+    /// `linear + k`, wrapping at 4 GiB outside 64-bit mode.
+    #[inline]
+    fn wrap(&self, linear: u64, k: u64) -> u64 {
+        let a = linear.wrapping_add(k);
+        if self.st.mode.has(Mode::CODE64) { a } else { a & 0xffff_ffff }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_trap<T: GuestInt>(&mut self, s: u8, linear: u64, v: T, t: MemTrap) -> R<()> {
+        let len = size_of::<T>() as u64;
+        self.address_ok(s, linear, len)?;
+        match t {
+            MemTrap::Mmio { gpa } => {
+                self.need_single()?;
+                let now = self.now_single();
+                self.bus.mmio_write(gpa.0, len as u8, Into::<u64>::into(v), now);
+                self.stop_after();
+                Ok(())
+            }
+            MemTrap::Split => {
+                self.need_single()?;
+                for k in 0..len {
+                    self.probe_byte(s, linear.wrapping_add(k), Access::Write)?;
+                }
+                for k in 0..len {
+                    self.write::<u8>(s, self.wrap(linear, k), (Into::<u64>::into(v) >> (8 * k)) as u8)?;
+                }
+                Ok(())
+            }
+            t => Err(self.mem_fault(s, linear, t)),
+        }
+    }
+
+    fn probe_byte(&mut self, s: u8, linear: u64, access: Access) -> R<()> {
+        match self.mmu.probe(linear, 1, access) {
+            Ok(()) | Err(MemTrap::Mmio { .. }) => Ok(()),
+            Err(t) => Err(self.mem_fault(s, linear, t)),
+        }
+    }
+
+    /// Checks that `len` bytes can be accessed, without accessing them. Device memory passes.
+    pub fn probe(&mut self, s: u8, linear: u64, len: u64, access: Access) -> R<()> {
+        if self.mmu.probe(linear, len, access).is_ok() {
+            return Ok(());
+        }
+        self.address_ok(s, linear, len)?;
+        let first_page = 0x1000 - (linear & 0xfff);
+        self.probe_byte(s, linear, access)?;
+        if len > first_page {
+            self.probe_byte(s, self.wrap(linear, first_page), access)?;
+        }
+        Ok(())
+    }
+
+    /// Reads an integer of run-time width through a segment, as helpers do.
+    pub fn read_seg(&mut self, s: u8, off: u64, w: Width) -> R<u64> {
+        let at = self.linear_any(s, off, w.bytes(), Access::Read)?;
+        self.read_w(s, at, w)
+    }
+
+    /// Writes an integer of run-time width through a segment.
+    pub fn write_seg(&mut self, s: u8, off: u64, w: Width, v: u64) -> R<()> {
+        let at = self.linear_any(s, off, w.bytes(), Access::Write)?;
+        self.write_w(s, at, w, v)
+    }
+
+    /// Reads at a linear address.
+    #[inline(always)]
+    pub fn read_w(&mut self, s: u8, at: u64, w: Width) -> R<u64> {
+        Ok(match w {
+            Width::B => u64::from(self.read::<u8>(s, at)?),
+            Width::W => u64::from(self.read::<u16>(s, at)?),
+            Width::D => u64::from(self.read::<u32>(s, at)?),
+            Width::Q => self.read::<u64>(s, at)?,
+        })
+    }
+
+    /// Writes at a linear address.
+    #[inline(always)]
+    pub fn write_w(&mut self, s: u8, at: u64, w: Width, v: u64) -> R<()> {
+        match w {
+            Width::B => self.write::<u8>(s, at, v as u8),
+            Width::W => self.write::<u16>(s, at, v as u16),
+            Width::D => self.write::<u32>(s, at, v as u32),
+            Width::Q => self.write::<u64>(s, at, v),
+        }
+    }
+
+    /// Offset of the memory operand of `i`, truncated to its address width.
+    #[inline(always)]
+    pub fn ea(&self, i: &Insn) -> u64 {
+        let g = &self.st.gpr;
+        let a = g[i.base as usize & 31].wrapping_add(g[i.index as usize & 31] << i.scale).wrapping_add(i.disp);
+        if i.aw == Width::Q { a } else { a & i.aw.mask() }
+    }
+
+    /// Linear address of `len` bytes at the memory operand of `i`.
+    #[inline(always)]
+    pub fn operand(&mut self, i: &Insn, len: u32, access: Access) -> R<u64> {
+        let off = self.ea(i);
+        self.linear(i.seg, i.am, off, len, access)
+    }
+}
+
+/// How offsets in segment register `s` become linear addresses in `mode`.
+pub fn addr_mode(mode: Mode, s: u8) -> AddrMode {
+    let flat = match s {
+        seg::ES => Mode::ES_FLAT,
+        seg::CS => Mode::CS_FLAT,
+        seg::SS => Mode::SS_FLAT,
+        seg::DS => Mode::DS_FLAT,
+        _ if mode.has(Mode::CODE64) => return AddrMode::Base,
+        _ => return AddrMode::Checked,
+    };
+    if mode.has(flat) { AddrMode::Flat } else { AddrMode::Checked }
+}
