@@ -1,30 +1,54 @@
-//! Per-vCPU memory access.
+//! One vCPU's MMU: its TLB banks, and the miss path that walks, fills, and judges slow entries.
+//!
+//! Every host address obtained here is good until the next safepoint of this vCPU: map updates and page tracking wait
+//! for it. An access that needs two host addresses checks that no such point lay between them.
 
-#![expect(unsafe_code, reason = "accesses guest memory by host address")]
+#![expect(unsafe_code, reason = "hands a bank pointer to generated code")]
 
+use std::fmt::Write as _;
+use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::addr::{Access, Gpa, PAGE_MASK, Privilege, RamPage};
-use crate::ram::GuestInt;
+use crate::bank::{Bank, Filled, slot_of};
+use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen, TRACKED};
+use crate::generation::Verdict;
+use crate::quiesce::ThreadToken;
 use crate::space::AddressSpace;
-use crate::walk::{PageFault, PagingContext, walk};
+use crate::sync::{Ordering, relax};
+use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
+use crate::view::{Tables, Untouched, View};
+use crate::walk::{PageFault, Paging, PagingContext, walk_in};
 
-/// Entries in a bank.
-pub const TLB_ENTRIES: usize = 8192;
+/// Where generated code finds things.
+pub mod layout {
+    use super::{Mmu, TlbEntry, offset_of};
 
-/// One TLB entry.
-#[repr(C)]
-#[derive(Debug)]
-pub struct TlbEntry {
-    /// Tag for loads.
-    pub read: AtomicU64,
-    /// Tag for stores.
-    pub write: AtomicU64,
-    /// Tag for fetches.
-    pub exec: AtomicU64,
-    /// Host address minus guest address.
-    pub addend: AtomicU64,
+    /// Offset in [`Mmu`] of the pointer to the current bank.
+    pub const MMU_BANK: usize = offset_of!(Mmu, bank);
+    /// Offset in [`Mmu`] of the epoch (64 bits).
+    pub const MMU_EPOCH: usize = offset_of!(Mmu, epoch);
+    /// Offset of the load tag in a TLB entry.
+    pub const ENTRY_READ: usize = offset_of!(TlbEntry, read);
+    /// Offset of the store tag.
+    pub const ENTRY_WRITE: usize = offset_of!(TlbEntry, write);
+    /// Offset of the fetch tag.
+    pub const ENTRY_EXEC: usize = offset_of!(TlbEntry, exec);
+    /// Offset of the addend: host address minus guest virtual address.
+    pub const ENTRY_ADDEND: usize = offset_of!(TlbEntry, addend);
+    /// log2 of the size of a TLB entry.
+    pub const ENTRY_SHIFT: u32 = 5;
+
+    const _: () = assert!(MMU_BANK == 0 && MMU_EPOCH == 8);
+    #[cfg(not(loom))]
+    const _: () = assert!(
+        ENTRY_READ == 0
+            && ENTRY_WRITE == 8
+            && ENTRY_EXEC == 16
+            && ENTRY_ADDEND == 24
+            && size_of::<TlbEntry>() == 1 << ENTRY_SHIFT
+    );
+    const _: () = assert!(super::TLB_ENTRIES.is_power_of_two());
 }
 
 /// How much to flush.
@@ -32,25 +56,27 @@ pub struct TlbEntry {
 pub enum Flush {
     /// Nothing.
     None,
-    /// All but global pages.
+    /// All but global pages (MOV CR3).
     NonGlobal,
-    /// Everything.
+    /// Everything (changes of CR0 and CR4 paging bits, EFER).
     All,
 }
 
-/// Why an access did not complete. Nothing was read or written.
+/// Why an access did not take place. Nothing was read or written, but accessed and dirty bits may be set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MemTrap {
     /// #PF.
     Page(PageFault),
-    /// The access lies in one page that is a device, a gap, or ROM (for writes).
+    /// The access lies in one page that is a device or a gap, or is a write to ROM.
     Mmio {
         /// Physical address of the first byte.
         gpa: Gpa,
     },
-    /// Crosses a page and at least one side is not plain RAM.
+    /// The access crosses a page and at least one side is not plain RAM; both sides are permitted. The caller goes
+    /// bytewise.
     Split,
-    /// A TLB entry is none of the known patterns.
+    /// A TLB entry holds none of the known patterns: a bug of ours or failing hardware. The machine must stop; the text
+    /// is the report.
     Corrupt(Box<str>),
 }
 
@@ -61,266 +87,487 @@ pub struct Refused;
 /// Where instructions come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchPage {
-    /// The page in RAM.
+    /// The page in guest RAM.
     pub page: RamPage,
-    /// Physical address of the page.
+    /// Its guest physical address.
     pub gpa: Gpa,
 }
 
-/// One vCPU's view of memory.
-#[repr(C)]
-pub struct Mmu {
-    bank: *const TlbEntry,
-    epoch: u64,
-    privilege: Privilege,
-    banks: Box<[TlbEntry]>,
-    ctx: PagingContext,
-    space: Arc<AddressSpace>,
+/// What happened so far, for tests, benchmarks and `info`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Accesses that left the fast path.
+    pub slow: u64,
+    /// Page walks.
+    pub walks: u64,
+    /// Flushes of any kind but INVLPG.
+    pub flushes: u64,
+    /// Fills withdrawn, and entries found stale.
+    pub retries: u64,
 }
 
-// SAFETY: `bank` points into `banks`, which moves with it.
-unsafe impl Send for Mmu {}
-
-enum Place {
-    Ram(u64),
+/// Where an access goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// Plain RAM at a host address.
+    Ram(*mut u8),
+    /// RAM whose writes the funnel must hear of.
+    Watched(*mut u8),
+    /// Not memory.
     Mmio(Gpa),
 }
 
-impl Mmu {
-    /// Offset of the bank pointer in `Mmu`.
-    pub const BANK_OFFSET: usize = 0;
-    /// Offset of the epoch in `Mmu`.
-    pub const EPOCH_OFFSET: usize = 8;
+/// The MMU of one vCPU. Starts with paging off, as supervisor, quiescent (see [`Self::go_online`]).
+#[repr(C)]
+pub struct Mmu {
+    // Generated code reads the first two; see `layout`.
+    bank: *const TlbEntry,
+    epoch: u64,
+    privilege: Privilege,
+    banks: [*const TlbEntry; 3],
+    /// Supervisor (both banks: SMAP does not govern fetches) and user.
+    epochs: [u64; 2],
+    last_epoch: u64,
+    ctx: PagingContext,
+    view: View,
+    owned: [Bank; 3],
+    counters: Counters,
+    /// Safepoints passed inside an access: host addresses from before are void.
+    pauses: u64,
+    tlb: Arc<SharedTlb>,
+    space: Arc<AddressSpace>,
+}
 
-    /// A vCPU's MMU.
+// SAFETY: the bank pointers point into `tlb`, which lives as long as the `Mmu` and is itself `Sync`.
+unsafe impl Send for Mmu {}
+
+impl std::fmt::Debug for Mmu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mmu")
+            .field("privilege", &self.privilege)
+            .field("paging", &self.ctx)
+            .field("epoch", &self.epoch)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Mmu {
+    fn drop(&mut self) {
+        self.go_quiescent();
+        self.space.unregister(&self.tlb);
+    }
+}
+
+fn epoch_of(privilege: Privilege) -> usize {
+    usize::from(privilege == Privilege::User)
+}
+
+impl Mmu {
+    /// The MMU of a new vCPU.
     pub fn new(space: Arc<AddressSpace>) -> Self {
-        let banks: Box<[TlbEntry]> = (0..TLB_ENTRIES)
-            .map(|_| TlbEntry {
-                read: AtomicU64::new(0x800),
-                write: AtomicU64::new(0x800),
-                exec: AtomicU64::new(0x800),
-                addend: AtomicU64::new(0),
-            })
-            .collect();
+        let tlb = Arc::new(SharedTlb::default());
+        space.register(&tlb);
+        let banks = [0, 1, 2].map(|bank| tlb.bank(bank).as_ptr());
         Self {
-            bank: banks.as_ptr(),
+            bank: banks[0],
             epoch: 1,
             privilege: Privilege::Supervisor,
             banks,
-            ctx: PagingContext::default(),
+            epochs: [1, 2],
+            last_epoch: 2,
+            ctx: PagingContext { phys_bits: 52, ..PagingContext::default() },
+            view: View::new(&space),
+            owned: [Bank::new(), Bank::new(), Bank::new()],
+            counters: Counters::default(),
+            pauses: 0,
+            tlb,
             space,
         }
     }
 
-    /// The space.
+    /// The memory this MMU gives access to.
+    #[inline]
     pub fn space(&self) -> &Arc<AddressSpace> {
         &self.space
     }
 
-    /// Sets the paging registers.
+    /// Takes over the paging registers, then flushes.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
         self.ctx = *ctx;
         self.flush(flush);
     }
 
-    /// Selects the bank.
+    /// The paging registers in force.
+    pub fn paging(&self) -> &PagingContext {
+        &self.ctx
+    }
+
+    /// Makes `p` the privilege of the accesses that name none. A pointer change.
     #[inline]
     pub fn select(&mut self, p: Privilege) {
         self.privilege = p;
+        self.bank = self.banks[p as usize];
+        self.epoch = self.epochs[epoch_of(p)];
     }
 
-    /// Flushes.
+    /// The privilege in force.
+    #[inline]
+    pub fn privilege(&self) -> Privilege {
+        self.privilege
+    }
+
+    /// Drops translations of all banks.
     pub fn flush(&mut self, f: Flush) {
-        if f != Flush::None {
-            self.epoch += 1;
+        if f == Flush::None {
+            return;
+        }
+        self.counters.flushes += 1;
+        for bank in 0..3 {
+            if self.owned[bank].flush(self.tlb.bank(bank), f == Flush::NonGlobal) {
+                self.renew_epoch(bank / 2);
+            }
         }
     }
 
-    /// Forgets one page.
-    pub fn invlpg(&mut self, _gva: u64) {
-        self.epoch += 1;
+    /// INVLPG: drops what derives from the page of `gva`, global or not, in all banks.
+    pub fn invlpg(&mut self, gva: u64) {
+        for bank in 0..3 {
+            if self.owned[bank].invalidate(self.tlb.bank(bank), gva) {
+                self.renew_epoch(bank / 2);
+            }
+        }
     }
 
-    /// See the contract.
+    /// Changes whenever an execute translation of the current privilege that [`Self::fetch`] gave may no longer hold.
+    /// Never takes a value twice, nor the value of another privilege. Map updates count from the next
+    /// [`Self::safepoint`] on.
+    #[inline]
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Acknowledges shootdowns.
-    #[inline]
-    pub fn safepoint(&mut self) {}
-
-    /// This vCPU's thread runs guest code from now on.
-    pub fn go_online(&mut self) {}
-
-    /// This vCPU's thread does not touch guest memory until [`Self::go_online`].
-    pub fn go_quiescent(&mut self) {}
-
-    fn place(&self, p: Privilege, gva: u64, access: Access) -> Result<Place, MemTrap> {
-        let t = walk(&self.space, &self.ctx, p, gva, access).map_err(MemTrap::Page)?;
-        Ok(match self.space.map().memory(t.gpa, access == Access::Write) {
-            Some((offset, _)) => Place::Ram(offset),
-            None => Place::Mmio(t.gpa),
-        })
+    fn renew_epoch(&mut self, which: usize) {
+        self.last_epoch += 1;
+        self.epochs[which] = self.last_epoch;
+        self.epoch = self.epochs[epoch_of(self.privilege)];
     }
 
-    /// RAM offsets of the two parts of an access and the length of the first.
-    fn span(&self, p: Privilege, gva: u64, len: u64, access: Access) -> Result<(u64, u64, u64), MemTrap> {
-        let first = (4096 - (gva & 0xfff)).min(len);
-        let a = self.place(p, gva, access)?;
-        if first == len {
-            return match a {
-                Place::Ram(a) => Ok((a, a, first)),
-                Place::Mmio(gpa) => Err(MemTrap::Mmio { gpa }),
+    /// The vCPU holds no host address, in registers or otherwise: lets those pass who wait for that, and takes note
+    /// of what they changed. Call it between blocks, and after an access that may have changed the memory map.
+    #[inline]
+    pub fn safepoint(&mut self) {
+        if self.space.quiescence.attention() {
+            self.space.quiescence.acknowledge(&self.tlb.presence);
+        }
+        self.note_lost();
+    }
+
+    #[inline]
+    fn note_lost(&mut self) {
+        if self.tlb.take_execute_lost() {
+            self.renew_epoch(0);
+            self.renew_epoch(1);
+        }
+    }
+
+    /// Whether someone waits for this vCPU (or another) to come to a safepoint.
+    #[inline]
+    pub fn safepoint_wanted(&self) -> bool {
+        self.space.quiescence.attention()
+    }
+
+    /// The calling thread runs guest code on this vCPU until [`Self::go_quiescent`], and calls [`Self::safepoint`] in
+    /// between. Needed only where vCPUs run in parallel. Blocks while another vCPU runs alone.
+    pub fn go_online(&mut self) {
+        self.go_quiescent();
+        self.space.quiescence.go_online(&self.tlb.presence, ThreadToken::current());
+        self.note_lost();
+    }
+
+    /// This vCPU touches no guest memory until [`Self::go_online`] (HLT, pause, end of the thread).
+    pub fn go_quiescent(&mut self) {
+        self.space.quiescence.go_quiescent(&self.tlb.presence);
+    }
+
+    /// Counts of what happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Physical address of `gva` as a debugger sees it: rights are not checked, nothing changes, nothing is cached.
+    pub fn debug_translate(&self, gva: u64) -> Option<Gpa> {
+        let ctx = PagingContext { smap: false, ..self.ctx };
+        let mut tables = Untouched { space: &self.space, seen: Vec::new() };
+        walk_in(&mut tables, &ctx, Privilege::SupervisorAc, gva, Access::Read).ok().map(|t| t.gpa)
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry(&self, gva: u64) -> &TlbEntry {
+        // SAFETY: `bank` points to TLB_ENTRIES entries of `tlb`, and the slot is below that.
+        unsafe { &*self.bank.add(slot_of(gva)) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry_as(&self, p: Privilege, gva: u64) -> &TlbEntry {
+        // SAFETY: as in `entry`.
+        unsafe { &*self.banks[p as usize].add(slot_of(gva)) }
+    }
+
+    /// First address of the page after that of `gva`; wraps at 4 GiB where linear addresses have 32 bits.
+    pub(crate) fn next_page(&self, gva: u64) -> u64 {
+        let next = (gva & PAGE_MASK).wrapping_add(4096);
+        match self.ctx.paging {
+            Paging::Level4 | Paging::Level5 => next,
+            Paging::None | Paging::Bits32 { .. } | Paging::Pae => next & 0xffff_ffff,
+        }
+    }
+
+    pub(crate) fn pauses(&self) -> u64 {
+        self.pauses
+    }
+
+    /// Offset in the guest RAM of a host address obtained from a [`Place`].
+    #[inline]
+    pub(crate) fn ram_offset(&self, host: *const u8) -> u64 {
+        (host.addr() - self.space.ram.base().addr()) as u64
+    }
+
+    #[inline]
+    fn host(addend: u64, gva: u64) -> *mut u8 {
+        std::ptr::with_exposed_provenance_mut(gva.wrapping_add(addend) as usize)
+    }
+
+    /// Where an access to the one page of `gva` goes: the trap rules. Sets accessed and dirty bits, fills the TLB.
+    #[inline(never)]
+    pub(crate) fn resolve(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Place, MemTrap> {
+        self.counters.slow += 1;
+        let page = gva & PAGE_MASK;
+        loop {
+            let entry = self.entry_as(p, gva);
+            // Acquire pairs with the zapping store; the other two words are the owner's.
+            let tag = entry.tag(access).load(Ordering::Acquire);
+            let (read, addend) = (entry.read.load(Ordering::Relaxed), entry.addend.load(Ordering::Relaxed));
+            match entry::decode(tag, read, addend, page, access, SLOT_MASK) {
+                Seen::Fast => return Ok(Place::Ram(Self::host(addend, gva))),
+                Seen::Tracked => {
+                    let host = Self::host(addend, gva);
+                    if self.space.pages.watched(RamPage::containing(self.ram_offset(host))) {
+                        return Ok(Place::Watched(host));
+                    }
+                }
+                Seen::Mmio(entry) => match self.space.generation.verdict(entry.generation) {
+                    // The frame of the entry, not of the guest's tables as they are now.
+                    Verdict::Current => return Ok(Place::Mmio(Gpa(entry.frame.0 | (gva & !PAGE_MASK)))),
+                    Verdict::Stale => self.entry_as(p, gva).clear(),
+                    Verdict::InProgress => {
+                        self.entry_as(p, gva).clear();
+                        self.await_update();
+                    }
+                },
+                Seen::Absent => {}
+                Seen::Corrupt => return Err(self.corrupt(p, gva, access)),
+            }
+            if let Some(place) = self.walk_and_fill(p, gva, access)? {
+                return Ok(place);
+            }
+            self.counters.retries += 1;
+        }
+    }
+
+    /// Walks and fills. `None`: something changed meanwhile, look again.
+    fn walk_and_fill(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Option<Place>, MemTrap> {
+        self.counters.walks += 1;
+        let sequence = self.tlb.begin_fill();
+        let sample = self.space.generation.sample();
+        self.view.refresh(&self.space);
+        let mut tables = Tables { view: &mut self.view, space: &self.space };
+        let t = walk_in(&mut tables, &self.ctx, p, gva, access).map_err(MemTrap::Page)?;
+
+        let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
+        let permitted = |right: bool, tag: u64| if right { tag } else { INVALID };
+        let mut filled = Filled { page, page_size: t.page_size, global: t.global, executes: None };
+        let pattern = |access| {
+            sample.number().map(|generation| MmioEntry { frame: Gpa(frame), access, generation }.encode())
+        };
+        // No number: a map update is running, and an answer about devices from now could be of either map.
+        let Some((offset, rom)) = self.view.memory(frame) else {
+            let Some(read) = pattern(Access::Read) else {
+                self.await_update();
+                return Ok(None);
+            };
+            if access != Access::Execute {
+                let words = Words {
+                    read: permitted(t.readable, read),
+                    write: permitted(t.writable, pattern(Access::Write).unwrap_or(INVALID)),
+                    exec: INVALID,
+                    addend: page | MMIO_ADDEND,
+                };
+                self.tlb.publish(p as usize, slot, words, sequence);
+                self.owned[p as usize].note_fill(slot, &filled);
+            }
+            return Ok(Some(Place::Mmio(t.gpa)));
+        };
+
+        let addend =
+            (self.space.ram.base().expose_provenance() as u64).wrapping_add(offset).wrapping_sub(page);
+        if rom && access == Access::Write && sample.number().is_none() {
+            self.await_update();
+            return Ok(None);
+        }
+        let write = if rom {
+            // Only a write needs the pattern; it is made when one comes.
+            permitted(access == Access::Write, pattern(Access::Write).unwrap_or(INVALID))
+        } else if !t.writable {
+            INVALID
+        } else if self.space.pages.admit_writer(RamPage::containing(offset), slot) {
+            page
+        } else {
+            page | TRACKED
+        };
+        let old = self.entry_as(p, gva);
+        let keep_exec = t.executable
+            && old.exec.load(Ordering::Relaxed) == page
+            && old.addend.load(Ordering::Relaxed) == addend;
+        if access == Access::Execute {
+            filled.executes = Some(frame);
+        }
+        let words = Words {
+            read: permitted(t.readable, page),
+            write,
+            exec: permitted(access == Access::Execute || keep_exec, page),
+            addend,
+        };
+        if !self.tlb.publish(p as usize, slot, words, sequence) {
+            return Ok(None);
+        }
+        self.owned[p as usize].note_fill(slot, &filled);
+        let host = Self::host(addend, gva);
+        Ok(Some(match access {
+            Access::Write if rom => Place::Mmio(t.gpa),
+            Access::Write if write != page => Place::Watched(host),
+            _ => Place::Ram(host),
+        }))
+    }
+
+    /// Waits, quiescent, for the end of a map update. Host addresses from before are void.
+    #[cold]
+    fn await_update(&mut self) {
+        self.pauses += 1;
+        self.counters.retries += 1;
+        let online = self.tlb.presence.online();
+        self.go_quiescent();
+        while self.space.generation.in_progress() {
+            relax();
+        }
+        if online {
+            self.go_online();
+        }
+    }
+
+    /// Runs `f` while no other vCPU is online, for what cannot be done by one atomic access.
+    #[cold]
+    pub(crate) fn alone<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.pauses += 1;
+        let space = Arc::clone(&self.space);
+        let vcpus = space.vcpus();
+        space.quiescence.exclusive(vcpus.iter().map(|v| &v.presence), ThreadToken::current(), || f(self))
+    }
+
+    /// The page of RAM that instructions at `gva` come from, with the current privilege. Fast when cached.
+    #[inline]
+    pub fn fetch(&mut self, gva: u64) -> Result<FetchPage, MemTrap> {
+        let entry = self.entry(gva);
+        let page = gva & PAGE_MASK;
+        if entry.exec.load(Ordering::Relaxed) == page {
+            let host = Self::host(entry.addend.load(Ordering::Relaxed), page);
+            let gpa = Gpa(self.owned[self.privilege as usize].exec_frame(slot_of(gva)));
+            return Ok(FetchPage { page: RamPage::containing(self.ram_offset(host)), gpa });
+        }
+        self.fetch_slow(gva)
+    }
+
+    #[cold]
+    fn fetch_slow(&mut self, gva: u64) -> Result<FetchPage, MemTrap> {
+        self.note_lost();
+        match self.resolve(self.privilege, gva, Access::Execute)? {
+            Place::Ram(host) | Place::Watched(host) => {
+                let gpa = Gpa(self.owned[self.privilege as usize].exec_frame(slot_of(gva)));
+                Ok(FetchPage { page: RamPage::containing(self.ram_offset(host)), gpa })
+            }
+            Place::Mmio(gpa) => Err(MemTrap::Mmio { gpa }),
+        }
+    }
+
+    #[cold]
+    fn corrupt(&self, p: Privilege, gva: u64, access: Access) -> MemTrap {
+        let entry = self.entry_as(p, gva);
+        let mut report = format!(
+            "corrupt TLB entry: {access:?} of {gva:#x} as {p:?}, slot {}: read {:#x} write {:#x} exec {:#x} addend {:#x}; \
+             {:?}",
+            slot_of(gva),
+            entry.read.load(Ordering::Relaxed),
+            entry.write.load(Ordering::Relaxed),
+            entry.exec.load(Ordering::Relaxed),
+            entry.addend.load(Ordering::Relaxed),
+            self.ctx
+        );
+        let mut tables = Untouched { space: &self.space, seen: Vec::new() };
+        let result = walk_in(&mut tables, &self.ctx, p, gva, access);
+        for (at, word) in tables.seen {
+            let _ = match word {
+                Some(word) => write!(report, "; [{at:#x}] = {word:#x}"),
+                None => write!(report, "; [{at:#x}] is not memory"),
             };
         }
-        match (a, self.place(p, gva.wrapping_add(first), access)?) {
-            (Place::Ram(a), Place::Ram(b)) => Ok((a, b, first)),
-            _ => Err(MemTrap::Split),
+        let _ = write!(report, "; walk: {result:x?}");
+        tracing::error!("{report}");
+        MemTrap::Corrupt(report.into())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{GuestRam, MemoryMap, Region, RegionKind};
+
+    fn mmu() -> Mmu {
+        let ram = Region { start: Gpa(0), len: 0x1_0000, kind: RegionKind::Ram { offset: 0 } };
+        Mmu::new(AddressSpace::new(GuestRam::new(0x1_0000).unwrap(), MemoryMap::new(vec![ram]).unwrap()))
+    }
+
+    #[test]
+    fn a_bad_pattern_is_reported_not_used() {
+        for word in [0x1004, 0x3000, 0x1001, u64::MAX, TRACKED | 0x1000, 0xabcd_ef01_2345_6789] {
+            let mut mmu = mmu();
+            mmu.read::<u8>(0x1000).unwrap();
+            mmu.entry(0x1000).read.store(word, Ordering::Relaxed);
+            let Err(MemTrap::Corrupt(report)) = mmu.read::<u8>(0x1010) else {
+                panic!("{word:#x} was accepted")
+            };
+            assert!(report.contains(&format!("{word:#x}")) && report.contains("0x1010"), "{report}");
         }
     }
 
-    fn get(&self, p: Privilege, gva: u64, buf: &mut [u8]) -> Result<(), MemTrap> {
-        let (a, b, first) = self.span(p, gva, buf.len() as u64, Access::Read)?;
-        let (x, y) = buf.split_at_mut(first as usize);
-        self.space.ram.read(a, x);
-        self.space.ram.read(b, y);
-        Ok(())
+    #[test]
+    fn an_entry_zapped_between_miss_and_look_is_filled_again() {
+        let mut mmu = mmu();
+        mmu.write(0x1000, 5u8).unwrap();
+        mmu.tlb.bank(0)[1].clear();
+        assert_eq!(mmu.read::<u8>(0x1000), Ok(5));
+        assert_eq!(mmu.counters().walks, 2);
     }
 
-    fn put(&self, p: Privilege, gva: u64, buf: &[u8]) -> Result<(), MemTrap> {
-        let (a, b, first) = self.span(p, gva, buf.len() as u64, Access::Write)?;
-        let (x, y) = buf.split_at(first as usize);
-        self.space.load_rom(a, x);
-        if !y.is_empty() {
-            self.space.load_rom(b, y);
+    #[test]
+    fn the_hit_path_needs_the_whole_access_in_the_page() {
+        let mut mmu = mmu();
+        mmu.read::<u8>(0x1000).unwrap();
+        let slow = mmu.counters().slow;
+        for at in [0x1000, 0x1ff8] {
+            mmu.read::<u64>(at).unwrap();
         }
-        Ok(())
-    }
-
-    /// Loads with the current privilege.
-    #[inline]
-    pub fn read<T: GuestInt>(&mut self, gva: u64) -> Result<T, MemTrap> {
-        self.read_as(self.privilege, gva)
-    }
-
-    /// Stores with the current privilege.
-    #[inline]
-    pub fn write<T: GuestInt>(&mut self, gva: u64, v: T) -> Result<(), MemTrap> {
-        self.write_as(self.privilege, gva, v)
-    }
-
-    /// Loads with a given privilege.
-    pub fn read_as<T: GuestInt>(&mut self, p: Privilege, gva: u64) -> Result<T, MemTrap> {
-        let mut bytes = [0; 8];
-        self.get(p, gva, &mut bytes[..T::SIZE as usize])?;
-        Ok(T::truncate(u64::from_le_bytes(bytes)))
-    }
-
-    /// Stores with a given privilege.
-    pub fn write_as<T: GuestInt>(&mut self, p: Privilege, gva: u64, v: T) -> Result<(), MemTrap> {
-        let v: u64 = v.into();
-        self.put(p, gva, &v.to_le_bytes()[..T::SIZE as usize])
-    }
-
-    /// Stores unless that hits translated code.
-    pub fn write_unless_code<T: GuestInt>(&mut self, gva: u64, v: T) -> Result<(), Refused> {
-        let (a, b, first) = self.span(self.privilege, gva, T::SIZE, Access::Write).map_err(|_| Refused)?;
-        let hits = |at: u64, n: u64| {
-            n != 0 && self.space.lines(RamPage::containing(at)) >> ((at & 0xfff) >> 6) & 3 != 0
-        };
-        if hits(a, first) || hits(b, T::SIZE - first) {
-            return Err(Refused);
-        }
-        self.write(gva, v).map_err(|_| Refused)
-    }
-
-    /// Loads if that is plain RAM.
-    pub fn read_ram<T: GuestInt>(&mut self, gva: u64) -> Result<T, Refused> {
-        self.read(gva).map_err(|_| Refused)
-    }
-
-    /// Locked read-modify-write; returns the old value.
-    pub fn rmw<T: GuestInt>(&mut self, gva: u64, mut f: impl FnMut(T) -> T) -> Result<T, MemTrap> {
-        let (a, _, first) = self.span(self.privilege, gva, T::SIZE, Access::Write)?;
-        if first == T::SIZE && a.is_multiple_of(T::SIZE) {
-            let ptr = self.space.ram.ptr(a, T::SIZE).expect("inside RAM");
-            // SAFETY: inside guest RAM, aligned.
-            let mut old = unsafe { T::load(ptr) };
-            loop {
-                // SAFETY: inside guest RAM, aligned.
-                match unsafe { T::cas(ptr, old, f(old)) } {
-                    Ok(old) => {
-                        self.space.note_write(a, T::SIZE);
-                        return Ok(old);
-                    }
-                    Err(now) => old = now,
-                }
-            }
-        }
-        let old = self.read(gva)?;
-        self.write(gva, f(old))?;
-        Ok(old)
-    }
-
-    /// Locked compare and exchange; returns the value found.
-    pub fn cmpxchg<T: GuestInt>(&mut self, gva: u64, expected: T, new: T) -> Result<T, MemTrap> {
-        self.rmw(gva, |old| if old == expected { new } else { old })
-    }
-
-    /// Loads 16 bytes.
-    pub fn read128(&mut self, gva: u64) -> Result<u128, MemTrap> {
-        let mut bytes = [0; 16];
-        self.get(self.privilege, gva, &mut bytes)?;
-        Ok(u128::from_le_bytes(bytes))
-    }
-
-    /// Stores 16 bytes.
-    pub fn write128(&mut self, gva: u64, v: u128) -> Result<(), MemTrap> {
-        self.put(self.privilege, gva, &v.to_le_bytes())
-    }
-
-    /// CMPXCHG16B.
-    pub fn cmpxchg16b(&mut self, gva: u64, expected: u128, new: u128) -> Result<u128, MemTrap> {
-        self.probe(gva, 16, Access::Write)?;
-        let old = self.read128(gva)?;
-        self.write128(gva, if old == expected { new } else { old })?;
-        Ok(old)
-    }
-
-    /// Whether an access would succeed.
-    pub fn probe(&mut self, gva: u64, len: u64, access: Access) -> Result<(), MemTrap> {
-        let end = gva.wrapping_add(len.max(1) - 1) & PAGE_MASK;
-        let mut at = gva;
-        loop {
-            if let Place::Mmio(gpa) = self.place(self.privilege, at, access)? {
-                return Err(if gva & PAGE_MASK == end { MemTrap::Mmio { gpa } } else { MemTrap::Split });
-            }
-            if at & PAGE_MASK == end {
-                return Ok(());
-            }
-            at = (at & PAGE_MASK).wrapping_add(4096);
-        }
-    }
-
-    /// Copies.
-    pub fn copy(&mut self, dst: u64, src: u64, len: u64) -> Result<(), MemTrap> {
-        let mut buf = vec![0; len as usize];
-        self.probe(dst, len, Access::Write)?;
-        self.get(self.privilege, src, &mut buf)?;
-        self.put(self.privilege, dst, &buf)
-    }
-
-    /// Fills.
-    pub fn fill<T: GuestInt>(&mut self, dst: u64, v: T, count: u64) -> Result<(), MemTrap> {
-        self.probe(dst, count * T::SIZE, Access::Write)?;
-        (0..count).try_for_each(|i| self.write(dst.wrapping_add(i * T::SIZE), v))
-    }
-
-    /// Translates for execution.
-    pub fn fetch(&mut self, gva: u64) -> Result<FetchPage, MemTrap> {
-        let t = walk(&self.space, &self.ctx, self.privilege, gva, Access::Execute).map_err(MemTrap::Page)?;
-        let (offset, _) = self.space.map().memory(t.gpa, false).ok_or(MemTrap::Mmio { gpa: t.gpa })?;
-        Ok(FetchPage { page: RamPage::containing(offset), gpa: Gpa(t.gpa.0 & PAGE_MASK) })
+        assert_eq!(mmu.counters().slow, slow);
+        mmu.read::<u64>(0x1ff9).unwrap();
+        assert!(mmu.counters().slow > slow);
     }
 }

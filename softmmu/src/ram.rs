@@ -171,6 +171,12 @@ mod sealed {
         /// # Safety
         /// As [`Self::load`], and `at` is aligned.
         unsafe fn cas(at: *mut u8, old: Self, new: Self) -> Result<Self, Self>;
+        /// Whether [`Self::cas_at`] works there.
+        fn lock_free_at(at: *const u8) -> bool;
+        /// As [`Self::cas`] at any alignment that [`Self::lock_free_at`] allows.
+        /// # Safety
+        /// As [`Self::load`], and `lock_free_at(at)`.
+        unsafe fn cas_at(at: *mut u8, old: Self, new: Self) -> Result<Self, Self>;
     }
 }
 pub(crate) use sealed::Raw;
@@ -184,7 +190,7 @@ pub trait GuestInt: Copy + Eq + std::fmt::Debug + Into<u64> + Send + Sync + 'sta
 }
 
 macro_rules! guest_int {
-    ($t:ty, $atomic:ty, $load:literal, $store:literal) => {
+    ($t:ty, $atomic:ty, $load:literal, $store:literal, $cmpxchg:literal) => {
         impl GuestInt for $t {
             const SIZE: u64 = size_of::<$t>() as u64;
             #[inline(always)]
@@ -251,6 +257,45 @@ macro_rules! guest_int {
                     .map(Self::from_le)
                     .map_err(Self::from_le)
             }
+
+            #[inline]
+            fn lock_free_at(at: *const u8) -> bool {
+                (at.addr() & (LOCK_BYTES - 1)) + size_of::<$t>() <= LOCK_BYTES
+            }
+
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            #[inline]
+            unsafe fn cas_at(at: *mut u8, old: Self, new: Self) -> Result<Self, Self> {
+                let found: u64;
+                // SAFETY: the caller's pointer is writable guest RAM; the access stays in one line of the host.
+                unsafe {
+                    std::arch::asm!($cmpxchg, in(reg) at, in(reg) u64::from(new),
+                        inout("rax") u64::from(old) => found, options(nostack));
+                }
+                let found = found as Self;
+                if found == old { Ok(found) } else { Err(found) }
+            }
+
+            #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+            #[inline]
+            unsafe fn cas_at(at: *mut u8, old: Self, new: Self) -> Result<Self, Self> {
+                let skip = at.addr() & (LOCK_BYTES - 1);
+                let mask = (u64::MAX >> (64 - 8 * size_of::<$t>())) << (8 * skip);
+                // SAFETY: the aligned word around the access is in the same page of guest RAM.
+                let word = unsafe { AtomicU64::from_ptr(at.wrapping_sub(skip).cast()) };
+                let mut seen = u64::from_le(word.load(Ordering::SeqCst));
+                loop {
+                    let found = ((seen & mask) >> (8 * skip)) as Self;
+                    if found != old {
+                        return Err(found);
+                    }
+                    let next = (seen & !mask) | u64::from(new) << (8 * skip);
+                    match word.compare_exchange(seen.to_le(), next.to_le(), Ordering::SeqCst, Ordering::SeqCst) {
+                        Ok(_) => return Ok(old),
+                        Err(now) => seen = u64::from_le(now),
+                    }
+                }
+            }
         }
     };
 }
@@ -262,7 +307,143 @@ macro_rules! store_asm {
     };
 }
 
-guest_int!(u8, AtomicU8, "movzx {0:e}, byte ptr [{1}]", "mov byte ptr [{0}], {1:l}");
-guest_int!(u16, AtomicU16, "movzx {0:e}, word ptr [{1}]", "mov word ptr [{0}], {1:x}");
-guest_int!(u32, AtomicU32, "mov {0:e}, dword ptr [{1}]", "mov dword ptr [{0}], {1:e}");
-guest_int!(u64, AtomicU64, "mov {0}, qword ptr [{1}]", "mov qword ptr [{0}], {1}");
+guest_int!(
+    u8,
+    AtomicU8,
+    "movzx {0:e}, byte ptr [{1}]",
+    "mov byte ptr [{0}], {1:l}",
+    "lock cmpxchg byte ptr [{0}], {1:l}"
+);
+guest_int!(
+    u16,
+    AtomicU16,
+    "movzx {0:e}, word ptr [{1}]",
+    "mov word ptr [{0}], {1:x}",
+    "lock cmpxchg word ptr [{0}], {1:x}"
+);
+guest_int!(
+    u32,
+    AtomicU32,
+    "mov {0:e}, dword ptr [{1}]",
+    "mov dword ptr [{0}], {1:e}",
+    "lock cmpxchg dword ptr [{0}], {1:e}"
+);
+guest_int!(
+    u64,
+    AtomicU64,
+    "mov {0}, qword ptr [{1}]",
+    "mov qword ptr [{0}], {1}",
+    "lock cmpxchg qword ptr [{0}], {1}"
+);
+
+/// A locked access works at any alignment inside an aligned piece of this size.
+const LOCK_BYTES: usize = if cfg!(all(target_arch = "x86_64", not(miri))) { 64 } else { 8 };
+
+/// Compare and swap of 16 bytes; returns the value found. `None`, nothing done, where the host has no such operation
+/// that works here.
+///
+/// # Safety
+/// `at` points to 16 bytes of guest RAM, 16-aligned.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) unsafe fn cas128(at: *mut u8, old: u128, new: u128) -> Option<u128> {
+    if !std::arch::is_x86_feature_detected!("cmpxchg16b") {
+        return None;
+    }
+    let (low, high): (u64, u64);
+    // SAFETY: the host has the instruction; the caller's pointer. rbx belongs to the compiler: it is swapped in and out.
+    unsafe {
+        std::arch::asm!(
+            "xchg rsi, rbx",
+            "lock cmpxchg16b [rdi]",
+            "mov rbx, rsi",
+            in("rdi") at,
+            inout("rsi") new as u64 => _,
+            in("rcx") (new >> 64) as u64,
+            inout("rax") old as u64 => low,
+            inout("rdx") (old >> 64) as u64 => high,
+            options(nostack),
+        );
+    }
+    Some(u128::from(high) << 64 | u128::from(low))
+}
+
+/// Other hosts stop the other vCPUs instead.
+///
+/// # Safety
+/// None needed; as on x86-64.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) unsafe fn cas128(_at: *mut u8, _old: u128, _new: u128) -> Option<u128> {
+    None
+}
+
+/// Copies upwards inside guest RAM in steps of at least 8 bytes where that makes a difference to nobody but a racing
+/// observer; exact for overlapping ranges unless `to` follows `from` by less than 8 bytes.
+///
+/// # Safety
+/// Both ranges are guest RAM.
+pub(crate) unsafe fn copy_up(to: *mut u8, from: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if len >= 64 {
+        // SAFETY: the caller's ranges; the direction flag is clear by the calling convention.
+        unsafe {
+            std::arch::asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") len => _,
+                options(nostack, preserves_flags));
+        }
+        return;
+    }
+    let words = len / 8 * 8;
+    for i in (0..words).step_by(8) {
+        // SAFETY: inside the caller's ranges.
+        unsafe { u64::store(to.wrapping_add(i), u64::load(from.wrapping_add(i))) };
+    }
+    for i in words..len {
+        // SAFETY: inside the caller's ranges.
+        unsafe { u8::store(to.wrapping_add(i), u8::load(from.wrapping_add(i))) };
+    }
+}
+
+/// Stores `count` copies of `value` upwards.
+///
+/// # Safety
+/// The range is guest RAM.
+pub(crate) unsafe fn fill_up<T: GuestInt>(to: *mut u8, value: T, count: usize) {
+    let size = T::SIZE as usize;
+    let mut done = 0;
+    if to.addr().is_multiple_of(size) {
+        // Single elements up to a word's boundary, then words of the repeated pattern.
+        let value: u64 = value.into();
+        let pattern = (0..8 / size).fold(0, |word, i| word | value << (8 * size * i));
+        while done < count && !to.wrapping_add(done * size).addr().is_multiple_of(8) {
+            // SAFETY: inside the caller's range.
+            unsafe { T::store(to.wrapping_add(done * size), T::truncate(value)) };
+            done += 1;
+        }
+        let words = (count - done) * size / 8;
+        let start = to.wrapping_add(done * size);
+        // SAFETY: inside the caller's range; aligned.
+        unsafe { fill_words(start, pattern, words) };
+        done += words * 8 / size;
+    }
+    for i in done..count {
+        // SAFETY: inside the caller's range.
+        unsafe { T::store(to.wrapping_add(i * size), value) };
+    }
+}
+
+/// # Safety
+/// `words` aligned words of guest RAM at `to`.
+unsafe fn fill_words(to: *mut u8, pattern: u64, words: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if words >= 16 {
+        // SAFETY: the caller's range; the direction flag is clear by the calling convention.
+        unsafe {
+            std::arch::asm!("rep stosq", inout("rdi") to => _, inout("rcx") words => _, in("rax") pattern,
+                options(nostack, preserves_flags));
+        }
+        return;
+    }
+    for i in 0..words {
+        // SAFETY: the caller's range.
+        unsafe { u64::store(to.wrapping_add(i * 8), pattern) };
+    }
+}

@@ -1,16 +1,24 @@
 //! The address space: guest RAM, the published memory map, and the funnel that every write passes.
+//!
+//! Everything here may be called from any thread. Calls that wait for vCPUs (map updates, code tracking, the dirty log)
+//! are made at a safepoint when they come from a vCPU's own thread; see [`quiesce`](crate::quiesce).
 
 #![expect(unsafe_code, reason = "accesses guest memory by host address")]
 
-use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::addr::{Gpa, RamPage};
-use crate::map::MemoryMap;
-use crate::ram::{GuestInt, GuestRam};
+use crate::addr::{Gpa, PAGE_SIZE, RamPage};
+use crate::generation::Generation;
+use crate::map::{MemoryMap, RegionKind};
+use crate::quiesce::{Presence, Quiescence, ThreadToken};
+use crate::ram::{GuestInt, GuestRam, Raw};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::tlb::SharedTlb;
+use crate::tracking::{self, CodeWrite, Pages};
 use crate::walk::TableMemory;
 
 /// The address is not RAM (or, for reads, ROM): a device or a gap.
@@ -18,36 +26,43 @@ use crate::walk::TableMemory;
 #[error("guest physical address {0:?} is not memory")]
 pub struct NotRam(pub Gpa);
 
-/// Lines of a page with translated code that were written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CodeWrite {
-    /// The page.
-    pub page: RamPage,
-    /// One bit per 64-byte line.
-    pub lines: u64,
-}
-
 /// Guest memory as all vCPUs and devices share it.
 pub struct AddressSpace {
     pub(crate) ram: GuestRam,
+    pub(crate) pages: Pages,
+    pub(crate) generation: Generation,
+    pub(crate) quiescence: Quiescence,
     map: ArcSwap<MemoryMap>,
-    lines: Box<[AtomicU64]>,
-    versions: Box<[AtomicU32]>,
-    pending: AtomicBool,
-    queue: Mutex<Vec<CodeWrite>>,
+    /// Moves after each publication of a map: tells vCPUs to load it again.
+    map_version: AtomicU64,
+    vcpus: ArcSwap<Vec<Arc<SharedTlb>>>,
+}
+
+impl std::fmt::Debug for AddressSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AddressSpace")
+            .field("ram", &self.ram)
+            .field("map", &self.map.load())
+            .finish_non_exhaustive()
+    }
 }
 
 impl AddressSpace {
-    /// A new space.
+    /// A space of `ram` seen through `map`.
+    ///
+    /// # Panics
+    /// When a RAM or ROM region of `map` lies outside `ram`: the board's mistake.
     pub fn new(ram: GuestRam, map: MemoryMap) -> Arc<Self> {
-        let pages = ram.pages();
+        check_map(&ram, &map);
+        let pages = Pages::new(ram.pages());
         Arc::new(Self {
             ram,
+            pages,
+            generation: Generation::default(),
+            quiescence: Quiescence::default(),
             map: ArcSwap::from_pointee(map),
-            lines: (0..pages).map(|_| AtomicU64::new(0)).collect(),
-            versions: (0..pages).map(|_| AtomicU32::new(0)).collect(),
-            pending: AtomicBool::new(false),
-            queue: Mutex::default(),
+            map_version: AtomicU64::new(0),
+            vcpus: ArcSwap::default(),
         })
     }
 
@@ -61,144 +76,311 @@ impl AddressSpace {
         self.map.load_full()
     }
 
-    /// Replaces the map.
+    /// Moves after each change of the map.
+    #[inline]
+    pub(crate) fn map_version(&self) -> u64 {
+        self.map_version.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn register(&self, tlb: &Arc<SharedTlb>) {
+        self.vcpus.rcu(|list| list.iter().chain([tlb]).cloned().collect::<Vec<_>>());
+        // SeqCst with `vcpus()` in a tracker: it sees the newcomer, or the newcomer's fills see its flags.
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn unregister(&self, tlb: &Arc<SharedTlb>) {
+        self.vcpus.rcu(|list| list.iter().filter(|t| !Arc::ptr_eq(t, tlb)).cloned().collect::<Vec<_>>());
+    }
+
+    pub(crate) fn vcpus(&self) -> Arc<Vec<Arc<SharedTlb>>> {
+        fence(Ordering::SeqCst);
+        self.vcpus.load_full()
+    }
+
+    /// Replaces the map by the generation protocol (see [`generation`](crate::generation)) and returns when no vCPU can
+    /// use anything that the old one gave. From a vCPU's thread: at a safepoint, with no device lock held that
+    /// another vCPU might wait for; that vCPU's [`Mmu::safepoint`](crate::Mmu::safepoint) comes next.
+    ///
+    /// # Panics
+    /// When a RAM or ROM region lies outside the guest RAM.
     pub fn update_map(&self, new: MemoryMap) {
-        self.map.store(Arc::new(new));
+        check_map(&self.ram, &new);
+        let vcpus = self.vcpus();
+        let me = ThreadToken::current();
+        self.quiescence.serialized(presences(&vcpus), me, || {
+            let old = self.map.load_full();
+            let gone = old.memory_changed_in(&new);
+            self.generation.update(
+                || {
+                    self.map.store(Arc::new(new));
+                    self.map_version.fetch_add(1, Ordering::SeqCst);
+                },
+                || self.quiescence.wait_for_readers(presences(&vcpus), me),
+                || vcpus.iter().for_each(|v| v.zap_mmio()),
+                || {
+                    if gone.is_empty() {
+                        return;
+                    }
+                    let base = self.ram.base().addr() as u64;
+                    let is_gone =
+                        |host: u64| gone.iter().any(|range| range.contains(&host.wrapping_sub(base)));
+                    vcpus.iter().for_each(|v| v.zap_ram(is_gone));
+                    self.quiescence.wait_for_readers(presences(&vcpus), me);
+                },
+            );
+        });
     }
 
-    /// Reads physical memory.
+    /// Calls `f` with each contiguous piece of guest RAM behind a physical range.
+    fn pieces(
+        &self,
+        at: Gpa,
+        len: u64,
+        writing: bool,
+        mut f: impl FnMut(u64, Range<usize>),
+    ) -> Result<(), NotRam> {
+        let map = self.map.load();
+        let mut done = 0;
+        while done < len {
+            let here = Gpa(at.0.checked_add(done).ok_or(NotRam(at))?);
+            let (offset, room) = map.memory(here, writing).ok_or(NotRam(here))?;
+            let n = room.min(len - done);
+            f(offset, done as usize..(done + n) as usize);
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Reads RAM or ROM. On error a part may have been read.
     pub fn read(&self, at: Gpa, buf: &mut [u8]) -> Result<(), NotRam> {
-        let map = self.map.load();
-        let mut done = 0;
-        while done < buf.len() {
-            let here = Gpa(at.0.wrapping_add(done as u64));
-            let (offset, room) = map.memory(here, false).ok_or(NotRam(here))?;
-            let n = room.min((buf.len() - done) as u64) as usize;
-            self.ram.read(offset, &mut buf[done..done + n]);
-            done += n;
-        }
-        Ok(())
+        self.pieces(at, buf.len() as u64, false, |offset, part| self.ram.read(offset, &mut buf[part]))
     }
 
-    /// Writes physical memory.
+    /// Writes RAM, through the funnel. On error the part before the first address that is not RAM was written.
     pub fn write(&self, at: Gpa, buf: &[u8]) -> Result<(), NotRam> {
-        let map = self.map.load();
-        let mut done = 0;
-        while done < buf.len() {
-            let here = Gpa(at.0.wrapping_add(done as u64));
-            let (offset, room) = map.memory(here, true).ok_or(NotRam(here))?;
-            let n = room.min((buf.len() - done) as u64) as usize;
-            self.ram.write(offset, &buf[done..done + n]);
-            self.note_write(offset, n as u64);
-            done += n;
-        }
-        Ok(())
+        self.pieces(at, buf.len() as u64, true, |offset, part| self.write_ram(offset, &buf[part]))
     }
 
-    /// Loads an integer.
+    /// Loads an integer; atomic when aligned.
     pub fn load<T: GuestInt>(&self, at: Gpa) -> Result<T, NotRam> {
+        if let Some((offset, room)) = self.map.load().memory(at, false)
+            && room >= T::SIZE
+            && let Some(ptr) = self.ram.ptr(offset, T::SIZE)
+        {
+            // SAFETY: inside guest RAM.
+            return Ok(unsafe { T::load(ptr) });
+        }
         let mut bytes = [0; 8];
         self.read(at, &mut bytes[..T::SIZE as usize])?;
         Ok(T::truncate(u64::from_le_bytes(bytes)))
     }
 
-    /// Stores an integer.
+    /// Stores an integer, through the funnel; atomic when aligned.
     pub fn store<T: GuestInt>(&self, at: Gpa, v: T) -> Result<(), NotRam> {
+        if let Some((offset, room)) = self.map.load().memory(at, true)
+            && room >= T::SIZE
+            && let Some(ptr) = self.ram.ptr(offset, T::SIZE)
+        {
+            // SAFETY: inside guest RAM.
+            unsafe { T::store(ptr, v) };
+            self.pages.note_write(offset, T::SIZE);
+            return Ok(());
+        }
         let v: u64 = v.into();
         self.write(at, &v.to_le_bytes()[..T::SIZE as usize])
     }
 
-    /// Writes a firmware image at a RAM offset.
+    fn write_ram(&self, offset: u64, bytes: &[u8]) {
+        self.ram.write(offset, bytes);
+        self.pages.note_write(offset, bytes.len() as u64);
+    }
+
+    /// Writes a firmware image at an offset in the guest RAM, whatever the map says is there.
+    ///
+    /// # Panics
+    /// When the image does not fit: the board's mistake.
     pub fn load_rom(&self, ram_offset: u64, bytes: &[u8]) {
-        self.ram.write(ram_offset, bytes);
-        self.note_write(ram_offset, bytes.len() as u64);
+        self.write_ram(ram_offset, bytes);
     }
 
-    pub(crate) fn lines(&self, page: RamPage) -> u64 {
-        self.lines[page.0 as usize].load(Ordering::SeqCst)
+    fn watch(&self, page: RamPage, flag: u32) {
+        let vcpus = self.vcpus();
+        let host = (self.ram.base().addr() as u64).wrapping_add(page.offset());
+        if self.pages.watch(page, flag, host, vcpus.iter().map(|v| &**v)) {
+            self.quiescence.wait_for_readers(presences(&vcpus), ThreadToken::current());
+        }
     }
 
-    pub(crate) fn note_write(&self, offset: u64, len: u64) {
-        for page in offset >> 12..=(offset + len - 1) >> 12 {
-            let start = offset.max(page << 12) & 0xfff;
-            let end = (offset + len - 1).min((page << 12) + 4095) & 0xfff;
-            let hit = self.lines(RamPage(page as u32)) & (!0 << (start >> 6)) & (!0 >> (63 - (end >> 6)));
-            if hit != 0 {
-                self.versions[page as usize].fetch_add(1, Ordering::SeqCst);
-                self.queue.lock().unwrap().push(CodeWrite { page: RamPage(page as u32), lines: hit });
-                self.pending.store(true, Ordering::SeqCst);
+    /// From now on writes to `lines` (one bit per 64 bytes) of `page` are noticed, in addition to those tracked
+    /// already. When it returns no write can pass unnoticed any more: read the bytes after this.
+    pub fn track_code(&self, page: RamPage, lines: u64) {
+        self.pages.add_lines(page, lines);
+        self.watch(page, tracking::CODE);
+    }
+
+    /// No line of `page` holds translated code any more.
+    pub fn untrack_code(&self, page: RamPage) {
+        self.pages.unwatch(page, tracking::CODE);
+        self.pages.clear_lines(page);
+    }
+
+    /// The lines of `page` that are tracked.
+    pub fn code_lines(&self, page: RamPage) -> u64 {
+        self.pages.lines(page)
+    }
+
+    /// Moves with each write that hits a tracked line of `page`.
+    pub fn code_version(&self, page: RamPage) -> u32 {
+        self.pages.version(page)
+    }
+
+    /// Drains the writes to tracked lines, in the order in which the pages were first hit.
+    pub fn take_code_writes(&self, out: &mut Vec<CodeWrite>) {
+        self.pages.take_code_writes(out);
+    }
+
+    /// Whether [`Self::take_code_writes`] has something to give.
+    #[inline]
+    pub fn code_writes_pending(&self) -> bool {
+        self.pages.code_writes_pending()
+    }
+
+    /// Makes [`Self::code_version`] of a page move with every write to it by anyone but the page walker's A/D updates:
+    /// for pages that hold page tables.
+    pub fn track_writes(&self, page: RamPage) {
+        self.watch(page, tracking::TRACKED);
+    }
+
+    /// Ends [`Self::track_writes`].
+    pub fn untrack_writes(&self, page: RamPage) {
+        self.pages.unwatch(page, tracking::TRACKED);
+    }
+
+    /// Starts (or continues) to log writes to pages; see [`Self::take_dirty`].
+    pub fn log_dirty(&self, pages: Range<u32>) {
+        let vcpus = self.vcpus();
+        pages.for_each(|page| self.pages.watch_only(RamPage(page), tracking::DIRTY_LOG));
+        vcpus.iter().for_each(|v| v.zap_all_writes());
+        self.quiescence.wait_for_readers(presences(&vcpus), ThreadToken::current());
+    }
+
+    /// Ends the dirty log for pages.
+    pub fn end_dirty_log(&self, pages: Range<u32>) {
+        for page in pages.map(RamPage) {
+            self.pages.unwatch(page, tracking::DIRTY_LOG);
+            self.pages.take_dirty(page);
+        }
+    }
+
+    /// Appends the pages of `pages` that were written since they were last taken, and logs them again. When it
+    /// returns, the next write to any of them will be logged.
+    pub fn take_dirty(&self, pages: Range<u32>, out: &mut Vec<RamPage>) {
+        for page in pages.map(RamPage) {
+            if self.pages.take_dirty(page) {
+                self.watch(page, tracking::DIRTY_LOG);
+                out.push(page);
             }
         }
     }
 
-    /// Tracks writes to lines of a page.
-    pub fn track_code(&self, page: RamPage, lines: u64) {
-        self.lines[page.0 as usize].fetch_or(lines, Ordering::SeqCst);
-    }
-
-    /// Stops tracking.
-    pub fn untrack_code(&self, page: RamPage) {
-        self.lines[page.0 as usize].store(0, Ordering::SeqCst);
-    }
-
-    /// Bumped by each write that hits a tracked line.
-    pub fn code_version(&self, page: RamPage) -> u32 {
-        self.versions[page.0 as usize].load(Ordering::SeqCst)
-    }
-
-    /// Drains the queue.
-    pub fn take_code_writes(&self, out: &mut Vec<CodeWrite>) {
-        self.pending.store(false, Ordering::SeqCst);
-        out.append(&mut self.queue.lock().unwrap());
-    }
-
-    /// Whether the queue holds something.
-    #[inline]
-    pub fn code_writes_pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
-    }
-
-    /// Snapshot of a page.
+    /// Copies one page of guest RAM, in atomic steps of 8 bytes.
+    ///
+    /// # Panics
+    /// When there is no such page.
     pub fn read_ram_page(&self, page: RamPage, buf: &mut [u8; 4096]) {
         self.ram.read_page(page, buf);
     }
 
-    /// Saves all pages that are not zero.
-    pub fn save_ram(&self, w: &mut dyn Write) -> std::io::Result<()> {
+    /// Writes the guest RAM: each page that is not zero after its number (32 bits, little endian), then `u32::MAX`.
+    pub fn save_ram(&self, w: &mut dyn Write) -> io::Result<()> {
         let mut buf = [0; 4096];
-        for page in 0..self.ram.pages() {
-            self.ram.read_page(RamPage(page), &mut buf);
+        for page in (0..self.ram.pages()).map(RamPage) {
+            self.ram.read_page(page, &mut buf);
             if buf != [0; 4096] {
-                w.write_all(&page.to_le_bytes())?;
+                w.write_all(&page.0.to_le_bytes())?;
                 w.write_all(&buf)?;
             }
         }
         w.write_all(&u32::MAX.to_le_bytes())
     }
 
-    /// Restores what [`Self::save_ram`] wrote.
-    pub fn restore_ram(&self, r: &mut dyn Read) -> std::io::Result<()> {
-        let mut buf = [0; 4096];
+    /// Restores what [`Self::save_ram`] wrote, through the funnel. On error the RAM is undefined.
+    pub fn restore_ram(&self, r: &mut dyn Read) -> io::Result<()> {
         let mut next = 0;
         loop {
             let mut index = [0; 4];
             r.read_exact(&mut index)?;
             let index = u32::from_le_bytes(index);
             let end = index == u32::MAX;
-            if !end && index >= self.ram.pages() || !end && index < next {
-                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "page index out of order"));
+            if !end && !(next..self.ram.pages()).contains(&index) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("RAM image: page {index:#x} is out of order or beyond the guest's memory"),
+                ));
             }
             for page in next..if end { self.ram.pages() } else { index } {
-                self.load_rom(RamPage(page).offset(), &[0; 4096]);
+                self.clear_page(RamPage(page));
             }
             if end {
                 return Ok(());
             }
+            let mut buf = [0; PAGE_SIZE as usize];
             r.read_exact(&mut buf)?;
-            self.load_rom(RamPage(index).offset(), &buf);
+            self.write_ram(RamPage(index).offset(), &buf);
             next = index + 1;
         }
     }
+
+    /// Zeroes a page, without touching it if it is zero already.
+    fn clear_page(&self, page: RamPage) {
+        let mut buf = [0; PAGE_SIZE as usize];
+        self.ram.read_page(page, &mut buf);
+        if buf != [0; PAGE_SIZE as usize] {
+            self.write_ram(page.offset(), &[0; PAGE_SIZE as usize]);
+        }
+    }
+}
+
+fn presences(vcpus: &[Arc<SharedTlb>]) -> impl Iterator<Item = &Presence> + Clone {
+    vcpus.iter().map(|v| &v.presence)
+}
+
+fn check_map(ram: &GuestRam, map: &MemoryMap) {
+    for region in map.regions() {
+        if let RegionKind::Ram { offset } | RegionKind::Rom { offset } = region.kind {
+            assert!(
+                offset.checked_add(region.len).is_some_and(|end| end <= ram.len()),
+                "memory map: {region:x?} lies outside the guest RAM of {:#x} bytes",
+                ram.len()
+            );
+        }
+    }
+}
+
+/// Atomically replaces a page-table entry in guest RAM; false when it changed. A/D updates go through the funnel.
+///
+/// # Safety
+/// `ptr` is byte `offset` of the guest RAM of `pages`, with `size` (4 or 8) bytes there, aligned.
+pub(crate) unsafe fn update_table_entry(
+    pages: &Pages,
+    ptr: *mut u8,
+    offset: u64,
+    size: u8,
+    old: u64,
+    new: u64,
+) -> bool {
+    // SAFETY: the caller's promise.
+    let done = unsafe {
+        if size == 4 {
+            u32::cas(ptr, old as u32, new as u32).is_ok()
+        } else {
+            u64::cas(ptr, old, new).is_ok()
+        }
+    };
+    if done {
+        pages.note_table_update(offset, size.into());
+    }
+    done
 }
 
 impl TableMemory for &AddressSpace {
@@ -207,20 +389,9 @@ impl TableMemory for &AddressSpace {
     }
 
     fn update_entry(&mut self, at: u64, size: u8, old: u64, new: u64) -> bool {
-        use crate::ram::Raw;
         let Some((offset, _)) = self.map.load().memory(Gpa(at), true) else { return true };
         let Some(ptr) = self.ram.ptr(offset, size.into()) else { return true };
-        // SAFETY: inside guest RAM; entries are aligned.
-        let done = unsafe {
-            if size == 4 {
-                u32::cas(ptr, old as u32, new as u32).is_ok()
-            } else {
-                u64::cas(ptr, old, new).is_ok()
-            }
-        };
-        if done {
-            self.note_write(offset, size.into());
-        }
-        done
+        // SAFETY: inside guest RAM; `at` is a multiple of `size` and regions are page aligned.
+        unsafe { update_table_entry(&self.pages, ptr, offset, size, old, new) }
     }
 }

@@ -180,7 +180,8 @@ impl Path {
 impl Walker<'_> {
     fn identity(&self) -> Translation {
         Translation {
-            gpa: Gpa(self.gva),
+            // 52 bits: no x86 has more, and an entry of the TLB could not hold them.
+            gpa: Gpa(self.gva & (FRAME | 0xfff)),
             page_size: 1 << 12,
             readable: true,
             writable: true,
@@ -288,6 +289,11 @@ impl Walker<'_> {
 
     fn long<M: TableMemory>(&self, memory: &mut M, levels: u32) -> Result<Translation, Stop> {
         let gva = self.gva;
+        // The caller has checked that the address is canonical (#GP, not #PF); one that is not never gets an entry.
+        let unused = 64 - (12 + 9 * levels);
+        if ((gva << unused) as i64 >> unused) as u64 != gva {
+            return Err(self.not_present());
+        }
         let reserved = (self.above_phys() & FRAME) | self.xd_reserved();
         let mut path = Path::new(8);
         let mut table = self.ctx.cr3 & FRAME & !self.above_phys();

@@ -1,0 +1,312 @@
+//! Loads and stores of one vCPU.
+//!
+//! The inline paths are one tag compare and one host access. The compare is with the page of the *last* byte, so an
+//! access that crosses a page misses. Stores that miss probe every page they touch before they change a byte.
+
+#![expect(unsafe_code, reason = "accesses guest memory by host address")]
+
+use crate::addr::{Access, PAGE_MASK, Privilege};
+use crate::mmu::{MemTrap, Mmu, Place, Refused};
+use crate::ram::{GuestInt, Raw as _, copy_in, copy_out};
+use crate::sync::Ordering;
+
+/// RAM of one page: a host address, and whether the funnel must hear of writes.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot {
+    pub host: *mut u8,
+    pub watched: bool,
+}
+
+/// RAM behind an access: one piece, or two when it crosses a page.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub first: Spot,
+    /// Bytes in `first`.
+    pub first_len: usize,
+    pub second: Option<Spot>,
+}
+
+impl Span {
+    pub fn read(&self, buf: &mut [u8]) {
+        let (a, b) = buf.split_at_mut(self.first_len);
+        // SAFETY: a span covers `buf.len()` bytes of guest RAM, obtained in this access.
+        unsafe { copy_out(self.first.host, a) };
+        if let Some(second) = self.second {
+            // SAFETY: as above.
+            unsafe { copy_out(second.host, b) };
+        }
+    }
+}
+
+/// The tag that an access of `size` bytes at `gva` hits.
+#[inline(always)]
+pub(crate) fn wanted_tag(gva: u64, size: u64) -> u64 {
+    gva.wrapping_add(size - 1) & PAGE_MASK
+}
+
+#[inline(always)]
+pub(crate) fn hit_address(gva: u64, addend: u64) -> *mut u8 {
+    std::ptr::with_exposed_provenance_mut(gva.wrapping_add(addend) as usize)
+}
+
+impl Mmu {
+    /// Loads with the privilege in force.
+    #[inline]
+    pub fn read<T: GuestInt>(&mut self, gva: u64) -> Result<T, MemTrap> {
+        let entry = self.entry(gva);
+        // Relaxed: own entry; a zap by another thread waits for our next safepoint.
+        if entry.read.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE) {
+            // SAFETY: the tag matched, so the addend maps this page of guest RAM until our next safepoint.
+            return Ok(unsafe { T::load(hit_address(gva, entry.addend.load(Ordering::Relaxed))) });
+        }
+        self.read_slow(self.privilege(), gva)
+    }
+
+    /// Stores with the privilege in force.
+    #[inline]
+    pub fn write<T: GuestInt>(&mut self, gva: u64, v: T) -> Result<(), MemTrap> {
+        let entry = self.entry(gva);
+        if entry.write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE) {
+            // SAFETY: as in `read`; nobody watches this page, or our next safepoint is waited for.
+            unsafe { T::store(hit_address(gva, entry.addend.load(Ordering::Relaxed)), v) };
+            return Ok(());
+        }
+        self.write_slow(self.privilege(), gva, v)
+    }
+
+    /// Loads with privilege `p`: implicit supervisor accesses.
+    #[inline]
+    pub fn read_as<T: GuestInt>(&mut self, p: Privilege, gva: u64) -> Result<T, MemTrap> {
+        let entry = self.entry_as(p, gva);
+        if entry.read.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE) {
+            // SAFETY: as in `read`.
+            return Ok(unsafe { T::load(hit_address(gva, entry.addend.load(Ordering::Relaxed))) });
+        }
+        self.read_slow(p, gva)
+    }
+
+    /// Stores with privilege `p`.
+    #[inline]
+    pub fn write_as<T: GuestInt>(&mut self, p: Privilege, gva: u64, v: T) -> Result<(), MemTrap> {
+        let entry = self.entry_as(p, gva);
+        if entry.write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE) {
+            // SAFETY: as in `write`.
+            unsafe { T::store(hit_address(gva, entry.addend.load(Ordering::Relaxed)), v) };
+            return Ok(());
+        }
+        self.write_slow(p, gva, v)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_slow<T: GuestInt>(&mut self, p: Privilege, gva: u64) -> Result<T, MemTrap> {
+        let span = self.span(p, gva, T::SIZE, Access::Read)?;
+        if span.second.is_none() {
+            // SAFETY: the span covers the access.
+            return Ok(unsafe { T::load(span.first.host) });
+        }
+        let mut bytes = [0; 8];
+        span.read(&mut bytes[..T::SIZE as usize]);
+        Ok(T::truncate(u64::from_le_bytes(bytes)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_slow<T: GuestInt>(&mut self, p: Privilege, gva: u64, v: T) -> Result<(), MemTrap> {
+        let span = self.span(p, gva, T::SIZE, Access::Write)?;
+        self.store_span(&span, v);
+        Ok(())
+    }
+
+    fn store_span<T: GuestInt>(&self, span: &Span, v: T) {
+        if span.second.is_none() {
+            // SAFETY: the span covers the access.
+            unsafe { T::store(span.first.host, v) };
+            self.note(span.first, T::SIZE);
+        } else {
+            let v: u64 = v.into();
+            self.write_span(span, &v.to_le_bytes()[..T::SIZE as usize]);
+        }
+    }
+
+    /// Writes bytes to a span and tells the funnel.
+    pub(crate) fn write_span(&self, span: &Span, bytes: &[u8]) {
+        let (a, b) = bytes.split_at(span.first_len);
+        // SAFETY: the span covers the bytes.
+        unsafe { copy_in(span.first.host, a) };
+        self.note(span.first, a.len() as u64);
+        if let Some(second) = span.second {
+            // SAFETY: as above.
+            unsafe { copy_in(second.host, b) };
+            self.note(second, b.len() as u64);
+        }
+    }
+
+    /// Tells the funnel of `len` bytes written at `spot`.
+    #[inline]
+    pub(crate) fn note(&self, spot: Spot, len: u64) {
+        if spot.watched {
+            self.space().pages.note_write(self.ram_offset(spot.host), len);
+        }
+    }
+
+    /// Translates an access of at most one page's length. Faults come first page first.
+    pub(crate) fn span(&mut self, p: Privilege, gva: u64, len: u64, access: Access) -> Result<Span, MemTrap> {
+        let spot = |place| match place {
+            Place::Ram(host) => Ok(Spot { host, watched: false }),
+            Place::Watched(host) => Ok(Spot { host, watched: true }),
+            Place::Mmio(gpa) => Err(MemTrap::Mmio { gpa }),
+        };
+        let room = 4096 - (gva & !PAGE_MASK);
+        if len <= room {
+            let first = spot(self.resolve(p, gva, access)?)?;
+            return Ok(Span { first, first_len: len as usize, second: None });
+        }
+        loop {
+            let pauses = self.pauses();
+            let first = self.resolve(p, gva, access)?;
+            let second = self.resolve(p, self.next_page(gva), access)?;
+            if pauses != self.pauses() {
+                // A safepoint lay between: the first address may be void.
+                continue;
+            }
+            let (Ok(first), Ok(second)) = (spot(first), spot(second)) else { return Err(MemTrap::Split) };
+            return Ok(Span { first, first_len: room as usize, second: Some(second) });
+        }
+    }
+
+    /// Loads plain RAM, with the privilege in force.
+    pub fn read_ram<T: GuestInt>(&mut self, gva: u64) -> Result<T, Refused> {
+        self.read(gva).map_err(|_| Refused)
+    }
+
+    /// Stores to plain RAM, with the privilege in force, unless that would hit a line with translated code.
+    pub fn write_unless_code<T: GuestInt>(&mut self, gva: u64, v: T) -> Result<(), Refused> {
+        let entry = self.entry(gva);
+        if entry.write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE) {
+            // SAFETY: as in `write`.
+            unsafe { T::store(hit_address(gva, entry.addend.load(Ordering::Relaxed)), v) };
+            return Ok(());
+        }
+        let span = self.span(self.privilege(), gva, T::SIZE, Access::Write).map_err(|_| Refused)?;
+        let hits = |spot: Spot, len: u64| {
+            spot.watched && self.space().pages.hits_code(self.ram_offset(spot.host), len)
+        };
+        let second_len = T::SIZE - span.first_len as u64;
+        if hits(span.first, span.first_len as u64) || span.second.is_some_and(|spot| hits(spot, second_len)) {
+            return Err(Refused);
+        }
+        self.store_span(&span, v);
+        Ok(())
+    }
+
+    /// Loads 16 bytes as two 64-bit halves.
+    #[inline]
+    pub fn read128(&mut self, gva: u64) -> Result<u128, MemTrap> {
+        let entry = self.entry(gva);
+        if entry.read.load(Ordering::Relaxed) == wanted_tag(gva, 16) {
+            let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
+            // SAFETY: as in `read`; both halves lie in the page.
+            let (low, high) = unsafe { (u64::load(at), u64::load(at.wrapping_add(8))) };
+            return Ok(u128::from(high) << 64 | u128::from(low));
+        }
+        self.read128_slow(gva)
+    }
+
+    #[cold]
+    fn read128_slow(&mut self, gva: u64) -> Result<u128, MemTrap> {
+        let mut bytes = [0; 16];
+        self.span(self.privilege(), gva, 16, Access::Read)?.read(&mut bytes);
+        Ok(u128::from_le_bytes(bytes))
+    }
+
+    /// Stores 16 bytes as two 64-bit halves; both pages are probed before.
+    #[inline]
+    pub fn write128(&mut self, gva: u64, v: u128) -> Result<(), MemTrap> {
+        let entry = self.entry(gva);
+        if entry.write.load(Ordering::Relaxed) == wanted_tag(gva, 16) {
+            let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
+            // SAFETY: as in `write`; both halves lie in the page.
+            unsafe {
+                u64::store(at, v as u64);
+                u64::store(at.wrapping_add(8), (v >> 64) as u64);
+            }
+            return Ok(());
+        }
+        self.write128_slow(gva, v)
+    }
+
+    #[cold]
+    fn write128_slow(&mut self, gva: u64, v: u128) -> Result<(), MemTrap> {
+        let span = self.span(self.privilege(), gva, 16, Access::Write)?;
+        self.write_span(&span, &v.to_le_bytes());
+        Ok(())
+    }
+
+    /// Whether all of `len` bytes (at least one) may be accessed and are RAM. Changes nothing but accessed and dirty
+    /// bits.
+    pub fn probe(&mut self, gva: u64, len: u64, access: Access) -> Result<(), MemTrap> {
+        let room = 4096 - (gva & !PAGE_MASK);
+        let mut left = len.max(1);
+        let mut at = gva;
+        loop {
+            if let Place::Mmio(gpa) = self.resolve(self.privilege(), at, access)? {
+                // The pages before were RAM; those after may fault, and a fault comes before a split access.
+                if len <= room {
+                    return Err(MemTrap::Mmio { gpa });
+                }
+                let mut rest = left - left.min(4096 - (at & !PAGE_MASK));
+                while rest != 0 {
+                    at = self.next_page(at);
+                    self.resolve(self.privilege(), at, access)?;
+                    rest -= rest.min(4096);
+                }
+                return Err(MemTrap::Split);
+            }
+            left -= left.min(4096 - (at & !PAGE_MASK));
+            if left == 0 {
+                return Ok(());
+            }
+            at = self.next_page(at);
+        }
+    }
+
+    /// Copies `len` bytes as REP MOVS does upwards. Each range lies in one page (else [`MemTrap::Split`], nothing
+    /// done). Where `dst` follows `src` by less than 8 bytes the caller goes elementwise.
+    pub fn copy(&mut self, dst: u64, src: u64, len: u64) -> Result<(), MemTrap> {
+        if len == 0 {
+            return Ok(());
+        }
+        let in_page = |at: u64| (at & !PAGE_MASK) + len <= 4096;
+        if len > 4096 || !in_page(dst) || !in_page(src) {
+            return Err(MemTrap::Split);
+        }
+        loop {
+            let pauses = self.pauses();
+            let from = self.span(self.privilege(), src, len, Access::Read)?;
+            let to = self.span(self.privilege(), dst, len, Access::Write)?;
+            if pauses == self.pauses() {
+                // SAFETY: both spans are one piece of `len` bytes of guest RAM, good until our next safepoint.
+                unsafe { crate::ram::copy_up(to.first.host, from.first.host, len as usize) };
+                self.note(to.first, len);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores `count` copies of `v` as REP STOS does upwards, inside one page (else [`MemTrap::Split`], nothing done).
+    pub fn fill<T: GuestInt>(&mut self, dst: u64, v: T, count: u64) -> Result<(), MemTrap> {
+        if count == 0 {
+            return Ok(());
+        }
+        if count > 4096 / T::SIZE || (dst & !PAGE_MASK) + count * T::SIZE > 4096 {
+            return Err(MemTrap::Split);
+        }
+        let len = count * T::SIZE;
+        let to = self.span(self.privilege(), dst, len, Access::Write)?;
+        // SAFETY: the span is one piece of `len` bytes of guest RAM.
+        unsafe { crate::ram::fill_up(to.first.host, v, count as usize) };
+        self.note(to.first, len);
+        Ok(())
+    }
+}

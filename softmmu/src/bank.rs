@@ -1,0 +1,176 @@
+//! The owner's side of a TLB bank: what was filled, so that flushes clear that and nothing else.
+//!
+//! A slot is listed once, when it is first filled after a flush. Global pages stay listed through
+//! [`Flush::NonGlobal`](crate::Flush::NonGlobal). A 4 KiB entry that was made from a large page is marked with the
+//! page's size class, and a small filter remembers which large pages had any, so that INVLPG looks for siblings only
+//! where there may be some; removing too much is always allowed.
+//!
+//! Look-up caches of the engine are keyed by an epoch and outlive the TLB's slots, so "may an execute translation of
+//! this page have been handed out in this epoch" is kept per slot even when another page has taken the slot.
+
+use crate::addr::PAGE_MASK;
+use crate::entry::MMIO_ADDEND;
+use crate::sync::Ordering;
+use crate::tlb::{TLB_ENTRIES, TlbEntry};
+
+const LISTED: u8 = 1;
+const GLOBAL: u8 = 2;
+/// Made from a 2 MiB or 4 MiB page.
+const LARGE: u8 = 4;
+/// Made from a 1 GiB page.
+const HUGE: u8 = 8;
+/// An execute translation was handed out through this slot in this epoch.
+const EXEC: u8 = 16;
+
+const LARGE_SHIFT: u32 = 21;
+const HUGE_SHIFT: u32 = 30;
+
+/// 256 one-bit buckets.
+#[derive(Default)]
+struct Filter([u64; 4]);
+
+impl Filter {
+    fn add(&mut self, key: u64) {
+        self.0[(key >> 6 & 3) as usize] |= 1 << (key & 63);
+    }
+
+    fn may_hold(&self, key: u64) -> bool {
+        self.0[(key >> 6 & 3) as usize] >> (key & 63) & 1 != 0
+    }
+}
+
+/// What a fill adds to a slot.
+pub(crate) struct Filled {
+    pub page: u64,
+    pub page_size: u64,
+    pub global: bool,
+    /// For execute fills, the guest physical address of the page.
+    pub executes: Option<u64>,
+}
+
+pub(crate) struct Bank {
+    listed: Vec<u16>,
+    marks: Box<[u8]>,
+    /// Guest physical page of each execute tag.
+    exec_frames: Box<[u64]>,
+    large: Filter,
+    huge: Filter,
+    exec_any: bool,
+    exec_nonglobal: bool,
+}
+
+/// The slot of an address.
+#[inline(always)]
+pub(crate) fn slot_of(gva: u64) -> usize {
+    (gva >> 12) as usize & (TLB_ENTRIES - 1)
+}
+
+impl Bank {
+    pub fn new() -> Self {
+        Self {
+            listed: Vec::with_capacity(TLB_ENTRIES),
+            marks: vec![0; TLB_ENTRIES].into(),
+            exec_frames: vec![0; TLB_ENTRIES].into(),
+            large: Filter::default(),
+            huge: Filter::default(),
+            exec_any: false,
+            exec_nonglobal: false,
+        }
+    }
+
+    /// Records what a slot holds now.
+    #[inline]
+    pub fn note_fill(&mut self, slot: usize, fill: &Filled) {
+        let mark = &mut self.marks[slot];
+        if *mark & LISTED == 0 {
+            self.listed.push(slot as u16);
+        }
+        let mut new = LISTED | (*mark & EXEC);
+        if fill.global {
+            new |= GLOBAL;
+        }
+        if fill.page_size > 4096 {
+            if fill.page_size > 1 << 22 {
+                new |= HUGE;
+                self.huge.add(fill.page >> HUGE_SHIFT);
+            } else {
+                new |= LARGE;
+                // 4 MiB pages count as their two halves' pair.
+                self.large.add(fill.page >> (LARGE_SHIFT + 1));
+            }
+        }
+        if let Some(frame) = fill.executes {
+            new |= EXEC;
+            self.exec_frames[slot] = frame;
+            self.exec_any = true;
+            self.exec_nonglobal |= !fill.global;
+        }
+        *mark = new;
+    }
+
+    /// Guest physical page of the execute tag in a slot.
+    #[inline]
+    pub fn exec_frame(&self, slot: usize) -> u64 {
+        self.exec_frames[slot]
+    }
+
+    /// Clears the entries; true when an execute translation may be gone.
+    pub fn flush(&mut self, entries: &[TlbEntry], keep_global: bool) -> bool {
+        let Self { listed, marks, exec_frames: _, large, huge, exec_any, exec_nonglobal } = self;
+        let lost = if keep_global { *exec_nonglobal } else { *exec_any };
+        listed.retain(|&slot| {
+            let mark = &mut marks[usize::from(slot)];
+            if keep_global && *mark & GLOBAL != 0 {
+                return true;
+            }
+            *mark = 0;
+            entries[usize::from(slot)].clear();
+            false
+        });
+        *exec_nonglobal = false;
+        if listed.is_empty() {
+            *exec_any = false;
+            *large = Filter::default();
+            *huge = Filter::default();
+        }
+        lost
+    }
+
+    /// Clears what derives from the page of `gva`, of whatever size; true when an execute translation may be gone.
+    pub fn invalidate(&mut self, entries: &[TlbEntry], gva: u64) -> bool {
+        let slot = slot_of(gva);
+        if derives(&entries[slot], |page| page == gva & PAGE_MASK) {
+            entries[slot].clear();
+        }
+        let mut lost = self.marks[slot] & EXEC != 0;
+        if self.large.may_hold(gva >> (LARGE_SHIFT + 1)) {
+            self.sweep(entries, LARGE, gva >> (LARGE_SHIFT + 1), LARGE_SHIFT + 1);
+            lost |= self.exec_any;
+        }
+        if self.huge.may_hold(gva >> HUGE_SHIFT) {
+            self.sweep(entries, HUGE, gva >> HUGE_SHIFT, HUGE_SHIFT);
+            lost |= self.exec_any;
+        }
+        lost
+    }
+
+    #[cold]
+    fn sweep(&mut self, entries: &[TlbEntry], class: u8, key: u64, shift: u32) {
+        for &slot in &self.listed {
+            let slot = usize::from(slot);
+            if self.marks[slot] & class != 0 && derives(&entries[slot], |page| page >> shift == key) {
+                entries[slot].clear();
+            }
+        }
+    }
+}
+
+/// Whether any word of the entry is about a page that `wanted` accepts.
+fn derives(entry: &TlbEntry, wanted: impl Fn(u64) -> bool) -> bool {
+    // Relaxed: the owner reads its own entries.
+    let tags = [&entry.read, &entry.write, &entry.exec].map(|tag| tag.load(Ordering::Relaxed));
+    let addend = entry.addend.load(Ordering::Relaxed);
+    // A tag with bit 0 is an MMIO pattern; its page stands in the addend, or (ROM) in the read tag.
+    tags.into_iter().any(|tag| tag & MMIO_ADDEND == 0 && wanted(tag & PAGE_MASK))
+        || (addend & MMIO_ADDEND != 0 && wanted(addend & PAGE_MASK))
+}

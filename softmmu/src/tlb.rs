@@ -1,0 +1,213 @@
+//! Level 1: the per-vCPU TLB as other threads see it. Only the owner fills; any thread may zap.
+//!
+//! A zap is one store of [`INVALID`](crate::entry::INVALID) to a tag; addends are the owner's, so what the owner reads
+//! of its own entry is consistent. A zap that lands between a walk and the store of its result must not be lost: who
+//! zaps first changes the reason (page flags), then bumps `sequence`, then stores `INVALID`. A filler samples
+//! `sequence`, looks at the reason, publishes the write tag with a sequentially consistent exchange, checks
+//! `sequence` again and withdraws if it moved. In the single total order either the filler's check comes after the
+//! bump (it withdraws), or its exchange comes before the zap's store (it is zapped).
+
+use crate::addr::{Access, PAGE_MASK};
+use crate::entry::INVALID;
+use crate::quiesce::Presence;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// Entries in a bank; a power of two.
+pub const TLB_ENTRIES: usize = if cfg!(loom) { 2 } else { 8192 };
+/// Bits of a page address that choose the slot.
+pub(crate) const SLOT_MASK: u64 = (TLB_ENTRIES as u64 - 1) << 12;
+
+/// One TLB entry, read inline by generated code. See [`entry`](crate::entry) for the words.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TlbEntry {
+    /// Tag for loads.
+    pub read: AtomicU64,
+    /// Tag for stores.
+    pub write: AtomicU64,
+    /// Tag for instruction fetches.
+    pub exec: AtomicU64,
+    /// Host address minus guest virtual address, wrapping.
+    pub addend: AtomicU64,
+}
+
+/// The words of an entry to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Words {
+    /// Tag for loads.
+    pub read: u64,
+    /// Tag for stores.
+    pub write: u64,
+    /// Tag for instruction fetches.
+    pub exec: u64,
+    /// Host address minus guest address, or the page of an MMIO entry.
+    pub addend: u64,
+}
+
+impl Default for TlbEntry {
+    fn default() -> Self {
+        Self {
+            read: AtomicU64::new(INVALID),
+            write: AtomicU64::new(INVALID),
+            exec: AtomicU64::new(INVALID),
+            addend: AtomicU64::new(0),
+        }
+    }
+}
+
+impl TlbEntry {
+    /// The tag that `access` compares with.
+    #[inline]
+    pub fn tag(&self, access: Access) -> &AtomicU64 {
+        match access {
+            Access::Read => &self.read,
+            Access::Write => &self.write,
+            Access::Execute => &self.exec,
+        }
+    }
+
+    /// Invalidates all three tags.
+    #[inline]
+    pub fn clear(&self) {
+        // Relaxed: a zap by another thread is followed by a grace period; the owner sees its own stores.
+        self.read.store(INVALID, Ordering::Relaxed);
+        self.write.store(INVALID, Ordering::Relaxed);
+        self.exec.store(INVALID, Ordering::Relaxed);
+    }
+
+    /// Invalidates the write tag if it gives plain stores to the host page at `host`; true if it did.
+    pub fn zap_write_to(&self, host: u64) -> bool {
+        // SeqCst, with the exchange in `publish`: see the module comment. A torn pair (tag of one entry, addend of
+        // another) is a slot that its owner is replacing: the old tag is dead already, the new one will be checked.
+        let tag = self.write.load(Ordering::SeqCst);
+        if tag & !PAGE_MASK != 0 || tag.wrapping_add(self.addend.load(Ordering::Acquire)) != host {
+            return false;
+        }
+        self.write.store(INVALID, Ordering::SeqCst);
+        true
+    }
+
+    /// Host address of the RAM page that the entry gives any access to.
+    fn host(&self) -> Option<u64> {
+        let addend = self.addend.load(Ordering::Acquire);
+        [&self.read, &self.write, &self.exec].into_iter().find_map(|tag| {
+            let tag = tag.load(Ordering::Acquire);
+            let ram = tag & !PAGE_MASK == 0 || tag & !PAGE_MASK == crate::entry::TRACKED;
+            (ram && tag != INVALID).then(|| (tag & PAGE_MASK).wrapping_add(addend))
+        })
+    }
+}
+
+/// The banks of one vCPU, one per [`Privilege`](crate::Privilege), and what others need to know of it.
+#[derive(Debug)]
+pub struct SharedTlb {
+    banks: [Box<[TlbEntry]>; 3],
+    /// Bumped by whoever zaps write tags.
+    sequence: AtomicU64,
+    /// An execute translation was zapped by another thread: the owner must start new epochs.
+    execute_lost: AtomicBool,
+    /// Whether the vCPU is online.
+    pub presence: Presence,
+}
+
+impl Default for SharedTlb {
+    fn default() -> Self {
+        let bank = || (0..TLB_ENTRIES).map(|_| TlbEntry::default()).collect();
+        Self {
+            banks: [bank(), bank(), bank()],
+            sequence: AtomicU64::new(0),
+            execute_lost: AtomicBool::new(false),
+            presence: Presence::default(),
+        }
+    }
+}
+
+impl SharedTlb {
+    /// A bank's entries.
+    pub fn bank(&self, bank: usize) -> &[TlbEntry] {
+        &self.banks[bank]
+    }
+
+    /// Owner: before anything that a zap could make untrue is looked at.
+    #[inline]
+    pub fn begin_fill(&self) -> u64 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// Owner: makes `words` the entry. False: a zap came between, nothing was published, walk again.
+    #[inline]
+    pub fn publish(&self, bank: usize, slot: usize, words: Words, sampled: u64) -> bool {
+        let entry = &self.banks[bank][slot];
+        // Relaxed: the owner's own tags and addend; other threads only zap. The old write tag goes before the addend
+        // changes so that no zapper takes it for a tag of the new page.
+        entry.write.store(INVALID, Ordering::Relaxed);
+        entry.addend.store(words.addend, Ordering::Release);
+        entry.read.store(words.read, Ordering::Release);
+        entry.exec.store(words.exec, Ordering::Release);
+        if words.write & !PAGE_MASK != 0 {
+            entry.write.store(words.write, Ordering::Release);
+            return true;
+        }
+        entry.write.swap(words.write, Ordering::SeqCst);
+        if self.sequence.load(Ordering::SeqCst) == sampled {
+            return true;
+        }
+        entry.clear();
+        false
+    }
+
+    /// Any thread, after the reason was made visible: removes plain write access to the host page at `host`. `slots`
+    /// are where it may be; `None` looks everywhere. True if there was any.
+    pub fn zap_writes(&self, host: u64, slots: Option<&[usize]>) -> bool {
+        self.sequence.fetch_add(1, Ordering::SeqCst);
+        let mut any = false;
+        for bank in &self.banks {
+            match slots {
+                Some(slots) => slots.iter().for_each(|&slot| any |= bank[slot].zap_write_to(host)),
+                None => bank.iter().for_each(|entry| any |= entry.zap_write_to(host)),
+            }
+        }
+        any
+    }
+
+    /// Any thread: removes all plain write access.
+    pub fn zap_all_writes(&self) {
+        self.sequence.fetch_add(1, Ordering::SeqCst);
+        for entry in self.banks.iter().flatten() {
+            if entry.write.load(Ordering::SeqCst) & !PAGE_MASK == 0 {
+                entry.write.store(INVALID, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Any thread: removes every entry of a RAM page whose host address `gone` accepts. The caller waits for a grace
+    /// period before (so that fills made from the old map are over) and after.
+    pub fn zap_ram(&self, gone: impl Fn(u64) -> bool) {
+        self.sequence.fetch_add(1, Ordering::SeqCst);
+        for entry in self.banks.iter().flatten() {
+            if entry.host().is_some_and(&gone) {
+                entry.clear();
+            }
+        }
+        self.execute_lost.store(true, Ordering::SeqCst);
+    }
+
+    /// Any thread: removes every MMIO pattern.
+    pub fn zap_mmio(&self) {
+        for entry in self.banks.iter().flatten() {
+            for tag in [&entry.read, &entry.write, &entry.exec] {
+                let word = tag.load(Ordering::SeqCst);
+                if word & 1 != 0 {
+                    // A failed exchange: the owner replaced it meanwhile, with the number it sampled.
+                    let _ = tag.compare_exchange(word, INVALID, Ordering::SeqCst, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+
+    /// Owner: whether execute translations were zapped since the last call.
+    #[inline]
+    pub fn take_execute_lost(&self) -> bool {
+        self.execute_lost.load(Ordering::Relaxed) && self.execute_lost.swap(false, Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,318 @@
+//! Who must be told of writes to a page: the funnel's side of guest RAM.
+//!
+//! Requirement: every write, from any side, to a page with translated code, to a tracked page table, or to a page under
+//! the dirty log is noticed; writes to all other pages cost nothing.
+//!
+//! Solution: one word per RAM page with the reasons (flags) and up to two TLB slots where write-fast entries for
+//! the page may be. Setting a flag shoots those entries down; a fill that finds a flag makes a slow write tag, one
+//! that finds none records its slot first. A writer that goes through the funnel writes, and then looks at the flags;
+//! the tracker sets the flag, and then reads the page: one of them sees the other.
+//!
+//! Limitation: a page that is mapped for writing at more than two slots is looked for in whole banks.
+
+use crate::addr::RamPage;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock, zeroed_u32, zeroed_u64};
+use crate::tlb::{SharedTlb, TLB_ENTRIES};
+
+/// The page holds translated code; its lines say where.
+pub const CODE: u32 = 1;
+/// The page's version must move with every write.
+pub const TRACKED: u32 = 2;
+/// The next write to the page must be logged.
+pub const DIRTY_LOG: u32 = 4;
+const FLAGS: u32 = CODE | TRACKED | DIRTY_LOG;
+const HAS_FIRST: u32 = 8;
+const HAS_SECOND: u32 = 16;
+/// More writers than slots in the word.
+const MANY: u32 = 32;
+const FIRST_SHIFT: u32 = 6;
+const SECOND_SHIFT: u32 = 19;
+const SLOT_BITS: u32 = 0x1fff;
+const _: () = assert!(TLB_ENTRIES <= SLOT_BITS as usize + 1);
+
+/// Lines of a page with translated code that were written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodeWrite {
+    /// The page.
+    pub page: RamPage,
+    /// One bit per 64-byte line.
+    pub lines: u64,
+}
+
+/// Per-page state of guest RAM.
+#[derive(Debug)]
+pub struct Pages {
+    words: Box<[AtomicU32]>,
+    /// Lines with translated code.
+    lines: Box<[AtomicU64]>,
+    /// Lines written since the last drain.
+    written: Box<[AtomicU64]>,
+    versions: Box<[AtomicU32]>,
+    /// Bitmap of logged pages.
+    dirty: Box<[AtomicU64]>,
+    /// Pages whose `written` is not 0, each once.
+    queue: Mutex<Vec<RamPage>>,
+    pending: AtomicBool,
+}
+
+/// Where write-fast entries of a page may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Writers(u32);
+
+impl Writers {
+    fn none(self) -> bool {
+        self.0 & (HAS_FIRST | HAS_SECOND | MANY) == 0
+    }
+
+    fn has(self, slot: u32) -> bool {
+        (self.0 & HAS_FIRST != 0 && (self.0 >> FIRST_SHIFT) & SLOT_BITS == slot)
+            || (self.0 & HAS_SECOND != 0 && (self.0 >> SECOND_SHIFT) & SLOT_BITS == slot)
+            || self.0 & MANY != 0
+    }
+
+    fn with(self, slot: u32) -> u32 {
+        if self.0 & HAS_FIRST == 0 {
+            self.0 | HAS_FIRST | slot << FIRST_SHIFT
+        } else if self.0 & HAS_SECOND == 0 {
+            self.0 | HAS_SECOND | slot << SECOND_SHIFT
+        } else {
+            self.0 | MANY
+        }
+    }
+
+    fn zap(self, host: u64, tlb: &SharedTlb) {
+        if self.0 & MANY != 0 {
+            tlb.zap_writes(host, None);
+            return;
+        }
+        let first = ((self.0 >> FIRST_SHIFT) & SLOT_BITS) as usize;
+        let second = ((self.0 >> SECOND_SHIFT) & SLOT_BITS) as usize;
+        let both = [first, second];
+        tlb.zap_writes(host, Some(if self.0 & HAS_SECOND != 0 { &both } else { &both[..1] }));
+    }
+}
+
+/// The 64-byte lines that bytes `first ..= last` of one page touch.
+fn lines_of(first: u64, last: u64) -> u64 {
+    (!0 << (first >> 6)) & (!0 >> (63 - (last >> 6)))
+}
+
+impl Pages {
+    /// State for `pages` pages, nothing tracked.
+    pub fn new(pages: u32) -> Self {
+        let n = pages as usize;
+        Self {
+            words: zeroed_u32(n),
+            lines: zeroed_u64(n),
+            written: zeroed_u64(n),
+            versions: zeroed_u32(n),
+            dirty: zeroed_u64(n.div_ceil(64)),
+            queue: Mutex::new(Vec::new()),
+            pending: AtomicBool::new(false),
+        }
+    }
+
+    /// Filler: records that `slot` is about to give plain write access to `page`. False when writes are to be noticed.
+    #[inline]
+    pub fn admit_writer(&self, page: RamPage, slot: usize) -> bool {
+        let word = &self.words[page.0 as usize];
+        // Acquire pairs with the tracker's exchange. A stale value is caught by the TLB's sequence.
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            if seen & FLAGS != 0 {
+                return false;
+            }
+            if Writers(seen).has(slot as u32) {
+                return true;
+            }
+            let new = Writers(seen).with(slot as u32);
+            match word.compare_exchange_weak(seen, new, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Whether writes to `page` are to be noticed.
+    #[inline]
+    pub fn watched(&self, page: RamPage) -> bool {
+        self.words[page.0 as usize].load(Ordering::Acquire) & FLAGS != 0
+    }
+
+    /// Sets `flag` only; returns the slots that were recorded. The caller removes plain write access everywhere.
+    fn set_flag(&self, page: RamPage, flag: u32) -> Writers {
+        let word = &self.words[page.0 as usize];
+        let mut seen = word.load(Ordering::Acquire);
+        // The recorded slots go: no fill records one while the flag is set, and one that did before is withdrawn.
+        while let Err(now) =
+            word.compare_exchange_weak(seen, seen & FLAGS | flag, Ordering::SeqCst, Ordering::Acquire)
+        {
+            seen = now;
+        }
+        // SeqCst with the writer in `note_write` and with a vCPU that registers: see the module comment.
+        fence(Ordering::SeqCst);
+        Writers(seen)
+    }
+
+    /// [`Self::watch`] for a caller that then removes all plain write access with [`SharedTlb::zap_all_writes`].
+    pub fn watch_only(&self, page: RamPage, flag: u32) {
+        self.set_flag(page, flag);
+    }
+
+    /// Sets `flag` and removes plain write access to the page, whose host address is `host`, from `tlbs`. True when
+    /// there may have been some: the caller waits for a grace period before it reads the page.
+    pub fn watch<'a>(
+        &self,
+        page: RamPage,
+        flag: u32,
+        host: u64,
+        tlbs: impl Iterator<Item = &'a SharedTlb>,
+    ) -> bool {
+        let writers = self.set_flag(page, flag);
+        if writers.none() {
+            return false;
+        }
+        tlbs.for_each(|tlb| writers.zap(host, tlb));
+        true
+    }
+
+    /// Clears `flag`. Slow write tags become fast when they are next used.
+    pub fn unwatch(&self, page: RamPage, flag: u32) {
+        self.words[page.0 as usize].fetch_and(!flag, Ordering::SeqCst);
+    }
+
+    /// Adds lines to those that hold code. Before [`Self::watch`].
+    pub fn add_lines(&self, page: RamPage, lines: u64) {
+        self.lines[page.0 as usize].fetch_or(lines, Ordering::SeqCst);
+    }
+
+    /// The lines that hold code.
+    pub fn lines(&self, page: RamPage) -> u64 {
+        self.lines[page.0 as usize].load(Ordering::SeqCst)
+    }
+
+    /// No line holds code.
+    pub fn clear_lines(&self, page: RamPage) {
+        self.lines[page.0 as usize].store(0, Ordering::SeqCst);
+    }
+
+    /// Whether bytes `offset .. offset + len` of guest RAM, in one page, touch a line with code.
+    pub fn hits_code(&self, offset: u64, len: u64) -> bool {
+        let page = RamPage::containing(offset).0 as usize;
+        let first = offset & 0xfff;
+        self.words[page].load(Ordering::SeqCst) & CODE != 0
+            && self.lines[page].load(Ordering::SeqCst) & lines_of(first, first + len - 1) != 0
+    }
+
+    /// Writer: after `len` bytes at `offset` were written.
+    #[inline]
+    pub fn note_write(&self, offset: u64, len: u64) {
+        self.note(offset, len, FLAGS);
+    }
+
+    /// After an accessed or dirty bit of ours was set: who tracks the page for its translations need not know.
+    pub fn note_table_update(&self, offset: u64, len: u64) {
+        self.note(offset, len, FLAGS & !TRACKED);
+    }
+
+    #[inline]
+    fn note(&self, offset: u64, len: u64, flags: u32) {
+        if len == 0 {
+            return;
+        }
+        // SeqCst with the tracker: either we see the flag, or it reads what we wrote.
+        fence(Ordering::SeqCst);
+        let last = offset + len - 1;
+        for page in offset >> 12..=last >> 12 {
+            // Relaxed: ordered by the fence.
+            let found = self.words[page as usize].load(Ordering::Relaxed) & flags;
+            if found != 0 {
+                let first = offset.max(page << 12) & 0xfff;
+                let last = last.min((page << 12) | 0xfff) & 0xfff;
+                self.noticed(RamPage(page as u32), found, lines_of(first, last));
+            }
+        }
+    }
+
+    #[cold]
+    fn noticed(&self, page: RamPage, flags: u32, touched: u64) {
+        let at = page.0 as usize;
+        if flags & CODE != 0 {
+            let hit = self.lines[at].load(Ordering::SeqCst) & touched;
+            if hit != 0 {
+                self.versions[at].fetch_add(1, Ordering::SeqCst);
+                if self.written[at].fetch_or(hit, Ordering::SeqCst) == 0 {
+                    lock(&self.queue).push(page);
+                }
+                self.pending.store(true, Ordering::SeqCst);
+            }
+        }
+        if flags & TRACKED != 0 {
+            self.versions[at].fetch_add(1, Ordering::SeqCst);
+        }
+        if flags & DIRTY_LOG != 0 {
+            self.dirty[at / 64].fetch_or(1 << (at % 64), Ordering::SeqCst);
+            self.unwatch(page, DIRTY_LOG);
+        }
+    }
+
+    /// Moves with every write to a line with code, and with every write to a tracked page.
+    pub fn version(&self, page: RamPage) -> u32 {
+        self.versions[page.0 as usize].load(Ordering::SeqCst)
+    }
+
+    /// Whether [`Self::take_code_writes`] has something to give.
+    #[inline]
+    pub fn code_writes_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Drains the writes to lines with code.
+    pub fn take_code_writes(&self, out: &mut Vec<CodeWrite>) {
+        // Cleared first: a write that comes meanwhile sets it again.
+        self.pending.store(false, Ordering::SeqCst);
+        let pages = std::mem::take(&mut *lock(&self.queue));
+        for page in pages {
+            let lines = self.written[page.0 as usize].swap(0, Ordering::SeqCst);
+            if lines != 0 {
+                out.push(CodeWrite { page, lines });
+            }
+        }
+    }
+
+    /// Takes a page out of the dirty log; true if it was in.
+    pub fn take_dirty(&self, page: RamPage) -> bool {
+        let (word, bit) = (&self.dirty[page.0 as usize / 64], 1 << (page.0 % 64));
+        word.load(Ordering::SeqCst) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        assert_eq!(lines_of(0, 0), 1);
+        assert_eq!(lines_of(0, 4095), !0);
+        assert_eq!(lines_of(63, 64), 3);
+        assert_eq!(lines_of(4032, 4095), 1 << 63);
+    }
+
+    #[test]
+    fn writers_overflow_to_many() {
+        let pages = Pages::new(1);
+        let page = RamPage(0);
+        for slot in [5, 5, 8191, 7, 9] {
+            assert!(pages.admit_writer(page, slot));
+        }
+        assert_ne!(pages.words[0].load(Ordering::SeqCst) & MANY, 0);
+        assert!(pages.watch(page, CODE, 0, std::iter::empty()));
+        assert!(!pages.watch(page, TRACKED, 0, std::iter::empty()), "no writer came since");
+        assert!(!pages.admit_writer(page, 5));
+        pages.unwatch(page, CODE);
+        assert!(!pages.admit_writer(page, 5));
+        pages.unwatch(page, TRACKED);
+        assert!(pages.admit_writer(page, 5));
+    }
+}
