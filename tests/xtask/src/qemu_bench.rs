@@ -44,6 +44,9 @@ pub struct Options {
     /// The native run too, against whose checksums the results are then compared.
     #[arg(long)]
     native: bool,
+    /// A retrograde to measure, instead of building this tree's: for a comparison of two revisions.
+    #[arg(long)]
+    emulator: Option<PathBuf>,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -52,8 +55,20 @@ pub fn run(options: &Options) -> Result<()> {
     check_qemu_version()?;
     let cache = Cache::open()?;
     let build = prepare(&cache, &kit)?;
-    run::check(&mut run::cargo(&["build", "--release", "--package", "emulator", "--bin", "retrograde"]))?;
-    let emulator = place::target().join("release/retrograde");
+    let emulator = match &options.emulator {
+        Some(path) => fs::canonicalize(path).with_context(|| format!("cannot open {}", path.display()))?,
+        None => {
+            run::check(&mut run::cargo(&[
+                "build",
+                "--release",
+                "--package",
+                "emulator",
+                "--bin",
+                "retrograde",
+            ]))?;
+            place::target().join("release/retrograde")
+        }
+    };
     let mut command = Command::new("python3");
     match &options.entries {
         None => {
