@@ -7,7 +7,7 @@ pub(super) const fn mul_high(a: u128, b: u128) -> u128 {
     const LOW: u128 = u64::MAX as u128;
     let (ah, al, bh, bl) = (a >> 64, a & LOW, b >> 64, b & LOW);
     let (hl, lh) = (ah * bl, al * bh);
-    let middle = (al * bl >> 64) + (hl & LOW) + (lh & LOW);
+    let middle = ((al * bl) >> 64) + (hl & LOW) + (lh & LOW);
     ah * bh + (hl >> 64) + (lh >> 64) + (middle >> 64)
 }
 

@@ -91,7 +91,7 @@ pub fn mul64(a: u64, b: u64, env: &mut MxEnv) -> u64 {
         note_precision(env, || {
             // Exact if the product of the odd parts fits 53 bits.
             let odd = |bits: u64| significand(bits) >> significand(bits).trailing_zeros();
-            !is_zero(DOUBLE, r) && u128::from(odd(a)) * u128::from(odd(b)) >> 53 != 0
+            !is_zero(DOUBLE, r) && (u128::from(odd(a)) * u128::from(odd(b))) >> 53 != 0
         });
         return r;
     }

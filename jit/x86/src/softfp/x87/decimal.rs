@@ -30,7 +30,7 @@ pub fn to_bcd(a: F80, env: &mut Env) -> [u8; 10] {
             let mut rest = magnitude;
             for byte in &mut bytes[..9] {
                 let pair = (rest % 100) as u8;
-                *byte = pair / 10 << 4 | pair % 10;
+                *byte = ((pair / 10) << 4) | (pair % 10);
                 rest /= 100;
             }
             bytes[9] = u8::from(a.is_negative()) << 7;

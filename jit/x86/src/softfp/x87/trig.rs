@@ -242,7 +242,7 @@ fn atan_small(t: Wide) -> Wide {
 fn atan_ratio(a: Finite, b: Finite) -> Wide {
     let shift = (b.exp - a.exp) as u32;
     // The nearest thirty-second; an estimate that is off by a little does no harm.
-    let index = if shift > 6 { 0 } else { ((((a.sig >> 26) >> shift) / (b.sig >> 32) + 1) / 2).min(32) };
+    let index = if shift > 6 { 0 } else { (((a.sig >> 26) >> shift) / (b.sig >> 32)).div_ceil(2).min(32) };
     if index == 0 {
         return atan_small(a.wide(false).div(b.wide(false)));
     }
