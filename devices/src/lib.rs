@@ -11,13 +11,19 @@
 //!
 //! [`pc::PcDevices`] is the whole PC: one table says which device sits at which port and interrupt.
 
+pub mod acpi_pm;
 pub mod apic;
 mod clock;
+pub mod debug_ports;
+pub mod dma8237;
 pub mod events;
+pub mod hpet;
+pub mod i8042;
 pub mod ioapic;
 pub mod lapic;
 pub mod lines;
 pub mod pc;
+pub mod pci;
 pub mod pic8259;
 pub mod pit8254;
 pub mod rtc;

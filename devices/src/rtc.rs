@@ -137,7 +137,7 @@ impl Rtc {
         match index {
             reg::A => {
                 let s = &self.state;
-                let updating = s.updates() && now + UPDATE_CYCLE >= s.next_second;
+                let updating = s.updates() && now.saturating_add(UPDATE_CYCLE) >= s.next_second;
                 s.cmos[reg::A] & 0x7f | if updating { 0x80 } else { 0 }
             }
             reg::C => {
@@ -306,7 +306,7 @@ impl RtcState {
     }
 
     fn next_period(&self) -> Option<Ns> {
-        let tick = (self.periods_seen + 1) << self.period_shift()?;
+        let tick = self.periods_seen.checked_add(1)?.checked_mul(1 << self.period_shift()?)?;
         ns_of(tick, PERIODIC_HZ)?.checked_add(self.divider_origin)
     }
 }
@@ -329,7 +329,9 @@ impl Timed for Rtc {
         let s = &self.state;
         // A flag that is set already cannot raise the line again before register C is read.
         let waits = |flag: u8| s.cmos[reg::B] & !s.cmos[reg::C] & flag != 0;
-        let second = (s.updates() && (waits(UF) || waits(AF))).then_some(s.next_second);
+        // The last second of virtual time does not end.
+        let ticking = s.updates() && s.next_second != Ns::MAX;
+        let second = (ticking && (waits(UF) || waits(AF))).then_some(s.next_second);
         let period = if waits(PF) { s.next_period() } else { None };
         earlier(second, period)
     }

@@ -261,7 +261,12 @@ impl LocalApic {
 
     fn local_interrupt(&mut self, source: Lvt) {
         let entry = self.state.lvt[source as usize];
-        if !self.enabled() || entry & LVT_MASKED != 0 {
+        if !self.enabled() {
+            // The pin is the CPU's NMI or INTR then; INTR is a level that `passes_pic` shows.
+            self.state.nmi |= matches!(source, Lvt::Lint1);
+            return;
+        }
+        if entry & LVT_MASKED != 0 {
             return;
         }
         match Delivery::from_bits(entry >> 8) {

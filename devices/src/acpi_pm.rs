@@ -1,0 +1,322 @@
+//! ACPI fixed hardware as on a PIIX4 (82371AB data sheet, chapter 7; ACPI specification, chapter 4): PM1 event and
+//! control blocks, PM timer, GPE0, the SMI command port and the reset register.
+//!
+//! There is no SMM: the write to the SMI command port that would make firmware hand over to ACPI does so itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{ns_of, tick_at};
+use crate::{IrqLine, Ns, PortDevice, PowerEvent, Timed};
+
+/// I/O base of the register block after power-on (PCI 00:01.3, PMBASE).
+pub const PM_BASE: u16 = 0x600;
+/// Length of the register block.
+pub const PM_LEN: u16 = 64;
+/// Offset of the PM1a event block (PM1_STS, PM1_EN; 4 bytes).
+pub const PM1_EVT: u16 = 0x00;
+/// Offset of the PM1a control block (2 bytes).
+pub const PM1_CNT: u16 = 0x04;
+/// Offset of the PM timer (4 bytes).
+pub const PM_TMR: u16 = 0x08;
+/// Offset of the GPE0 block (2 bytes status, 2 bytes enable).
+pub const GPE0: u16 = 0x0c;
+/// Length of the GPE0 block.
+pub const GPE0_LEN: u16 = 4;
+/// Width of the PM timer in bits (FADT flag TMR_VAL_EXT is 0).
+pub const PM_TIMER_BITS: u32 = 24;
+/// PM timer frequency in Hz.
+pub const PM_TIMER_HZ: u64 = 3_579_545;
+/// ISA interrupt of the SCI: level-triggered, active high.
+pub const SCI_IRQ: u8 = 9;
+/// SMI command port.
+pub const SMI_CMD: u16 = 0xb2;
+/// Value for the SMI command port that turns ACPI mode on.
+pub const ACPI_ENABLE: u8 = 0xf1;
+/// Value for the SMI command port that turns ACPI mode off.
+pub const ACPI_DISABLE: u8 = 0xf0;
+/// SLP_TYP for S5 (soft off).
+pub const SLP_TYP_S5: u8 = 0;
+/// Reset register port.
+pub const RESET_PORT: u16 = 0xcf9;
+/// Value for the reset register that resets the machine.
+pub const RESET_VALUE: u8 = 0x06;
+
+const TMR_STS: u16 = 1 << 0;
+const PWRBTN_STS: u16 = 1 << 8;
+const WAK_STS: u16 = 1 << 15;
+/// Status bits that exist: TMR, BM, GBL, PWRBTN, RTC, WAK.
+const STS_BITS: u16 = 0x8531;
+/// Enable bits that exist: TMR, GBL, PWRBTN, RTC.
+const EN_BITS: u16 = 0x0521;
+const SCI_EN: u16 = 1;
+const SLP_EN: u16 = 1 << 13;
+/// SCI_EN, BM_RLD, SLP_TYP.
+const CNT_BITS: u16 = 0x1c03;
+
+/// The most significant bit changes at each multiple of this many ticks.
+const HALF_RANGE: u64 = 1 << (PM_TIMER_BITS - 1);
+
+/// Registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcpiPmState {
+    pm1_sts: u16,
+    pm1_en: u16,
+    pm1_cnt: u16,
+    gpe0_sts: u16,
+    gpe0_en: u16,
+    /// Changes of the timer's top bit that have been reported.
+    half_ranges_seen: u64,
+    apm: [u8; 2],
+    reset_control: u8,
+    event: Option<PowerEvent>,
+}
+
+/// The power management function's I/O registers.
+pub struct AcpiPm {
+    state: AcpiPmState,
+    sci: IrqLine,
+}
+
+impl AcpiPm {
+    /// The registers at power-on: ACPI mode off.
+    pub fn new(sci: IrqLine) -> Self {
+        Self { state: AcpiPmState::new(), sci }
+    }
+
+    /// Platform reset.
+    pub fn reset(&mut self, now: Ns) {
+        self.state = AcpiPmState { half_ranges_seen: half_ranges(now), ..AcpiPmState::new() };
+        self.drive();
+    }
+
+    /// The request that the last access made.
+    pub fn take_event(&mut self) -> Option<PowerEvent> {
+        self.state.event.take()
+    }
+
+    /// The power button was pressed.
+    pub fn press_power_button(&mut self) {
+        self.state.pm1_sts |= PWRBTN_STS;
+        self.drive();
+    }
+
+    /// A general-purpose event, bit 0 to 15 of GPE0.
+    pub fn raise_gpe(&mut self, bit: u8) {
+        self.state.gpe0_sts |= 1 << (bit & 15);
+        self.drive();
+    }
+
+    /// Whether the guest has ACPI mode on.
+    pub fn acpi_mode(&self) -> bool {
+        self.state.pm1_cnt & SCI_EN != 0
+    }
+
+    fn drive(&self) {
+        let s = &self.state;
+        let event = s.pm1_sts & s.pm1_en & EN_BITS != 0 || s.gpe0_sts & s.gpe0_en != 0;
+        self.sci.set(event && self.acpi_mode());
+    }
+
+    fn block_byte(&self, offset: u16, now: Ns) -> u8 {
+        let s = &self.state;
+        let byte = |word: u16| word.to_le_bytes()[usize::from(offset & 1)];
+        match offset {
+            0x00..=0x01 => byte(s.pm1_sts),
+            0x02..=0x03 => byte(s.pm1_en),
+            0x04..=0x05 => byte(s.pm1_cnt),
+            0x08..=0x0b => {
+                let ticks = tick_at(now, PM_TIMER_HZ) as u32 & (2 * HALF_RANGE as u32 - 1);
+                ticks.to_le_bytes()[usize::from(offset & 3)]
+            }
+            0x0c..=0x0d => byte(s.gpe0_sts),
+            0x0e..=0x0f => byte(s.gpe0_en),
+            _ => 0,
+        }
+    }
+
+    fn write_block_byte(&mut self, offset: u16, value: u8) {
+        let s = &mut self.state;
+        let shift = 8 * (offset & 1);
+        let wide = u16::from(value) << shift;
+        let keep = !(0xff << shift);
+        match offset {
+            0x00..=0x01 => s.pm1_sts &= !(wide & STS_BITS),
+            0x02..=0x03 => s.pm1_en = s.pm1_en & keep | wide & EN_BITS,
+            0x04..=0x05 => {
+                s.pm1_cnt = s.pm1_cnt & keep | wide & CNT_BITS;
+                if wide & SLP_EN != 0 {
+                    self.sleep();
+                }
+            }
+            0x0c..=0x0d => s.gpe0_sts &= !wide,
+            0x0e..=0x0f => s.gpe0_en = s.gpe0_en & keep | wide,
+            _ => {}
+        }
+    }
+
+    /// S5 turns the machine off. No other state is offered; one that is asked for anyhow ends at once.
+    fn sleep(&mut self) {
+        if (self.state.pm1_cnt >> 10 & 7) as u8 == SLP_TYP_S5 {
+            self.state.event = Some(PowerEvent::PowerOff);
+        } else {
+            self.state.pm1_sts |= WAK_STS;
+        }
+    }
+
+    fn write_reset_control(&mut self, value: u8) {
+        // 82371SB, RC register: RCPU (bit 2) resets when it goes from 0 to 1.
+        if value & !self.state.reset_control & 4 != 0 {
+            self.state.event = Some(PowerEvent::Reset);
+        }
+        self.state.reset_control = value & 0x0e;
+    }
+
+    fn write_apm(&mut self, value: u8) {
+        self.state.apm[0] = value;
+        match value {
+            ACPI_ENABLE => self.state.pm1_cnt |= SCI_EN,
+            ACPI_DISABLE => self.state.pm1_cnt &= !SCI_EN,
+            _ => {}
+        }
+    }
+
+    /// Registers.
+    pub fn save(&self) -> AcpiPmState {
+        let Self { state, sci: _ } = self;
+        state.clone()
+    }
+
+    /// Restores what `save` gave.
+    pub fn restore(&mut self, state: AcpiPmState) {
+        self.state = state;
+        self.drive();
+    }
+}
+
+impl AcpiPmState {
+    fn new() -> Self {
+        Self {
+            pm1_sts: 0,
+            pm1_en: 0,
+            pm1_cnt: 0,
+            gpe0_sts: 0,
+            gpe0_en: 0,
+            half_ranges_seen: 0,
+            apm: [0; 2],
+            reset_control: 0,
+            event: None,
+        }
+    }
+}
+
+fn half_ranges(now: Ns) -> u64 {
+    tick_at(now, PM_TIMER_HZ) / HALF_RANGE
+}
+
+/// The register block decodes the low six bits of the port, wherever PMBASE puts it.
+impl PortDevice for AcpiPm {
+    fn port_read(&mut self, port: u16, size: u8, now: Ns) -> u32 {
+        self.advance(now);
+        match port {
+            0xb2 | 0xb3 => self.state.apm[usize::from(port & 1)].into(),
+            RESET_PORT => self.state.reset_control.into(),
+            _ => {
+                let at = port & (PM_LEN - 1);
+                (0..u16::from(size)).fold(0, |value, n| value | u32::from(self.block_byte(at + n, now)) << (8 * n))
+            }
+        }
+    }
+
+    fn port_write(&mut self, port: u16, size: u8, value: u32, now: Ns) {
+        self.advance(now);
+        match port {
+            SMI_CMD => self.write_apm(value as u8),
+            0xb3 => self.state.apm[1] = value as u8,
+            RESET_PORT => self.write_reset_control(value as u8),
+            _ => {
+                let at = port & (PM_LEN - 1);
+                (0..u16::from(size)).for_each(|n| self.write_block_byte(at + n, (value >> (8 * n)) as u8));
+            }
+        }
+        self.drive();
+    }
+}
+
+impl Timed for AcpiPm {
+    fn next_deadline(&self) -> Option<Ns> {
+        let s = &self.state;
+        let wanted = s.pm1_en & !s.pm1_sts & TMR_STS != 0 && self.acpi_mode();
+        if wanted { ns_of(s.half_ranges_seen.checked_add(1)?.checked_mul(HALF_RANGE)?, PM_TIMER_HZ) } else { None }
+    }
+
+    fn advance(&mut self, now: Ns) {
+        let seen = half_ranges(now);
+        if seen > self.state.half_ranges_seen {
+            self.state.half_ranges_seen = seen;
+            self.state.pm1_sts |= TMR_STS;
+            self.drive();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Lines;
+
+    #[test]
+    fn a_driver_enables_acpi_and_turns_the_machine_off() {
+        let mut pm = AcpiPm::new(IrqLine::unconnected());
+        pm.port_write(SMI_CMD, 1, ACPI_ENABLE.into(), 0);
+        assert_eq!(pm.port_read(PM_BASE + PM1_CNT, 2, 0), 1);
+        pm.port_write(PM_BASE + PM1_CNT, 2, 0x3401, 0);
+        assert_eq!(pm.take_event(), None);
+        assert_eq!(pm.port_read(PM_BASE, 2, 0), 0x8000, "woken at once");
+        pm.port_write(PM_BASE + PM1_CNT, 2, 0x2001, 0);
+        assert_eq!(pm.take_event(), Some(PowerEvent::PowerOff));
+        pm.port_write(RESET_PORT, 1, 2, 0);
+        assert_eq!(pm.take_event(), None);
+        pm.port_write(RESET_PORT, 1, RESET_VALUE.into(), 0);
+        assert_eq!(pm.take_event(), Some(PowerEvent::Reset));
+    }
+
+    #[test]
+    fn the_timer_counts_and_overflows() {
+        let lines = Lines::new();
+        let mut pm = AcpiPm::new(lines.line(9));
+        assert_eq!(pm.port_read(PM_BASE + PM_TMR, 4, 1_000_000_000), 3_579_545);
+        assert_eq!(pm.port_read(PM_BASE + PM_TMR, 4, 100_000_000_000), 357_954_500 % (1 << 24));
+        pm.port_write(PM_BASE, 2, 1, 100_000_000_000);
+        pm.port_write(SMI_CMD, 1, ACPI_ENABLE.into(), 100_000_000_000);
+        pm.port_write(PM_BASE + 2, 2, 1, 100_000_000_000);
+        let at = pm.next_deadline().unwrap();
+        assert_eq!(tick_at(at, PM_TIMER_HZ) % HALF_RANGE, 0);
+        pm.advance(at - 1);
+        assert_eq!(lines.levels(), 0);
+        pm.advance(at);
+        assert_eq!((lines.levels(), pm.next_deadline()), (1 << 9, None));
+        pm.port_write(PM_BASE, 2, 1, at);
+        assert_eq!(lines.levels(), 0);
+        assert!(pm.next_deadline().is_some());
+    }
+
+    #[test]
+    fn events_raise_the_sci() {
+        let lines = Lines::new();
+        let mut pm = AcpiPm::new(lines.line(9));
+        pm.port_write(PM_BASE + PM1_CNT, 2, 1, 0);
+        pm.port_write(PM_BASE + 2, 2, 0x100, 0);
+        pm.press_power_button();
+        assert_eq!(lines.levels(), 1 << 9);
+        pm.port_write(PM_BASE + 1, 1, 1, 0);
+        assert_eq!(lines.levels(), 0);
+        pm.port_write(PM_BASE + GPE0 + 2, 2, 2, 0);
+        pm.raise_gpe(1);
+        assert_eq!((lines.levels(), pm.port_read(PM_BASE + GPE0, 2, 0)), (1 << 9, 2));
+        let state = pm.save();
+        pm.reset(0);
+        assert_eq!(lines.levels(), 0);
+        pm.restore(state);
+        assert_eq!(lines.levels(), 1 << 9);
+    }
+}

@@ -1,0 +1,132 @@
+//! A function's 256 bytes of configuration space.
+
+/// What a base address register maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarKind {
+    /// I/O ports.
+    Io,
+    /// Memory below 4 GiB.
+    Memory32,
+    /// Memory anywhere, without side effects of reads; takes two registers.
+    Memory64Prefetchable,
+}
+
+const COMMAND: usize = 0x04;
+const STATUS: usize = 0x06;
+const BAR_0: usize = 0x10;
+const INTERRUPT_LINE: usize = 0x3c;
+const INTERRUPT_PIN: usize = 0x3d;
+const COMMAND_IO: u8 = 1;
+const COMMAND_MEMORY: u8 = 2;
+
+/// Configuration space with a type 0 header.
+#[derive(Clone, Debug)]
+pub struct ConfigSpace {
+    bytes: [u8; 256],
+    /// Values after reset.
+    initial: [u8; 256],
+    /// Bits that software may write.
+    writable: [u8; 256],
+    /// Bits that software clears by writing 1.
+    clear_by_one: [u8; 256],
+}
+
+impl ConfigSpace {
+    /// An endpoint's header. `class` is class, subclass and programming interface in 24 bits.
+    pub fn endpoint(vendor: u16, device: u16, class: u32, revision: u8) -> Self {
+        let mut space =
+            Self { bytes: [0; 256], initial: [0; 256], writable: [0; 256], clear_by_one: [0; 256] };
+        space.fixed(0x00, &vendor.to_le_bytes());
+        space.fixed(0x02, &device.to_le_bytes());
+        space.fixed(0x08, &[revision]);
+        space.fixed(0x09, &class.to_le_bytes()[..3]);
+        space.register(COMMAND, &[0, 0], &[0x47, 0x05]);
+        space.clear_by_one[STATUS + 1] = 0xf9;
+        space.register(INTERRUPT_LINE, &[0], &[0xff]);
+        space
+    }
+
+    /// Defines bytes that only we write.
+    pub fn fixed(&mut self, offset: usize, values: &[u8]) {
+        self.initial[offset..offset + values.len()].copy_from_slice(values);
+        self.bytes[offset..offset + values.len()].copy_from_slice(values);
+    }
+
+    /// Defines bytes of which software may write the `writable` bits.
+    pub fn register(&mut self, offset: usize, values: &[u8], writable: &[u8]) {
+        self.fixed(offset, values);
+        self.writable[offset..offset + writable.len()].copy_from_slice(writable);
+    }
+
+    /// Marks the function as one of several in its device.
+    pub fn set_multi_function(&mut self) {
+        self.fixed(0x0e, &[0x80]);
+    }
+
+    /// INTA# = 1 to INTD# = 4.
+    pub fn set_interrupt_pin(&mut self, pin: u8) {
+        self.fixed(INTERRUPT_PIN, &[pin]);
+    }
+
+    /// Defines base address register `index` (0 to 5) for `size` bytes, a power of two.
+    pub fn add_bar(&mut self, index: usize, kind: BarKind, size: u64) {
+        assert!(index < 6 && size.is_power_of_two() && size >= 4, "BAR {index} of {size:#x} bytes");
+        let at = BAR_0 + 4 * index;
+        let mask = !(size - 1);
+        let (flags, mask) = match kind {
+            BarKind::Io => (0x1, mask & !0x3),
+            BarKind::Memory32 => (0x0, mask & !0xf),
+            BarKind::Memory64Prefetchable => (0xc, mask & !0xf),
+        };
+        let len = if kind == BarKind::Memory64Prefetchable { 8 } else { 4 };
+        self.register(at, &u64::to_le_bytes(flags)[..len], &mask.to_le_bytes()[..len]);
+    }
+
+    /// The address that base address register `index` decodes; `None` while decoding is off.
+    pub fn bar(&self, index: usize) -> Option<u64> {
+        let at = BAR_0 + 4 * index;
+        let low = u64::from(self.dword(at));
+        let command = self.bytes[COMMAND];
+        if low & 1 != 0 {
+            (command & COMMAND_IO != 0).then_some(low & !0x3)
+        } else {
+            let high = if low & 4 != 0 { u64::from(self.dword(at + 4)) } else { 0 };
+            (command & COMMAND_MEMORY != 0).then_some(high << 32 | low & !0xf)
+        }
+    }
+
+    fn dword(&self, at: usize) -> u32 {
+        (0..4).fold(0, |value, n| value | u32::from(self.bytes[at + n]) << (8 * n))
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8; 256] {
+        &self.bytes
+    }
+
+    /// One byte.
+    pub fn read(&self, offset: u8) -> u8 {
+        self.bytes[usize::from(offset)]
+    }
+
+    /// A write by software.
+    pub fn write(&mut self, offset: u8, value: u8) {
+        let at = usize::from(offset);
+        let writable = self.writable[at];
+        let byte = self.bytes[at] & !writable | value & writable;
+        self.bytes[at] = byte & !(value & self.clear_by_one[at]);
+    }
+
+    /// The values after reset.
+    pub fn reset(&mut self) {
+        self.bytes = self.initial;
+    }
+
+    /// Restores saved bytes: what neither software nor the function writes keeps its value.
+    pub fn restore(&mut self, saved: &[u8]) {
+        for (at, byte) in saved.iter().enumerate().take(256) {
+            let variable = self.writable[at] | self.clear_by_one[at];
+            self.bytes[at] = self.initial[at] & !variable | byte & variable;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The chipset's functions: i440FX host bridge, PIIX3 ISA bridge, PIIX4 power management.
+
+use super::{ConfigSpace, PciFunction};
+use crate::acpi_pm::PM_BASE;
+
+macro_rules! pci_function {
+    ($name:ident) => {
+        impl PciFunction for $name {
+            fn config(&self) -> &ConfigSpace {
+                &self.config
+            }
+            fn config_mut(&mut self) -> &mut ConfigSpace {
+                &mut self.config
+            }
+        }
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}
+
+/// 82441FX host bridge, 00:00.0. Memory mapping registers are kept for the board to read.
+pub struct I440Fx {
+    config: ConfigSpace,
+}
+pci_function!(I440Fx);
+
+const PAM_0: usize = 0x59;
+const SMRAM: usize = 0x72;
+
+impl I440Fx {
+    /// After reset: shadow RAM off.
+    pub fn new() -> Self {
+        let mut config = ConfigSpace::endpoint(0x8086, 0x1237, 0x06_0000, 0x02);
+        config.fixed(0x04, &[0x06, 0x01, 0x80, 0x02]);
+        config.register(0x50, &[0x00, 0x00, 0x00, 0x00], &[0xff, 0xff, 0x00, 0xff]);
+        config.register(0x57, &[0x01], &[0x27]);
+        config.register(PAM_0, &[0; 7], &[0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33]);
+        config.register(0x60, &[0; 8], &[0xff; 8]);
+        config.register(SMRAM, &[0x02], &[0x78]);
+        Self { config }
+    }
+
+    /// PAM0 to PAM6 (82441FX data sheet, 3.2.15): two bits per segment, 1 = reads, 2 = writes go to RAM. PAM0 bits 4 and
+    /// 5 are F0000h to FFFFFh; the others are 16 KiB each from C0000h on, low half first.
+    pub fn pam(&self) -> [u8; 7] {
+        std::array::from_fn(|n| self.config.bytes()[PAM_0 + n])
+    }
+}
+
+/// 82371SB ISA bridge, 00:01.0.
+pub struct Piix3Isa {
+    config: ConfigSpace,
+}
+pci_function!(Piix3Isa);
+
+const PIRQ_A: usize = 0x60;
+
+impl Piix3Isa {
+    /// After reset: no PCI interrupt is routed.
+    pub fn new() -> Self {
+        let mut config = ConfigSpace::endpoint(0x8086, 0x7000, 0x06_0100, 0x00);
+        config.set_multi_function();
+        config.fixed(0x04, &[0x07, 0x00, 0x00, 0x02]);
+        config.register(0x4c, &[0x4d, 0x00, 0x03, 0x00], &[0xff, 0x00, 0xff, 0x01]);
+        config.register(PIRQ_A, &[0x80; 4], &[0x8f; 4]);
+        config.register(0x69, &[0x02], &[0xfe]);
+        config.register(0x6a, &[0x04, 0x00], &[0x12, 0x00]);
+        config.register(0x70, &[0x80, 0x80], &[0xef, 0xef]);
+        config.register(0x82, &[0x00], &[0x0f]);
+        Self { config }
+    }
+
+    /// The ISA interrupt that PIRQ `pirq` (0 = A to 3 = D) drives.
+    pub fn pirq_route(&self, pirq: usize) -> Option<u8> {
+        let route = self.config.bytes()[PIRQ_A + (pirq & 3)];
+        (route & 0x80 == 0).then_some(route & 0x0f)
+    }
+}
+
+/// 82371AB power management, 00:01.3.
+pub struct Piix4Pm {
+    config: ConfigSpace,
+}
+pci_function!(Piix4Pm);
+
+const PMBASE: usize = 0x40;
+const PMREGMISC: usize = 0x80;
+
+impl Piix4Pm {
+    /// Unlike on hardware the register block decodes after reset, at [`PM_BASE`], so that it works without firmware.
+    pub fn new() -> Self {
+        let mut config = ConfigSpace::endpoint(0x8086, 0x7113, 0x06_8000, 0x03);
+        config.fixed(0x06, &[0x80, 0x02]);
+        config.set_interrupt_pin(1);
+        let [low, high] = PM_BASE.to_le_bytes();
+        config.register(PMBASE, &[low | 1, high, 0, 0], &[0xc0, 0xff, 0, 0]);
+        config.register(0x58, &[0; 4], &[0xff; 4]);
+        config.register(PMREGMISC, &[0x01], &[0x01]);
+        config.register(0x90, &[0x01, 0, 0, 0], &[0xf0, 0xff, 0, 0]);
+        config.register(0xd2, &[0x00], &[0x0f]);
+        Self { config }
+    }
+
+    /// The first port of the register block; `None` while it is not decoded.
+    pub fn base(&self) -> Option<u16> {
+        let bytes = self.config.bytes();
+        let base = u16::from_le_bytes([bytes[PMBASE] & 0xc0, bytes[PMBASE + 1]]);
+        (bytes[PMREGMISC] & 1 != 0 && base != 0).then_some(base)
+    }
+}

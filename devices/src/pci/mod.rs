@@ -1,0 +1,277 @@
+//! PCI configuration: mechanism #1 (CF8h/CFCh), the type 0 header, and the functions of an i440FX/PIIX board.
+//! (PCI Local Bus specification 2.1, chapters 3.7.4 and 6.)
+//!
+//! A function is its [`ConfigSpace`]: bytes with a mask of what software may write. Base address registers need no
+//! code: their address bits above the size are writable, which is all that the sizing protocol looks at.
+
+mod config;
+mod functions;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Ns, PortDevice};
+pub use config::{BarKind, ConfigSpace};
+pub use functions::{I440Fx, Piix3Isa, Piix4Pm};
+
+/// CONFIG_ADDRESS port (32-bit accesses only).
+pub const CONFIG_ADDRESS: u16 = 0xcf8;
+/// CONFIG_DATA port.
+pub const CONFIG_DATA: u16 = 0xcfc;
+
+const ENABLE: u32 = 1 << 31;
+
+/// One function on bus 0.
+pub trait PciFunction: Send {
+    /// Its configuration space.
+    fn config(&self) -> &ConfigSpace;
+    /// Its configuration space, to write.
+    fn config_mut(&mut self) -> &mut ConfigSpace;
+    /// Software wrote `len` bytes at `offset`.
+    fn config_written(&mut self, _offset: u8, _len: u8) {}
+}
+
+/// Device and function number as in CONFIG_ADDRESS bits 8 to 15.
+pub const fn devfn(device: u8, function: u8) -> u8 {
+    device << 3 | function & 7
+}
+
+const HOST: u8 = devfn(0, 0);
+const ISA: u8 = devfn(1, 0);
+const PM: u8 = devfn(1, 3);
+
+/// Configuration address and spaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PciState {
+    address: u32,
+    /// (device and function, 256 bytes), in order.
+    functions: Vec<(u8, Vec<u8>)>,
+}
+
+/// Bus 0 and its configuration mechanism.
+pub struct PciBus {
+    address: u32,
+    /// 00:00.0
+    pub host: I440Fx,
+    /// 00:01.0
+    pub isa: Piix3Isa,
+    /// 00:01.3
+    pub pm: Piix4Pm,
+    attached: BTreeMap<u8, Box<dyn PciFunction>>,
+}
+
+impl Default for PciBus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PciBus {
+    /// The chipset's own functions.
+    pub fn new() -> Self {
+        Self {
+            address: 0,
+            host: I440Fx::new(),
+            isa: Piix3Isa::new(),
+            pm: Piix4Pm::new(),
+            attached: BTreeMap::new(),
+        }
+    }
+
+    /// Plugs a function into a free place.
+    pub fn attach(&mut self, at: u8, function: Box<dyn PciFunction>) {
+        assert!(self.function(at).is_none(), "two PCI functions at {at:#04x}");
+        self.attached.insert(at, function);
+    }
+
+    /// Platform reset.
+    pub fn reset(&mut self) {
+        self.address = 0;
+        for at in self.places() {
+            if let Some(function) = self.function(at) {
+                function.config_mut().reset();
+                function.config_written(0, 255);
+            }
+        }
+    }
+
+    fn places(&self) -> Vec<u8> {
+        let mut places = vec![HOST, ISA, PM];
+        places.extend(self.attached.keys());
+        places.sort_unstable();
+        places
+    }
+
+    fn function(&mut self, at: u8) -> Option<&mut dyn PciFunction> {
+        match at {
+            HOST => Some(&mut self.host),
+            ISA => Some(&mut self.isa),
+            PM => Some(&mut self.pm),
+            _ => match self.attached.get_mut(&at) {
+                Some(function) => Some(function.as_mut()),
+                None => None,
+            },
+        }
+    }
+
+    /// The function that CONFIG_ADDRESS selects: bus 0 is all there is.
+    fn selected(&mut self) -> Option<&mut dyn PciFunction> {
+        let address = self.address;
+        if address & ENABLE == 0 || address >> 16 & 0xff != 0 {
+            return None;
+        }
+        self.function((address >> 8) as u8)
+    }
+
+    /// Configuration address and spaces.
+    pub fn save(&self) -> PciState {
+        let Self { address, host, isa, pm, attached } = self;
+        let mut functions = vec![
+            (HOST, host.config().bytes().to_vec()),
+            (ISA, isa.config().bytes().to_vec()),
+            (PM, pm.config().bytes().to_vec()),
+        ];
+        functions.extend(attached.iter().map(|(at, function)| (*at, function.config().bytes().to_vec())));
+        PciState { address: *address, functions }
+    }
+
+    /// Restores what `save` gave, for the functions that are there.
+    pub fn restore(&mut self, state: PciState) {
+        let PciState { address, functions } = state;
+        self.address = address;
+        for (at, bytes) in functions {
+            if let Some(function) = self.function(at) {
+                function.config_mut().restore(&bytes);
+                function.config_written(0, 255);
+            }
+        }
+    }
+}
+
+/// Ports CF8h to CFFh, but for the reset register at CF9h.
+impl PortDevice for PciBus {
+    fn port_read(&mut self, port: u16, size: u8, _now: Ns) -> u32 {
+        let ones = u32::MAX >> (32 - 8 * u32::from(size.clamp(1, 4)));
+        if port < CONFIG_DATA {
+            return if port == CONFIG_ADDRESS && size == 4 { self.address } else { ones };
+        }
+        let register = self.address as u8 & 0xfc;
+        let Some(function) = self.selected() else { return ones };
+        // Byte lanes: those beyond the register are not selected.
+        (0..u16::from(size)).fold(0, |value, n| {
+            let lane = (port & 3) + n;
+            let byte = if lane < 4 { function.config().read(register + lane as u8) } else { 0xff };
+            value | u32::from(byte) << (8 * n)
+        })
+    }
+
+    fn port_write(&mut self, port: u16, size: u8, value: u32, _now: Ns) {
+        if port < CONFIG_DATA {
+            if port == CONFIG_ADDRESS && size == 4 {
+                self.address = value & 0x80ff_fffc;
+            }
+            return;
+        }
+        let register = self.address as u8 & 0xfc;
+        let first = (port & 3) as u8;
+        let len = size.min(4 - first);
+        let Some(function) = self.selected() else { return };
+        for n in 0..len {
+            function.config_mut().write(register + first + n, (value >> (8 * n)) as u8);
+        }
+        function.config_written(register + first, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pci: &mut PciBus, at: u8, register: u32) -> u32 {
+        pci.port_write(CONFIG_ADDRESS, 4, ENABLE | u32::from(at) << 8 | register & 0xfc, 0);
+        pci.port_read(CONFIG_DATA, 4, 0)
+    }
+    fn write(pci: &mut PciBus, at: u8, register: u32, value: u32) {
+        pci.port_write(CONFIG_ADDRESS, 4, ENABLE | u32::from(at) << 8 | register & 0xfc, 0);
+        pci.port_write(CONFIG_DATA, 4, value, 0);
+    }
+
+    struct Card(ConfigSpace);
+    impl PciFunction for Card {
+        fn config(&self) -> &ConfigSpace {
+            &self.0
+        }
+        fn config_mut(&mut self) -> &mut ConfigSpace {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn a_scan_finds_the_chipset() {
+        let mut pci = PciBus::new();
+        // How Linux checks for mechanism #1.
+        pci.port_write(CONFIG_ADDRESS, 4, 0x8000_0000, 0);
+        assert_eq!(pci.port_read(CONFIG_ADDRESS, 4, 0), 0x8000_0000);
+        let found: Vec<_> = (0..=255)
+            .map(|at| (at, read(&mut pci, at, 0)))
+            .filter(|(_, id)| *id != u32::MAX)
+            .collect();
+        assert_eq!(found, [(0, 0x1237_8086), (8, 0x7000_8086), (11, 0x7113_8086)]);
+        assert_eq!(read(&mut pci, ISA, 8) >> 8, 0x06_0100);
+        assert_eq!(pci.port_read(CONFIG_DATA + 2, 2, 0), 0x0601);
+        pci.port_write(CONFIG_ADDRESS, 4, 0x8001_0000, 0);
+        assert_eq!(pci.port_read(CONFIG_DATA, 4, 0), u32::MAX, "no bus 1");
+        pci.port_write(CONFIG_ADDRESS, 1, 0, 0);
+        assert_eq!(pci.port_read(CONFIG_ADDRESS, 4, 0), 0x8001_0000);
+    }
+
+    #[test]
+    fn base_address_registers_are_sized() {
+        let mut pci = PciBus::new();
+        let mut config = ConfigSpace::endpoint(0x1af4, 0x1000, 0x02_0000, 0);
+        config.add_bar(0, BarKind::Io, 32);
+        config.add_bar(1, BarKind::Memory32, 4096);
+        config.add_bar(4, BarKind::Memory64Prefetchable, 1 << 33);
+        config.set_interrupt_pin(1);
+        let at = devfn(3, 0);
+        pci.attach(at, Box::new(Card(config)));
+        for (register, all_ones, value) in [
+            (0x10, 0xffff_ffe1, 0x0000_c001),
+            (0x14, 0xffff_f000, 0xfebc_0000),
+            (0x18, 0, 0),
+            (0x20, 0x0000_000c, 0x0000_000c),
+            (0x24, 0xffff_fffe, 0x0000_0004),
+        ] {
+            write(&mut pci, at, register, u32::MAX);
+            assert_eq!(read(&mut pci, at, register), all_ones);
+            write(&mut pci, at, register, value);
+            assert_eq!(read(&mut pci, at, register), value);
+        }
+        let config = pci.function(at).unwrap().config();
+        assert_eq!(config.bar(0), None, "decoding is off");
+        write(&mut pci, at, 4, 3);
+        let config = pci.function(at).unwrap().config();
+        assert_eq!((config.bar(0), config.bar(1), config.bar(4)), (Some(0xc000), Some(0xfebc_0000), Some(4 << 32)));
+        let state = pci.save();
+        pci.reset();
+        assert_eq!(read(&mut pci, at, 0x10), 1);
+        pci.restore(state);
+        assert_eq!(read(&mut pci, at, 0x10), 0xc001);
+    }
+
+    #[test]
+    fn interrupt_routes_and_pm_base() {
+        let mut pci = PciBus::new();
+        assert_eq!(pci.isa.pirq_route(0), None);
+        write(&mut pci, ISA, 0x60, 0x8080_0b0a);
+        assert_eq!([0, 1, 2].map(|pirq| pci.isa.pirq_route(pirq)), [Some(10), Some(11), None]);
+        assert_eq!(pci.pm.base(), Some(0x600));
+        write(&mut pci, PM, 0x40, 0xb01f);
+        assert_eq!((read(&mut pci, PM, 0x40), pci.pm.base()), (0xb001, Some(0xb000)));
+        write(&mut pci, PM, 0x80, 0);
+        assert_eq!(pci.pm.base(), None);
+        write(&mut pci, HOST, 0x58, 0xffff_ff00);
+        assert_eq!(pci.host.pam(), [0x30, 0x33, 0x33, 0, 0, 0, 0]);
+    }
+}
