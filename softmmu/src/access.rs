@@ -62,6 +62,18 @@ impl Mmu {
         self.read_slow(self.privilege(), gva)
     }
 
+    /// Stores if the TLB has the page for unwatched writes; `false`: nothing was done, use [`Self::write`].
+    #[inline(always)]
+    pub fn write_hit<T: GuestInt>(&mut self, gva: u64, v: T) -> bool {
+        let entry = self.entry(gva);
+        let hit = entry.write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE);
+        if hit {
+            // SAFETY: as in `read`; nobody watches this page, or our next safepoint is waited for.
+            unsafe { T::store(hit_address(gva, entry.addend.load(Ordering::Relaxed)), v) };
+        }
+        hit
+    }
+
     /// Stores with the privilege in force.
     #[inline]
     pub fn write<T: GuestInt>(&mut self, gva: u64, v: T) -> Result<(), MemTrap> {

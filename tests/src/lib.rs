@@ -1,1 +1,6 @@
-//! (being written)
+//! The harness that Retrograde's tests share.
+//!
+//! * [`harness::asm`]: one line of assembly to bytes.
+//! * [`harness::check`]: runs a line on every tier, and on the host CPU where it is an x86-64, and compares.
+
+pub mod harness;

@@ -9,7 +9,8 @@ pub type Ns = u64;
 ///
 /// Every access carries the exact virtual time at which the instruction executes. An access may change pending
 /// interrupts or deadlines: the engine leaves the block after the instruction, in every tier, and looks again.
-pub trait Bus: Send {
+/// `Any` lets the board get at its own type behind the processor's box.
+pub trait Bus: Send + std::any::Any {
     /// Reads `size` (1, 2 or 4) bytes from an I/O port. Unassigned ports read as ones.
     fn port_in(&mut self, port: u16, size: u8, now: Ns) -> u32;
     /// Writes `size` (1, 2 or 4) bytes to an I/O port.
@@ -27,7 +28,7 @@ pub trait Bus: Send {
     /// IA32_APIC_BASE (SDM vol. 3, 11.4.4).
     fn apic_base(&self) -> u64;
     /// Writes IA32_APIC_BASE; `false` asks for #GP.
-    fn set_apic_base(&mut self, value: u64) -> bool;
+    fn set_apic_base(&mut self, value: u64, now: Ns) -> bool;
     /// The task priority as CR8 shows it (bits 7:4 of the TPR).
     fn cr8(&self) -> u8;
     /// Writes the task priority by CR8.

@@ -409,8 +409,8 @@ pub enum Op {
     /// LFENCE, MFENCE, SFENCE.
     Fence,
     Str(Str),
-    /// SSE; meaning of the payload is `vec`'s.
-    Vec(u8),
+    /// SSE and MMX.
+    Vec(crate::vec::VecOp),
     /// x87; meaning of the payload is `x87`'s.
     X87(u8),
     /// Everything else: helpers in `sys` and `lift::cold`.

@@ -268,7 +268,7 @@ pub struct Msrs {
 
 /// The registers of one processor.
 #[repr(C)]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuState {
     /// General registers; slot 16 ([`reg::ZERO`]) is always zero, the rest is padding so that `& 31` needs no check.
     pub gpr: [u64; 32],

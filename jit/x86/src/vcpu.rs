@@ -229,6 +229,12 @@ impl Vcpu {
     /// Writes an integer at a linear address with the current privilege.
     #[inline(always)]
     pub fn write<T: GuestInt>(&mut self, s: u8, linear: u64, v: T) -> R<()> {
+        if self.mmu.write_hit(linear, v) { Ok(()) } else { self.write_miss(s, linear, v) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_miss<T: GuestInt>(&mut self, s: u8, linear: u64, v: T) -> R<()> {
         match self.mmu.write::<T>(linear, v) {
             Ok(()) => {
                 self.check_code_write();

@@ -1,0 +1,82 @@
+//! The one place where a CPU meets devices: [`x86::Bus`] over [`PcDevices`].
+
+use devices::pc::PcDevices;
+use x86::{Bus, Ns};
+
+/// What the processor reaches by ports, device memory and the local APIC's registers.
+pub struct PcBus {
+    /// The devices; the machine's loop advances them and carries their output away.
+    pub devices: PcDevices,
+    /// This processor's number.
+    pub cpu: usize,
+    /// Device accesses so far (for statistics).
+    pub accesses: u64,
+}
+
+impl PcBus {
+    /// A bus for processor `cpu`.
+    pub fn new(devices: PcDevices, cpu: usize) -> Self {
+        Self { devices, cpu, accesses: 0 }
+    }
+}
+
+impl Bus for PcBus {
+    fn port_in(&mut self, port: u16, size: u8, now: Ns) -> u32 {
+        self.accesses += 1;
+        let v = self.devices.port_read(port, size, now);
+        tracing::trace!(target: "io", port, size, value = v, now, "in");
+        v
+    }
+    fn port_out(&mut self, port: u16, size: u8, value: u32, now: Ns) {
+        self.accesses += 1;
+        tracing::trace!(target: "io", port, size, value, now, "out");
+        self.devices.port_write(port, size, value, now);
+    }
+    fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64 {
+        self.accesses += 1;
+        let v = self.devices.mmio_read(self.cpu, gpa, size, now);
+        tracing::trace!(target: "mmio", gpa, size, value = v, now, "read");
+        v
+    }
+    fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, now: Ns) {
+        self.accesses += 1;
+        tracing::trace!(target: "mmio", gpa, size, value, now, "write");
+        self.devices.mmio_write(self.cpu, gpa, size, value, now);
+    }
+    fn interrupt_pending(&mut self) -> bool {
+        self.devices.interrupt_pending(self.cpu)
+    }
+    fn interrupt_acknowledge(&mut self, now: Ns) -> Option<u8> {
+        self.devices.acknowledge(self.cpu, now)
+    }
+    fn take_nmi(&mut self) -> bool {
+        self.devices.take_nmi(self.cpu)
+    }
+    fn apic_base(&self) -> u64 {
+        self.devices.apic_base(self.cpu)
+    }
+    fn set_apic_base(&mut self, value: u64, now: Ns) -> bool {
+        self.devices.set_apic_base(self.cpu, value, now)
+    }
+    fn cr8(&self) -> u8 {
+        self.devices.cr8(self.cpu)
+    }
+    fn set_cr8(&mut self, value: u8, _now: Ns) {
+        self.devices.set_cr8(self.cpu, value);
+    }
+    fn tsc_deadline(&self, now: Ns) -> u64 {
+        self.devices.tsc_deadline(self.cpu, now)
+    }
+    fn set_tsc_deadline(&mut self, deadline: u64, now: Ns) {
+        self.devices.set_tsc_deadline(self.cpu, deadline, now);
+    }
+    fn x2apic_read(&mut self, msr: u32, now: Ns) -> Option<u64> {
+        self.devices.x2apic_read(self.cpu, msr, now)
+    }
+    fn x2apic_write(&mut self, msr: u32, value: u64, now: Ns) -> bool {
+        self.devices.x2apic_write(self.cpu, msr, value, now).is_some()
+    }
+    fn ferr(&mut self, asserted: bool, now: Ns) {
+        self.devices.ferr(asserted, now);
+    }
+}

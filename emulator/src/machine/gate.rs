@@ -1,0 +1,216 @@
+//! The input gate: everything that comes from outside passes here and is stamped with an instruction count.
+//!
+//! Requirement: a run must be a function of images, configuration, seed and what passed the gate, so that writing the
+//! gate's events down is recording, and reading them back is replay.
+//! Solution: the machine asks the gate at its safepoints; the gate answers with events for that count. A live source asks
+//! the terminal and the wall clock; a script knows its events beforehand and ties them to counts.
+//! Limitation: events are delivered at safepoints only, so that a live byte waits for up to one slice of instructions.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use serde::{Deserialize, Serialize};
+
+/// What can come from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A byte for serial port `port` (0 = COM1).
+    Serial {
+        /// Which UART.
+        port: u8,
+        /// The byte.
+        byte: u8,
+    },
+    /// While the processor is halted: virtual time moves on by this many nanoseconds (a pacing decision).
+    Idle(u64),
+    /// The user asks the machine to stop.
+    Stop,
+}
+
+/// An event and the count at which it takes effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// Retired instructions before it.
+    pub icount: u64,
+    /// Virtual time before it.
+    pub now: u64,
+    /// The event.
+    pub input: Input,
+}
+
+/// What a live source sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// A byte typed at the console of serial port 0.
+    Byte(u8),
+    /// Quit.
+    Stop,
+}
+
+enum Source {
+    /// Nothing ever comes.
+    Sealed,
+    /// Events known beforehand, in order of their counts.
+    Script(VecDeque<Stamped>),
+    /// A console.
+    Live { input: Receiver<Live>, paced: bool, open: bool },
+}
+
+/// See the module.
+pub struct InputGate {
+    source: Source,
+    waiting: VecDeque<u8>,
+    journal: Option<Vec<Stamped>>,
+    stop: bool,
+}
+
+/// How a halted processor's wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Virtual time moves on by this much; look at devices and input again.
+    Elapsed(u64),
+    /// Nothing can ever wake the machine.
+    Forever,
+}
+
+impl InputGate {
+    fn new(source: Source) -> Self {
+        Self { source, waiting: VecDeque::new(), journal: None, stop: false }
+    }
+    /// A machine without outside input.
+    pub fn sealed() -> Self {
+        Self::new(Source::Sealed)
+    }
+    /// Input that takes effect at given counts.
+    pub fn script(mut events: Vec<Stamped>) -> Self {
+        events.sort_by_key(|e| e.icount);
+        Self::new(Source::Script(events.into()))
+    }
+    /// Input from a console. `paced`: a halted machine waits in real time.
+    pub fn live(input: Receiver<Live>, paced: bool) -> Self {
+        Self::new(Source::Live { input, paced, open: true })
+    }
+    /// Keeps every event that passes.
+    pub fn record(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+    /// The events so far, if they are kept.
+    pub fn journal(&self) -> &[Stamped] {
+        self.journal.as_deref().unwrap_or(&[])
+    }
+
+    fn note(&mut self, icount: u64, now: u64, input: Input) {
+        if let Some(j) = &mut self.journal {
+            j.push(Stamped { icount, now, input });
+        }
+    }
+
+    /// The count before which the gate must be asked again, if it is known.
+    pub fn next_count(&self) -> Option<u64> {
+        match &self.source {
+            Source::Script(events) => events.front().map(|e| e.icount),
+            _ => None,
+        }
+    }
+
+    /// May input arrive at any time (so that slices must be short)?
+    pub fn is_live(&self) -> bool {
+        matches!(self.source, Source::Live { open: true, .. })
+    }
+
+    /// Takes in what has arrived by now.
+    fn fetch(&mut self, icount: u64) {
+        match &mut self.source {
+            Source::Sealed => {}
+            Source::Script(events) => {
+                while let Some(e) = events.pop_front_if(|e| e.icount <= icount) {
+                    match e.input {
+                        Input::Serial { byte, .. } => self.waiting.push_back(byte),
+                        Input::Stop => self.stop = true,
+                        Input::Idle(_) => {}
+                    }
+                }
+            }
+            Source::Live { input, open, .. } => loop {
+                match input.try_recv() {
+                    Ok(Live::Byte(b)) => self.waiting.push_back(b),
+                    Ok(Live::Stop) => self.stop = true,
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        *open = false;
+                        break;
+                    }
+                }
+            },
+        }
+    }
+
+    /// Has a stop been asked for? Stamps it.
+    pub fn stop_requested(&mut self, icount: u64, now: u64) -> bool {
+        self.fetch(icount);
+        if self.stop {
+            self.note(icount, now, Input::Stop);
+        }
+        self.stop
+    }
+
+    /// The next byte for serial port 0, if one has arrived: call only when the port can take it.
+    pub fn serial_byte(&mut self, icount: u64, now: u64) -> Option<u8> {
+        let byte = self.waiting.pop_front()?;
+        self.note(icount, now, Input::Serial { port: 0, byte });
+        Some(byte)
+    }
+
+    /// Is a byte waiting?
+    pub fn has_byte(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The processor is halted, and the next device event is `until_deadline` virtual nanoseconds away (`None`: there
+    /// will be none).
+    pub fn idle(&mut self, icount: u64, now: u64, until_deadline: Option<u64>) -> Wait {
+        let Source::Live { input, paced, open } = &mut self.source else {
+            return match until_deadline {
+                Some(ns) => Wait::Elapsed(ns),
+                // A script's next event may still wake it: its count will never come, so that it takes effect now.
+                None => match &mut self.source {
+                    Source::Script(events) if !events.is_empty() => {
+                        for e in events.iter_mut() {
+                            e.icount = e.icount.min(icount);
+                            break;
+                        }
+                        Wait::Elapsed(0)
+                    }
+                    _ => Wait::Forever,
+                },
+            };
+        };
+        if !*open {
+            return until_deadline.map_or(Wait::Forever, Wait::Elapsed);
+        }
+        if !*paced && let Some(ns) = until_deadline {
+            return Wait::Elapsed(ns);
+        }
+        let start = Instant::now();
+        let got = match until_deadline {
+            Some(ns) => input.recv_timeout(Duration::from_nanos(ns)),
+            None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let elapsed = start.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
+        match got {
+            Ok(Live::Byte(b)) => self.waiting.push_back(b),
+            Ok(Live::Stop) => self.stop = true,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => *open = false,
+        }
+        // Never past the deadline: what happens there happens exactly there.
+        let ns = match (got, until_deadline) {
+            (Err(RecvTimeoutError::Timeout), Some(d)) => d,
+            (_, Some(d)) => elapsed.min(d),
+            (_, None) => elapsed,
+        };
+        self.note(icount, now, Input::Idle(ns));
+        Wait::Elapsed(ns)
+    }
+}

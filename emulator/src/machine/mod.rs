@@ -1,0 +1,290 @@
+//! A whole machine: processor, engine, memory, devices, and the loop that carries time and events between them.
+//!
+//! Time is counted: virtual nanoseconds are retired instructions plus what was skipped while the processor was halted.
+//! The loop runs the engine up to the next device deadline (or the end of a slice, so that input is looked at), brings
+//! the devices to the exact virtual time, and goes on. Nothing here reads the wall clock; the input gate may.
+
+pub mod bus;
+pub mod gate;
+mod snapshot;
+
+use std::io;
+use std::sync::Arc;
+
+use bios::{EntryState, MemoryLayout};
+use devices::PowerEvent;
+use devices::pc::{PcConfig, PcDevices};
+use jit::{Engine, EngineConfig, Exit};
+use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
+use x86::Vcpu;
+use x86::model::CpuModel;
+use x86::state::rflags;
+
+use bus::PcBus;
+use gate::{InputGate, Wait};
+
+/// Longest run between looks at live input, in instructions.
+const LIVE_SLICE: u64 = 1_000_000;
+/// Longest run otherwise.
+const SLICE: u64 = 100_000_000;
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Memory.
+    pub layout: MemoryLayout,
+    /// Processor model.
+    pub model: CpuModel,
+    /// How code is executed.
+    pub engine: EngineConfig,
+    /// Real-time clock at power-on, seconds since 1970.
+    pub epoch_seconds: u64,
+    /// isa-debug-exit: I/O base and size.
+    pub debug_exit: Option<(u16, u16)>,
+    /// A reset request ends the machine (`-no-reboot`).
+    pub no_reboot: bool,
+}
+
+/// Why a machine stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The guest switched it off.
+    PowerOff,
+    /// The guest asked for a reset, and `-no-reboot` was given.
+    Reset,
+    /// isa-debug-exit, with the status QEMU would exit with.
+    DebugExit(u32),
+    /// A triple fault: the processor shut down.
+    TripleFault,
+    /// The user asked for it.
+    Stopped,
+    /// Halted, and nothing can wake it.
+    HaltedForever,
+    /// A given instruction count was reached.
+    Count,
+    /// Something Retrograde cannot do, in one sentence.
+    Report(String),
+}
+
+/// Where console bytes go.
+pub trait Console {
+    /// Bytes from serial port `port` (0 = COM1).
+    fn serial(&mut self, port: u8, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes from the debug console at port E9h.
+    fn debug(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// See the module.
+pub struct Machine {
+    /// Processor 0.
+    pub cpu: Vcpu,
+    engine: Engine,
+    space: Arc<AddressSpace>,
+    spec: Spec,
+    boot: Option<Boot>,
+}
+
+/// How the machine starts, kept for resets.
+struct Boot {
+    chunks: Vec<bios::Chunk<'static>>,
+    entry: EntryState,
+}
+
+/// A machine that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No memory for the guest.
+    #[error("cannot get {0} bytes of memory for the guest: {1}")]
+    Ram(u64, softmmu::RamError),
+    /// The memory map is not usable.
+    #[error("memory map: {0}")]
+    Map(softmmu::MapError),
+    /// The kernel or firmware cannot be placed.
+    #[error(transparent)]
+    Load(#[from] bios::LoadError),
+}
+
+impl Machine {
+    /// A machine at its reset vector, with empty memory.
+    pub fn new(spec: Spec) -> Result<Self, BuildError> {
+        let bytes = spec.layout.ram_bytes();
+        let ram = GuestRam::new(bytes).map_err(|e| BuildError::Ram(bytes, e))?;
+        let map = MemoryMap::new(spec.layout.regions()).map_err(BuildError::Map)?;
+        let space = AddressSpace::new(ram, map);
+        let devices = PcDevices::new(&PcConfig {
+            cpus: 1,
+            ram_bytes: bytes,
+            epoch_seconds: spec.epoch_seconds,
+            serial_ports: 1,
+            debug_exit: spec.debug_exit,
+        });
+        let bus = Box::new(PcBus::new(devices, 0));
+        let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
+        let engine = Engine::new(spec.engine.clone(), space.clone());
+        Ok(Self { cpu, engine, space, spec, boot: None })
+    }
+
+    /// Puts firmware and kernel into memory and the processor at the kernel's entry.
+    pub fn boot(&mut self, chunks: Vec<bios::Chunk<'static>>, entry: EntryState) -> Result<(), BuildError> {
+        bios::install(&chunks, &self.spec.layout, &self.space)?;
+        self.apply_entry(&entry);
+        if !self.spec.no_reboot {
+            self.boot = Some(Boot { chunks, entry });
+        }
+        Ok(())
+    }
+
+    /// Guest memory.
+    pub fn space(&self) -> &Arc<AddressSpace> {
+        &self.space
+    }
+    /// The engine's counters.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+    /// The devices.
+    pub fn devices(&mut self) -> &mut PcDevices {
+        &mut self.bus().devices
+    }
+
+    fn bus(&mut self) -> &mut PcBus {
+        let any: &mut dyn std::any::Any = &mut *self.cpu.bus;
+        any.downcast_mut::<PcBus>().expect("the machine made the bus")
+    }
+
+    fn apply_entry(&mut self, e: &EntryState) {
+        let seg = |s: &bios::Segment| x86::state::Segment {
+            base: u64::from(s.base),
+            limit: s.limit,
+            attrs: s.attributes,
+            selector: s.selector,
+        };
+        let st = &mut self.cpu.st;
+        for (r, v) in [
+            (x86::state::reg::RAX, e.rax),
+            (x86::state::reg::RBX, e.rbx),
+            (x86::state::reg::RSI, e.rsi),
+            (x86::state::reg::RSP, e.rsp),
+        ] {
+            st.gpr[r as usize] = v;
+        }
+        st.rip = e.rip;
+        (st.cr0, st.cr3, st.cr4, st.msr.efer) = (e.cr0, e.cr3, e.cr4, e.efer);
+        st.gdtr = x86::state::TableReg { base: e.gdt.base, limit: e.gdt.limit };
+        st.idtr = x86::state::TableReg { base: e.idt.base, limit: e.idt.limit };
+        st.seg = [seg(&e.data); 6];
+        st.seg[x86::state::seg::CS as usize] = seg(&e.cs);
+        st.tr = seg(&e.tr);
+        self.cpu.set_rflags(e.rflags | rflags::FIXED);
+        x86::sys::load_state_changed(&mut self.cpu);
+    }
+
+    /// Starts again as after power-on, with the same kernel.
+    fn reset(&mut self) -> Result<(), BuildError> {
+        let now = self.cpu.st.now();
+        let (icount, offset) = (self.cpu.st.icount(), self.cpu.st.time_offset);
+        self.bus().devices.reset(now);
+        let st = &mut self.cpu.st;
+        *st = x86::CpuState::power_on();
+        // Counts and time go on.
+        (st.icount_end, st.budget, st.time_offset) = (icount, 0, offset);
+        x86::sys::load_state_changed(&mut self.cpu);
+        if let Some(b) = self.boot.take() {
+            bios::install(&b.chunks, &self.spec.layout, &self.space)?;
+            self.apply_entry(&b.entry);
+            self.boot = Some(b);
+        }
+        Ok(())
+    }
+
+    /// Runs until something ends the machine, or `stop_at` instructions are retired.
+    pub fn run(
+        &mut self,
+        gate: &mut InputGate,
+        console: &mut dyn Console,
+        stop_at: Option<u64>,
+    ) -> io::Result<Ended> {
+        loop {
+            let (icount, now) = (self.cpu.st.icount(), self.cpu.st.now());
+            self.bus().devices.advance(now);
+            if let Some(ended) = self.exchange(gate, console, icount, now)? {
+                return Ok(ended);
+            }
+            if stop_at.is_some_and(|n| icount >= n) {
+                return Ok(Ended::Count);
+            }
+            let deadline = self.bus().devices.next_deadline();
+            if self.cpu.st.halted && !self.can_wake() {
+                let left = deadline.map(|d| d.saturating_sub(now));
+                match gate.idle(icount, now, left) {
+                    Wait::Elapsed(ns) => self.cpu.st.time_offset = self.cpu.st.time_offset.wrapping_add(ns),
+                    Wait::Forever => return Ok(Ended::HaltedForever),
+                }
+                continue;
+            }
+            let slice = if gate.is_live() { LIVE_SLICE } else { SLICE };
+            let mut until = icount + slice;
+            if let Some(d) = deadline {
+                until = until.min(icount + d.saturating_sub(now).max(1));
+            }
+            for n in [stop_at, gate.next_count()].into_iter().flatten() {
+                until = until.min(n.max(icount + 1));
+            }
+            match self.engine.run(&mut self.cpu, until) {
+                Exit::Deadline | Exit::Event | Exit::Halted => {}
+                Exit::Shutdown => {
+                    if self.spec.no_reboot || self.boot.is_none() {
+                        return Ok(Ended::TripleFault);
+                    }
+                    if let Err(e) = self.reset() {
+                        return Ok(Ended::Report(e.to_string()));
+                    }
+                }
+                Exit::Report(text) => return Ok(Ended::Report(text.into())),
+            }
+        }
+    }
+
+    /// Is there an event that ends HLT?
+    fn can_wake(&mut self) -> bool {
+        let enabled = self.cpu.st.flags & rflags::IF != 0;
+        enabled && self.cpu.bus.interrupt_pending()
+    }
+
+    /// Carries output to the console and input from the gate; tells whether the machine ends here.
+    fn exchange(
+        &mut self,
+        gate: &mut InputGate,
+        console: &mut dyn Console,
+        icount: u64,
+        now: u64,
+    ) -> io::Result<Option<Ended>> {
+        let stop = gate.stop_requested(icount, now);
+        let d = &mut self.bus().devices;
+        if gate.has_byte() && d.serial_can_receive(0) {
+            if let Some(b) = gate.serial_byte(icount, now) {
+                d.serial_receive(0, b, now);
+            }
+        }
+        let out = d.take_serial_output(0);
+        if !out.is_empty() {
+            console.serial(0, &out)?;
+        }
+        let out = d.take_debugcon_output();
+        if !out.is_empty() {
+            console.debug(&out)?;
+        }
+        let event = d.take_power_event();
+        Ok(match event {
+            _ if stop => Some(Ended::Stopped),
+            Some(PowerEvent::PowerOff) => Some(Ended::PowerOff),
+            Some(PowerEvent::DebugExit(status)) => Some(Ended::DebugExit(status)),
+            Some(PowerEvent::Reset) if self.spec.no_reboot || self.boot.is_none() => Some(Ended::Reset),
+            Some(PowerEvent::Reset) => match self.reset() {
+                Ok(()) => None,
+                Err(e) => Some(Ended::Report(e.to_string())),
+            },
+            None => None,
+        })
+    }
+}

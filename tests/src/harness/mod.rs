@@ -1,0 +1,3 @@
+//! See the crate.
+
+pub mod asm;
