@@ -113,7 +113,6 @@ fn host_bridge(board: &Board, out: &mut Vec<u8>) {
         vec![
             &hid("PNP0A03"),
             &uid(0),
-            &Name::new(Path::new("_ADR"), &ZERO),
             &Name::new(Path::new("_BBN"), &ZERO),
             &windows,
             &routing,
