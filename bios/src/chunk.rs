@@ -24,6 +24,11 @@ impl<'a> Chunk<'a> {
         Self { at, bytes: Cow::Borrowed(bytes), what }
     }
 
+    /// The same piece with its own copy of the bytes: for a machine that outlives the caller's files.
+    pub fn into_owned(self) -> Chunk<'static> {
+        Chunk { at: self.at, bytes: Cow::Owned(self.bytes.into_owned()), what: self.what }
+    }
+
     /// The address after the last byte (saturating: the loaders have checked the range before).
     pub fn end(&self) -> u64 {
         self.at.saturating_add(self.bytes.len() as u64)

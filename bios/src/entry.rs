@@ -19,7 +19,7 @@ pub struct Segment {
     /// Limit in bytes, inclusive.
     pub limit: u32,
     /// Access rights as VMX lays them out (SDM vol. 3, 25.4.1): bits 0-3 type, 4 S, 5-6 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15 G.
-    pub access: u16,
+    pub attributes: u16,
 }
 
 /// GDTR or IDTR.
@@ -89,7 +89,7 @@ pub const PAGE_TABLES_LEN: u64 = 6 * 0x1000;
 impl EntryState {
     /// Flat 32-bit protected mode with the descriptor table at `gdt`.
     pub fn protected32(rip: u64, gdt: u64) -> Self {
-        let flat = |selector, access| Segment { selector, base: 0, limit: u32::MAX, access };
+        let flat = |selector, attributes| Segment { selector, base: 0, limit: u32::MAX, attributes };
         Self {
             mode: EntryMode::Protected32,
             rip,
@@ -106,7 +106,7 @@ impl EntryState {
             idt: TableRegister { base: 0, limit: 0 },
             cs: flat(CODE, 0xc09b),
             data: flat(DATA, 0xc093),
-            tr: Segment { selector: TSS, base: 0, limit: 0x67, access: 0x008b },
+            tr: Segment { selector: TSS, base: 0, limit: 0x67, attributes: 0x008b },
         }
     }
 
@@ -118,7 +118,7 @@ impl EntryState {
         state.cr3 = page_tables;
         state.cr4 = CR4_PAE;
         state.efer = EFER_LME_LMA;
-        state.cs.access = 0xa09b;
+        state.cs.attributes = 0xa09b;
         state
     }
 }
@@ -171,7 +171,7 @@ mod tests {
             for segment in [state.cs, state.data, state.tr] {
                 let at = usize::from(segment.selector);
                 let rights = u16::from(gdt[at + 5]) | (u16::from(gdt[at + 6] & 0xf0) << 8);
-                assert_eq!(rights, segment.access, "selector {at:#x}");
+                assert_eq!(rights, segment.attributes, "selector {at:#x}");
             }
         }
     }
