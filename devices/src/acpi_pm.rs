@@ -222,7 +222,8 @@ impl PortDevice for AcpiPm {
             RESET_PORT => self.state.reset_control.into(),
             _ => {
                 let at = port & (PM_LEN - 1);
-                (0..u16::from(size)).fold(0, |value, n| value | u32::from(self.block_byte(at + n, now)) << (8 * n))
+                (0..u16::from(size))
+                    .fold(0, |value, n| value | u32::from(self.block_byte(at + n, now)) << (8 * n))
             }
         }
     }
@@ -246,7 +247,11 @@ impl Timed for AcpiPm {
     fn next_deadline(&self) -> Option<Ns> {
         let s = &self.state;
         let wanted = s.pm1_en & !s.pm1_sts & TMR_STS != 0 && self.acpi_mode();
-        if wanted { ns_of(s.half_ranges_seen.checked_add(1)?.checked_mul(HALF_RANGE)?, PM_TIMER_HZ) } else { None }
+        if wanted {
+            ns_of(s.half_ranges_seen.checked_add(1)?.checked_mul(HALF_RANGE)?, PM_TIMER_HZ)
+        } else {
+            None
+        }
     }
 
     fn advance(&mut self, now: Ns) {

@@ -28,7 +28,8 @@ const MIN_PERIOD_TICKS: u64 = MIN_PERIOD / TICK;
 const ROUTES: u64 = 0x00f0_0004;
 
 /// GENERAL_CAP_ID: period, vendor 8086h, legacy replacement, 64-bit counter, three timers, revision 1.
-const CAPABILITIES: u64 = HPET_PERIOD_FS << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | (TIMERS as u64 - 1) << 8 | 1;
+const CAPABILITIES: u64 =
+    HPET_PERIOD_FS << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | (TIMERS as u64 - 1) << 8 | 1;
 
 mod general {
     pub const ENABLE: u64 = 1;
@@ -248,11 +249,12 @@ impl Hpet {
                         }
                     }
                     0x08 => {
-                        let old = if comparator.config & (timer::PERIODIC | timer::VALUE_SET) == timer::PERIODIC {
-                            comparator.period
-                        } else {
-                            comparator.value
-                        };
+                        let old =
+                            if comparator.config & (timer::PERIODIC | timer::VALUE_SET) == timer::PERIODIC {
+                                comparator.period
+                            } else {
+                                comparator.value
+                            };
                         comparator.write_value(old & !mask | value & mask);
                     }
                     _ => return,

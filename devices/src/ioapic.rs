@@ -85,7 +85,11 @@ impl IoApic {
                 continue;
             }
             let level = *entry & entry::LEVEL != 0;
-            let wanted = if level { s.levels >> pin & 1 != 0 && *entry & entry::REMOTE_IRR == 0 } else { s.edges >> pin & 1 != 0 };
+            let wanted = if level {
+                s.levels >> pin & 1 != 0 && *entry & entry::REMOTE_IRR == 0
+            } else {
+                s.edges >> pin & 1 != 0
+            };
             if !wanted {
                 continue;
             }

@@ -242,9 +242,10 @@ impl Default for PicPair {
 }
 
 impl PicPair {
-    /// The controllers at power-on: uninitialised, nothing requested.
+    /// The controllers at power-on. What an uninitialised 8259A does is undefined; ours are masked.
     pub fn new() -> Self {
-        Self { state: PicState { chips: [Chip::new(true), Chip::new(false)] } }
+        let chip = |is_master| Chip { imr: 0xff, ..Chip::new(is_master) };
+        Self { state: PicState { chips: [chip(true), chip(false)] } }
     }
 
     /// Drives the sixteen inputs. `rose` marks lines with a rising edge since the last call, even if they fell again.

@@ -253,11 +253,18 @@ impl Channel {
 }
 
 fn from_bcd(raw: u16) -> u64 {
-    [1000, 100, 10, 1].iter().zip([12, 8, 4, 0]).map(|(weight, shift)| weight * u64::from(raw >> shift & 15)).sum()
+    [1000, 100, 10, 1]
+        .iter()
+        .zip([12, 8, 4, 0])
+        .map(|(weight, shift)| weight * u64::from(raw >> shift & 15))
+        .sum()
 }
 
 fn to_bcd(value: u64) -> u16 {
-    [1000, 100, 10, 1].iter().zip([12, 8, 4, 0]).fold(0, |bcd, (w, shift)| bcd | ((value / w % 10) as u16) << shift)
+    [1000, 100, 10, 1]
+        .iter()
+        .zip([12, 8, 4, 0])
+        .fold(0, |bcd, (w, shift)| bcd | ((value / w % 10) as u16) << shift)
 }
 
 /// Registers of the three channels and of port 61h.
@@ -333,7 +340,11 @@ impl Pit8254 {
             self.state.channels[which].latch_count(tick);
         } else {
             let mode = value >> 1 & 7;
-            self.state.channels[which].set_mode(if mode > 5 { mode - 4 } else { mode }, format, value & 1 != 0);
+            self.state.channels[which].set_mode(
+                if mode > 5 { mode - 4 } else { mode },
+                format,
+                value & 1 != 0,
+            );
         }
     }
 

@@ -102,7 +102,10 @@ fn interprocessor_interrupts() {
     assert_eq!(write(&mut apic, 0x300, 0x8500), Effect::None);
     assert_eq!(write(&mut apic, 0x300, 0x0608), sent(Delivery::StartUp, 8, Destination::Physical(2)));
     assert_eq!(write(&mut apic, 0x300, 0xc_00f0), sent(Delivery::Fixed, 0xf0, Destination::Others));
-    assert_eq!(write(&mut apic, 0x300, 0x0_0800 | 0x33), sent(Delivery::Fixed, 0x33, Destination::Logical(2)));
+    assert_eq!(
+        write(&mut apic, 0x300, 0x0_0800 | 0x33),
+        sent(Delivery::Fixed, 0x33, Destination::Logical(2))
+    );
     assert_eq!(write(&mut apic, 0x300, 0x5), Effect::None);
     write(&mut apic, 0x280, 0);
     assert_eq!(read(&mut apic, 0x280), 0x20, "send illegal vector");
@@ -142,7 +145,10 @@ fn x2apic_mode() {
     assert_eq!(apic.msr_write(0x80b, 1, 0), None);
     assert_eq!(apic.msr_write(0x802, 1, 0), None);
     let sent = apic.msr_write(0x830, 0x0001_0000_0000_4500, 0);
-    assert!(matches!(sent, Some(Effect::Send(ApicMessage { destination: Destination::Physical(0x1_0000), .. }))));
+    assert!(matches!(
+        sent,
+        Some(Effect::Send(ApicMessage { destination: Destination::Physical(0x1_0000), .. }))
+    ));
     assert_eq!(apic.msr_read(0x830, 0), Some(0x0001_0000_0000_4500));
     assert!(matches!(apic.msr_write(0x83f, 0x77, 0), Some(Effect::Send(_))));
     assert!(apic.set_base(base & !apic_base::ENABLE));

@@ -1,6 +1,6 @@
 //! Register access: the xAPIC memory window and the x2APIC MSRs.
 
-use super::{Effect, LVT_MASKED, LapicState, LocalApic, Lvt, esr};
+use super::{Effect, LapicState, LocalApic, esr};
 use crate::apic::{ApicMessage, Delivery, Destination};
 use crate::{Ns, Timed};
 
@@ -175,10 +175,5 @@ impl LocalApic {
             })),
             _ => self.state.write(register, value as u32, now),
         }
-    }
-
-    /// Whether the timer's LVT entry is masked, for diagnosis.
-    pub fn timer_masked(&self) -> bool {
-        self.state.lvt[Lvt::Timer as usize] & LVT_MASKED != 0
     }
 }

@@ -1,136 +1,427 @@
-//! The PC board's devices in one struct: the table of ports and interrupts, dispatch, and interrupt propagation.
+//! The PC board's devices in one struct: [`PORTS`] and [`SOURCES`] say what sits where, this module dispatches.
+//!
+//! Each access brings all devices to `now`, acts, and lets interrupts settle. So between two accesses nothing is in
+//! flight, and `interrupt_pending` and `next_deadline` are plain look-ups.
+//!
+//! Limit: a local APIC window that a guest relocates is found here only if the board maps that page as MMIO.
 
-use serde::{Deserialize, Serialize};
+mod interrupts;
+mod state;
+mod wiring;
 
-use crate::{Ns, PowerEvent};
+use std::sync::Arc;
+
+use crate::acpi_pm::{AcpiPm, PM_LEN};
+use crate::debug_ports::{DebugExitPorts, DebugPorts};
+use crate::dma8237::Dma8237;
+use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
+use crate::i8042::I8042;
+use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
+use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
+use crate::pci::PciBus;
+use crate::pic8259::PicPair;
+use crate::pit8254::Pit8254;
+use crate::rtc::{CmosMemory, Rtc};
+use crate::uart16550::Uart16550;
+use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
+pub use state::{PcState, StateMismatch};
+use wiring::{LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
+pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit, pirq_of};
+
+/// Memory windows that the board maps as MMIO: (start, length in bytes, whole pages).
+pub const MMIO_WINDOWS: [(u64, u64); 3] =
+    [(IOAPIC_BASE, IOAPIC_LEN), (HPET_BASE, 0x1000), (LAPIC_BASE, LAPIC_LEN)];
 
 /// What the board decides about its devices.
 #[derive(Clone, Debug)]
 pub struct PcConfig {
     /// Number of vCPUs = local APICs, 1 to 255. APIC id = index.
     pub cpus: u8,
-    /// Guest RAM in bytes, for the CMOS memory-size bytes.
-    pub ram_bytes: u64,
-    /// The RTC's time at power-on, in seconds since 1970-01-01 (UTC).
+    /// Guest RAM below 4 GiB in bytes, counted from address 0 (for the CMOS memory-size bytes).
+    pub ram_below_4g: u64,
+    /// Guest RAM above 4 GiB in bytes.
+    pub ram_above_4g: u64,
+    /// The clock's date at power-on, in seconds since 1970-01-01 (UTC).
     pub epoch_seconds: u64,
     /// Number of 16550A ports, 0 to 4, at 3F8h, 2F8h, 3E8h, 2E8h.
     pub serial_ports: u8,
-    /// isa-debug-exit: (first port, number of ports).
-    pub debug_exit: Option<(u16, u16)>,
+    /// isa-debug-exit, if wanted.
+    pub debug_exit: Option<DebugExitPorts>,
 }
 
 /// All devices of the PC.
-pub struct PcDevices {}
+pub struct PcDevices {
+    lines: Arc<Lines>,
+    /// Line levels as the controllers saw them last.
+    seen_levels: u64,
+    seen_intr: bool,
+    /// PIRQ of each connected PCI interrupt pin.
+    pirqs: Vec<u8>,
+    dma: Dma8237,
+    pic: PicPair,
+    pit: Pit8254,
+    rtc: Rtc,
+    keyboard_controller: I8042,
+    serial: Vec<Uart16550>,
+    debug: DebugPorts,
+    debug_exit: Option<DebugExitPorts>,
+    acpi: AcpiPm,
+    pci: PciBus,
+    hpet: Hpet,
+    ioapic: IoApic,
+    lapics: Vec<LocalApic>,
+    event: Option<PowerEvent>,
+    /// The earliest deadline of all devices, as of the last `settle`.
+    deadline: Option<Ns>,
+}
 
-/// Saved state of all devices.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PcState {}
+fn ones(size: u8) -> u64 {
+    u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
+}
 
 impl PcDevices {
     /// The devices at power-on.
-    pub fn new(_config: &PcConfig) -> Self {
-        Self {}
+    pub fn new(config: &PcConfig) -> Self {
+        assert!(config.cpus > 0 && config.cpus < 255, "1 to 254 vCPUs, not {}", config.cpus);
+        assert!(config.serial_ports <= 4, "at most 4 serial ports, not {}", config.serial_ports);
+        let lines = Lines::new();
+        let line = |index| lines.line(index);
+        let memory =
+            CmosMemory { below_4g: config.ram_below_4g, above_4g: config.ram_above_4g, cpus: config.cpus };
+        let mut devices = Self {
+            seen_levels: 0,
+            seen_intr: false,
+            pirqs: Vec::new(),
+            dma: Dma8237::new(),
+            pic: PicPair::new(),
+            pit: Pit8254::new(line(LINE_PIT)),
+            rtc: Rtc::new(line(LINE_RTC), config.epoch_seconds, memory),
+            keyboard_controller: I8042::new(line(LINE_KEYBOARD), line(LINE_MOUSE)),
+            serial: (0..config.serial_ports).map(|n| Uart16550::new(line(LINE_SERIAL + n))).collect(),
+            debug: DebugPorts::new(),
+            debug_exit: config.debug_exit,
+            acpi: AcpiPm::new(line(LINE_SCI)),
+            pci: PciBus::new(),
+            hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
+            ioapic: IoApic::new(),
+            lapics: (0..config.cpus).map(|id| LocalApic::new(id.into())).collect(),
+            event: None,
+            deadline: None,
+            lines,
+        };
+        devices.settle();
+        devices
     }
-    /// Platform reset at `now`; the clock and CMOS RAM keep running.
-    pub fn reset(&mut self, _now: Ns) {}
+
+    /// Platform reset at `now`. The clock and CMOS RAM keep running, and requests to the board are dropped.
+    pub fn reset(&mut self, now: Ns) {
+        self.advance(now);
+        self.dma = Dma8237::new();
+        self.pic = PicPair::new();
+        self.pit.reset(now);
+        self.rtc.reset();
+        self.keyboard_controller.reset();
+        self.serial.iter_mut().for_each(Uart16550::reset);
+        self.acpi.reset(now);
+        self.pci.reset();
+        self.hpet.reset();
+        self.ioapic.reset();
+        self.lapics.iter_mut().for_each(LocalApic::reset);
+        self.lines.take_rose();
+        self.event = None;
+        self.settle();
+    }
+
+    /// Who decodes `port`, and the last port of that range.
+    fn decode(&self, port: u16) -> Option<(Unit, u16)> {
+        let index = PORTS.partition_point(|range| range.last < port);
+        if let Some(range) = PORTS.get(index).filter(|range| range.first <= port) {
+            return Some((range.unit, range.last));
+        }
+        if let Some(exit) = self.debug_exit.filter(|exit| port.wrapping_sub(exit.base) < exit.len) {
+            return Some((Unit::DebugExit, exit.base.saturating_add(exit.len - 1)));
+        }
+        let base = self.pci.pm.base().filter(|base| port.wrapping_sub(*base) < PM_LEN)?;
+        Some((Unit::AcpiBlock, base + (PM_LEN - 1)))
+    }
+
+    fn unit(&mut self, unit: Unit) -> Option<&mut dyn PortDevice> {
+        Some(match unit {
+            Unit::Dma => &mut self.dma,
+            Unit::Pic => &mut self.pic,
+            Unit::Pit => &mut self.pit,
+            Unit::KeyboardController => &mut self.keyboard_controller,
+            Unit::Rtc => &mut self.rtc,
+            Unit::DebugPorts | Unit::DebugExit => &mut self.debug,
+            Unit::Acpi | Unit::AcpiBlock => &mut self.acpi,
+            Unit::Serial(index) => self.serial.get_mut(usize::from(index))?,
+            Unit::Pci => &mut self.pci,
+        })
+    }
+
+    /// The unit for an access that one device takes as it is; `None` if it must be split (or nobody is there).
+    fn whole(&self, port: u16, size: u8) -> Option<Unit> {
+        let (unit, last) = self.decode(port)?;
+        let fits = u32::from(port) + u32::from(size) <= u32::from(last) + 1;
+        // CONFIG_ADDRESS is a dword over the reset register's port.
+        let config_address = unit == Unit::Pci && size == 4 && port == crate::pci::CONFIG_ADDRESS;
+        (size == 1 || config_address || fits && !unit.is_byte_wide()).then_some(unit)
+    }
+
+    fn read_port(&mut self, port: u16, size: u8, now: Ns) -> u32 {
+        if let Some(unit) = self.whole(port, size) {
+            return self.unit(unit).map_or(ones(size) as u32, |device| device.port_read(port, size, now));
+        }
+        if size <= 1 {
+            return 0xff;
+        }
+        (0..u16::from(size))
+            .fold(0, |value, n| value | self.read_port(port.wrapping_add(n), 1, now) << (8 * n))
+    }
+
+    fn write_port(&mut self, port: u16, size: u8, value: u32, now: Ns) {
+        if let Some(unit) = self.whole(port, size) {
+            if let Some(device) = self.unit(unit) {
+                device.port_write(port, size, value, now);
+            }
+        } else if size > 1 {
+            for n in 0..u16::from(size) {
+                self.write_port(port.wrapping_add(n), 1, value >> (8 * n) & 0xff, now);
+            }
+        }
+    }
+
     /// Port read of 1, 2 or 4 bytes. Unassigned ports read all ones.
-    pub fn port_read(&mut self, _port: u16, size: u8, _now: Ns) -> u32 {
-        u32::MAX >> (32 - 8 * u32::from(size))
+    pub fn port_read(&mut self, port: u16, size: u8, now: Ns) -> u32 {
+        self.advance(now);
+        let value = self.read_port(port, size.min(4), now);
+        self.settle();
+        value & ones(size.min(4)) as u32
     }
-    /// Port write of 1, 2 or 4 bytes.
-    pub fn port_write(&mut self, _port: u16, _size: u8, _value: u32, _now: Ns) {}
-    /// Memory-mapped read by vCPU `cpu` (each sees its own local APIC).
-    pub fn mmio_read(&mut self, _cpu: usize, _gpa: u64, size: u8, _now: Ns) -> u64 {
-        u64::MAX >> (64 - 8 * u32::from(size))
+
+    /// Port write of 1, 2 or 4 bytes. The board looks for a [`PowerEvent`] and at A20 afterwards.
+    pub fn port_write(&mut self, port: u16, size: u8, value: u32, now: Ns) {
+        self.advance(now);
+        self.write_port(port, size.min(4), value & ones(size.min(4)) as u32, now);
+        let event = self.keyboard_controller.take_event();
+        let event = event.or(self.acpi.take_event()).or(self.debug.take_event());
+        // The first request stands until the board takes it.
+        self.event = self.event.or(event);
+        self.settle();
     }
+
+    /// Memory-mapped read by vCPU `cpu` (each sees its own local APIC). Unassigned addresses read all ones.
+    pub fn mmio_read(&mut self, cpu: usize, gpa: u64, size: u8, now: Ns) -> u64 {
+        self.advance(now);
+        let value = if self.in_lapic_window(cpu, gpa) {
+            self.lapics[cpu].window_read(gpa & (LAPIC_LEN - 1), size, now)
+        } else if gpa.wrapping_sub(IOAPIC_BASE) < IOAPIC_LEN {
+            self.ioapic.mmio_read(gpa - IOAPIC_BASE, size, now)
+        } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
+            self.hpet.mmio_read(gpa - HPET_BASE, size, now)
+        } else {
+            u64::MAX
+        };
+        self.settle();
+        value & ones(size)
+    }
+
     /// Memory-mapped write by vCPU `cpu`.
-    pub fn mmio_write(&mut self, _cpu: usize, _gpa: u64, _size: u8, _value: u64, _now: Ns) {}
-    /// When `advance` must be called next.
+    pub fn mmio_write(&mut self, cpu: usize, gpa: u64, size: u8, value: u64, now: Ns) {
+        self.advance(now);
+        let value = value & ones(size);
+        if self.in_lapic_window(cpu, gpa) {
+            let effect = self.lapics[cpu].window_write(gpa & (LAPIC_LEN - 1), size, value, now);
+            self.perform(cpu, effect);
+        } else if gpa.wrapping_sub(IOAPIC_BASE) < IOAPIC_LEN {
+            self.ioapic.mmio_write(gpa - IOAPIC_BASE, size, value, now);
+        } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
+            self.hpet.mmio_write(gpa - HPET_BASE, size, value, now);
+        }
+        self.settle();
+    }
+
+    fn in_lapic_window(&self, cpu: usize, gpa: u64) -> bool {
+        gpa & !(LAPIC_LEN - 1) == self.lapics[cpu].base() & apic_base::ADDRESS
+    }
+
+    /// When `advance` must be called next; later than the `now` of the last call.
     pub fn next_deadline(&self) -> Option<Ns> {
-        None
+        self.deadline
     }
+
     /// Brings all devices to `now`.
-    pub fn advance(&mut self, _now: Ns) {}
-    /// Whether INTR is asserted to `cpu`.
-    pub fn interrupt_pending(&self, _cpu: usize) -> bool {
-        false
+    pub fn advance(&mut self, now: Ns) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.serial.iter_mut().for_each(|port| port.advance(now));
+        self.lapics.iter_mut().for_each(|lapic| lapic.advance(now));
+        self.pit.advance(now);
+        self.rtc.advance(now);
+        self.hpet.advance(now);
+        self.acpi.advance(now);
+        self.settle();
     }
-    /// INTA cycle by `cpu`: the vector to deliver.
-    pub fn acknowledge(&mut self, _cpu: usize, _now: Ns) -> Option<u8> {
-        None
+
+    fn pic_interrupts(&self, cpu: usize) -> bool {
+        self.seen_intr && self.lapics[cpu].passes_pic() || self.lapics[cpu].ext_int_pending()
     }
+
+    /// Whether INTR is asserted to `cpu`: by the 8259A pair, or by its local APIC.
+    pub fn interrupt_pending(&self, cpu: usize) -> bool {
+        self.pic_interrupts(cpu) || self.lapics[cpu].pending_vector().is_some()
+    }
+
+    /// INTA cycle by `cpu`: the vector to deliver, `None` if nothing was pending.
+    pub fn acknowledge(&mut self, cpu: usize, now: Ns) -> Option<u8> {
+        self.advance(now);
+        let vector = if self.pic_interrupts(cpu) {
+            self.lapics[cpu].take_ext_int();
+            Some(self.pic.acknowledge())
+        } else {
+            self.lapics[cpu].pending_vector().map(|_| self.lapics[cpu].acknowledge())
+        };
+        self.settle();
+        vector
+    }
+
+    /// Whether an NMI, INIT or start-up IPI waits for `cpu`.
+    pub fn signal_pending(&self, cpu: usize) -> bool {
+        self.lapics[cpu].signal_pending()
+    }
+
     /// Takes a pending NMI.
-    pub fn take_nmi(&mut self, _cpu: usize) -> bool {
-        false
+    pub fn take_nmi(&mut self, cpu: usize) -> bool {
+        self.lapics[cpu].take_nmi()
     }
+
     /// Takes a pending INIT (the local APIC has reset itself already).
-    pub fn take_init(&mut self, _cpu: usize) -> bool {
-        false
+    pub fn take_init(&mut self, cpu: usize) -> bool {
+        self.lapics[cpu].take_init()
     }
-    /// Takes a pending start-up IPI: execution starts at `vector << 12`.
-    pub fn take_sipi(&mut self, _cpu: usize) -> Option<u8> {
-        None
+
+    /// Takes a pending start-up IPI: execution starts at `vector << 12`. A CPU that does not wait for one drops it.
+    pub fn take_sipi(&mut self, cpu: usize) -> Option<u8> {
+        self.lapics[cpu].take_start_up()
     }
+
+    /// The NMI button: LINT1 of every CPU, unless port 70h masks NMIs.
+    pub fn raise_nmi(&mut self) {
+        if !self.rtc.nmi_masked() {
+            self.lapics.iter_mut().for_each(LocalApic::lint1_rose);
+        }
+    }
+
     /// IA32_APIC_BASE.
-    pub fn apic_base(&self, _cpu: usize) -> u64 {
-        0xfee0_0900
+    pub fn apic_base(&self, cpu: usize) -> u64 {
+        self.lapics[cpu].base()
     }
-    /// Writes IA32_APIC_BASE; false means #GP.
-    pub fn set_apic_base(&mut self, _cpu: usize, _value: u64, _now: Ns) -> bool {
-        true
+
+    /// Writes IA32_APIC_BASE; false means #GP. Bits beyond the CPU's physical address width are the caller's to refuse.
+    pub fn set_apic_base(&mut self, cpu: usize, value: u64, now: Ns) -> bool {
+        self.advance(now);
+        let valid = self.lapics[cpu].set_base(value);
+        self.settle();
+        valid
     }
+
     /// CR8 (task priority class).
-    pub fn cr8(&self, _cpu: usize) -> u8 {
-        0
+    pub fn cr8(&self, cpu: usize) -> u8 {
+        self.lapics[cpu].cr8()
     }
+
     /// Writes CR8.
-    pub fn set_cr8(&mut self, _cpu: usize, _cr8: u8) {}
+    pub fn set_cr8(&mut self, cpu: usize, cr8: u8) {
+        self.lapics[cpu].set_cr8(cr8);
+    }
+
     /// IA32_TSC_DEADLINE.
-    pub fn tsc_deadline(&mut self, _cpu: usize, _now: Ns) -> u64 {
-        0
+    pub fn tsc_deadline(&mut self, cpu: usize, now: Ns) -> u64 {
+        self.advance(now);
+        self.lapics[cpu].tsc_deadline(now)
     }
-    /// Writes IA32_TSC_DEADLINE (a TSC value = virtual ns).
-    pub fn set_tsc_deadline(&mut self, _cpu: usize, _tsc: u64, _now: Ns) {}
+
+    /// Writes IA32_TSC_DEADLINE in virtual ns: a CPU whose TSC is offset from it subtracts the offset first.
+    pub fn set_tsc_deadline(&mut self, cpu: usize, tsc: u64, now: Ns) {
+        self.advance(now);
+        self.lapics[cpu].set_tsc_deadline(tsc, now);
+        self.settle();
+    }
+
     /// Reads an x2APIC MSR (800h to 8FFh); `None` means #GP.
-    pub fn x2apic_read(&mut self, _cpu: usize, _msr: u32, _now: Ns) -> Option<u64> {
-        None
+    pub fn x2apic_read(&mut self, cpu: usize, msr: u32, now: Ns) -> Option<u64> {
+        self.advance(now);
+        self.lapics[cpu].msr_read(msr, now)
     }
+
     /// Writes an x2APIC MSR; `None` means #GP.
-    pub fn x2apic_write(&mut self, _cpu: usize, _msr: u32, _value: u64, _now: Ns) -> Option<()> {
-        None
+    pub fn x2apic_write(&mut self, cpu: usize, msr: u32, value: u64, now: Ns) -> Option<()> {
+        self.advance(now);
+        let effect = self.lapics[cpu].msr_write(msr, value, now);
+        if let Some(effect) = effect {
+            self.perform(cpu, effect);
+        }
+        self.settle();
+        effect.map(|_| ())
     }
+
     /// The request to the board that a device made, if any.
     pub fn take_power_event(&mut self) -> Option<PowerEvent> {
-        None
+        self.event.take()
     }
+
+    /// Presses the ACPI power button.
+    pub fn press_power_button(&mut self) {
+        self.acpi.press_power_button();
+        self.settle();
+    }
+
     /// Whether address line 20 is passed (true) or forced low.
     pub fn a20(&self) -> bool {
-        true
+        self.keyboard_controller.a20()
     }
+
+    /// The i440FX's PAM registers, by which firmware shadows its ROM.
+    pub fn pam(&self) -> [u8; 7] {
+        self.pci.host.pam()
+    }
+
+    /// Scan codes (set 2) of one key event; false if the keyboard did not take them.
+    pub fn key(&mut self, scan_codes: &[u8]) -> bool {
+        let taken = self.keyboard_controller.key(scan_codes);
+        self.settle();
+        taken
+    }
+
     /// Bytes that serial port `index` sent since the last call.
-    pub fn take_serial_output(&mut self, _index: usize) -> Vec<u8> {
-        Vec::new()
+    pub fn take_serial_output(&mut self, index: usize) -> Vec<u8> {
+        self.serial.get_mut(index).map(Uart16550::take_output).unwrap_or_default()
     }
+
     /// Whether serial port `index` has room for another byte.
-    pub fn serial_can_receive(&self, _index: usize) -> bool {
-        false
+    pub fn serial_can_receive(&self, index: usize) -> bool {
+        self.serial.get(index).is_some_and(Uart16550::can_receive)
     }
+
     /// Gives serial port `index` a byte from outside; false: it was lost.
-    pub fn serial_receive(&mut self, _index: usize, _byte: u8, _now: Ns) -> bool {
-        false
+    pub fn serial_receive(&mut self, index: usize, byte: u8, now: Ns) -> bool {
+        self.advance(now);
+        let taken = self.serial.get_mut(index).is_some_and(|port| port.receive(byte, now));
+        self.settle();
+        taken
     }
+
     /// Bytes written to port E9h since the last call.
     pub fn take_debugcon_output(&mut self) -> Vec<u8> {
-        Vec::new()
+        self.debug.take_output()
     }
+
     /// The last POST code (port 80h).
     pub fn post_code(&self) -> u8 {
-        0
+        self.debug.post_code()
     }
-    /// The whole state.
-    pub fn save(&self) -> PcState {
-        PcState {}
-    }
-    /// Restores `save`'s state into devices of the same configuration.
-    pub fn restore(&mut self, _state: PcState) {}
 }
+
+#[cfg(test)]
+mod tests;

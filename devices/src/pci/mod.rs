@@ -213,10 +213,8 @@ mod tests {
         // How Linux checks for mechanism #1.
         pci.port_write(CONFIG_ADDRESS, 4, 0x8000_0000, 0);
         assert_eq!(pci.port_read(CONFIG_ADDRESS, 4, 0), 0x8000_0000);
-        let found: Vec<_> = (0..=255)
-            .map(|at| (at, read(&mut pci, at, 0)))
-            .filter(|(_, id)| *id != u32::MAX)
-            .collect();
+        let found: Vec<_> =
+            (0..=255).map(|at| (at, read(&mut pci, at, 0))).filter(|(_, id)| *id != u32::MAX).collect();
         assert_eq!(found, [(0, 0x1237_8086), (8, 0x7000_8086), (11, 0x7113_8086)]);
         assert_eq!(read(&mut pci, ISA, 8) >> 8, 0x06_0100);
         assert_eq!(pci.port_read(CONFIG_DATA + 2, 2, 0), 0x0601);
@@ -252,7 +250,10 @@ mod tests {
         assert_eq!(config.bar(0), None, "decoding is off");
         write(&mut pci, at, 4, 3);
         let config = pci.function(at).unwrap().config();
-        assert_eq!((config.bar(0), config.bar(1), config.bar(4)), (Some(0xc000), Some(0xfebc_0000), Some(4 << 32)));
+        assert_eq!(
+            (config.bar(0), config.bar(1), config.bar(4)),
+            (Some(0xc000), Some(0xfebc_0000), Some(4 << 32))
+        );
         let state = pci.save();
         pci.reset();
         assert_eq!(read(&mut pci, at, 0x10), 1);

@@ -1,0 +1,146 @@
+//! Interrupt propagation: lines -> 8259A pair and I/O APIC -> local APICs.
+//!
+//! `settle` runs after everything that may have moved a line or a controller. It carries levels and the edges that
+//! happened since, lets the I/O APIC send, and finds the next deadline.
+
+use super::PcDevices;
+use super::wiring::{LINE_HPET, LINE_PCI, LINE_PIT, LINE_RTC, PIRQ_FIRST_PIN, SOURCES, pirq_of};
+use crate::apic::{ApicMessage, Delivery, Destination};
+use crate::clock::earlier;
+use crate::lapic::{Effect, LocalApic};
+use crate::{IrqLine, Ns, Timed};
+
+/// Inputs of the interrupt controllers: a wire is high if one of its drivers is.
+#[derive(Default)]
+struct Wires {
+    high: u64,
+    /// A driver rose ...
+    rose: u64,
+    /// ... but another held the wire high all the time: no edge.
+    held: u64,
+}
+
+/// A line's change since the last look.
+#[derive(Clone, Copy)]
+struct Driver {
+    high: bool,
+    rose: bool,
+    held: bool,
+}
+
+impl Wires {
+    fn drive(&mut self, wire: u8, driver: Driver) {
+        self.high |= u64::from(driver.high) << wire;
+        self.rose |= u64::from(driver.rose) << wire;
+        self.held |= u64::from(driver.held) << wire;
+    }
+    fn edges(&self) -> u64 {
+        self.rose & !self.held
+    }
+}
+
+impl PcDevices {
+    /// Connects INTA# (`pin` 1) to INTD# (4) of a PCI device. At most 32 pins.
+    pub fn connect_pci_interrupt(&mut self, device: u8, pin: u8) -> IrqLine {
+        let line = LINE_PCI + self.pirqs.len() as u8;
+        self.pirqs.push(pirq_of(device, pin));
+        self.lines.line(line)
+    }
+
+    /// Carries line changes to the controllers and messages to the local APICs.
+    pub(super) fn settle(&mut self) {
+        let levels = self.lines.levels();
+        let rose = self.lines.take_rose();
+        let driver = |line: u8| {
+            let bit = 1 << line;
+            Driver {
+                high: levels & bit != 0,
+                rose: rose & bit != 0,
+                held: levels & self.seen_levels & !rose & bit != 0,
+            }
+        };
+        let (mut isa, mut pins) = (Wires::default(), Wires::default());
+        for source in SOURCES {
+            let replaced = self.hpet.replaces_legacy() && matches!(source.line, LINE_PIT | LINE_RTC);
+            if !replaced {
+                isa.drive(source.isa_irq, driver(source.line));
+                pins.drive(source.ioapic_pin, driver(source.line));
+            }
+        }
+        for timer in 0..3 {
+            let route = self.hpet.route(timer.into());
+            if let Some(irq) = route.isa_irq {
+                isa.drive(irq, driver(LINE_HPET + timer));
+            }
+            pins.drive(route.ioapic_pin, driver(LINE_HPET + timer));
+        }
+        for (line, pirq) in (LINE_PCI..).zip(&self.pirqs) {
+            if let Some(irq) = self.pci.isa.pirq_route((*pirq).into()) {
+                isa.drive(irq, driver(line));
+            }
+            pins.drive(PIRQ_FIRST_PIN + pirq, driver(line));
+        }
+        self.seen_levels = levels;
+        self.pic.set_lines(isa.high as u16, isa.edges() as u16);
+
+        let intr = self.pic.output();
+        let intr_rose = intr && !self.seen_intr;
+        self.seen_intr = intr;
+        pins.drive(0, Driver { high: intr, rose: intr_rose, held: false });
+        if intr_rose {
+            self.lapics.iter_mut().for_each(LocalApic::lint0_rose);
+        }
+        let lapics = &mut self.lapics;
+        self.ioapic.set_pins(pins.high as u32, pins.edges() as u32);
+        self.ioapic.service(|message| deliver(lapics, message, None));
+        self.deadline = self.find_deadline();
+    }
+
+    fn find_deadline(&self) -> Option<Ns> {
+        let serial = self.serial.iter().filter_map(Timed::next_deadline);
+        let lapics = self.lapics.iter().filter_map(Timed::next_deadline);
+        [&self.pit as &dyn Timed, &self.rtc, &self.hpet, &self.acpi]
+            .map(Timed::next_deadline)
+            .into_iter()
+            .chain([serial.min(), lapics.min()])
+            .fold(None, earlier)
+    }
+
+    /// Does what an access to `cpu`'s local APIC asked for.
+    pub(super) fn perform(&mut self, cpu: usize, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Send(message) => {
+                deliver(&mut self.lapics, &message, Some(cpu));
+            }
+            Effect::Eoi(vector) => self.ioapic.eoi(vector),
+        }
+    }
+}
+
+/// Hands a message to the local APICs that it is for. True if one accepted it.
+fn deliver(lapics: &mut [LocalApic], message: &ApicMessage, sender: Option<usize>) -> bool {
+    let wanted = |index: usize, lapic: &LocalApic| match message.destination {
+        Destination::Myself => Some(index) == sender,
+        Destination::Others => Some(index) != sender && lapic.enabled(),
+        Destination::All => lapic.enabled(),
+        destination => lapic.matches(destination),
+    };
+    if message.delivery == Delivery::LowestPriority {
+        // Ties go to the lowest index, so that every run decides alike.
+        let chosen = lapics
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, lapic)| wanted(*index, lapic))
+            .filter_map(|(_, lapic)| Some((lapic.arbitration_priority()?, lapic)))
+            .min_by_key(|(priority, _)| *priority);
+        return chosen.is_some_and(|(_, lapic)| lapic.accept(message));
+    }
+    let mut accepted = false;
+    for (index, lapic) in lapics.iter_mut().enumerate() {
+        if wanted(index, lapic) {
+            accepted |= lapic.accept(message);
+        }
+    }
+    accepted
+}

@@ -1,0 +1,151 @@
+//! Saving and restoring the whole board.
+
+use serde::{Deserialize, Serialize};
+
+use super::PcDevices;
+use crate::PowerEvent;
+use crate::acpi_pm::AcpiPmState;
+use crate::debug_ports::DebugPortsState;
+use crate::dma8237::DmaState;
+use crate::hpet::HpetState;
+use crate::i8042::I8042State;
+use crate::ioapic::IoApicState;
+use crate::lapic::LapicState;
+use crate::lines::LinesState;
+use crate::pci::PciState;
+use crate::pic8259::PicState;
+use crate::pit8254::PitState;
+use crate::rtc::RtcState;
+use crate::uart16550::UartState;
+
+/// Saved state of all devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PcState {
+    lines: LinesState,
+    seen_levels: u64,
+    seen_intr: bool,
+    dma: DmaState,
+    pic: PicState,
+    pit: PitState,
+    rtc: RtcState,
+    keyboard_controller: I8042State,
+    serial: Vec<UartState>,
+    debug: DebugPortsState,
+    acpi: AcpiPmState,
+    pci: PciState,
+    hpet: HpetState,
+    ioapic: IoApicState,
+    lapics: Vec<LapicState>,
+    event: Option<PowerEvent>,
+}
+
+/// A state that does not fit these devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateMismatch {
+    /// What is counted.
+    pub what: &'static str,
+    /// How many the state has.
+    pub found: usize,
+    /// How many there are here.
+    pub expected: usize,
+}
+
+impl std::fmt::Display for StateMismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, found, expected } = self;
+        write!(f, "the saved state has {found} {what}, this machine has {expected}: start it with {found}")
+    }
+}
+
+impl std::error::Error for StateMismatch {}
+
+impl PcDevices {
+    /// The whole state. Output that the board has not drained is not part of it.
+    pub fn save(&self) -> PcState {
+        let Self {
+            lines,
+            seen_levels,
+            seen_intr,
+            pirqs: _,
+            dma,
+            pic,
+            pit,
+            rtc,
+            keyboard_controller,
+            serial,
+            debug,
+            debug_exit: _,
+            acpi,
+            pci,
+            hpet,
+            ioapic,
+            lapics,
+            event,
+            deadline: _,
+        } = self;
+        PcState {
+            lines: lines.save(),
+            seen_levels: *seen_levels,
+            seen_intr: *seen_intr,
+            dma: dma.save(),
+            pic: pic.save(),
+            pit: pit.save(),
+            rtc: rtc.save(),
+            keyboard_controller: keyboard_controller.save(),
+            serial: serial.iter().map(|port| port.save()).collect(),
+            debug: debug.save(),
+            acpi: acpi.save(),
+            pci: pci.save(),
+            hpet: hpet.save(),
+            ioapic: ioapic.save(),
+            lapics: lapics.iter().map(|lapic| lapic.save()).collect(),
+            event: *event,
+        }
+    }
+
+    /// Restores `save`'s state into devices of the same configuration. After an error nothing has changed.
+    pub fn restore(&mut self, state: PcState) -> Result<(), StateMismatch> {
+        let expect = |what, found, expected| {
+            if found == expected { Ok(()) } else { Err(StateMismatch { what, found, expected }) }
+        };
+        let PcState {
+            lines,
+            seen_levels,
+            seen_intr,
+            dma,
+            pic,
+            pit,
+            rtc,
+            keyboard_controller,
+            serial,
+            debug,
+            acpi,
+            pci,
+            hpet,
+            ioapic,
+            lapics,
+            event,
+        } = state;
+        expect("vCPUs", lapics.len(), self.lapics.len())?;
+        expect("serial ports", serial.len(), self.serial.len())?;
+        self.dma.restore(dma);
+        self.pic.restore(pic);
+        self.pit.restore(pit);
+        self.rtc.restore(rtc);
+        self.keyboard_controller.restore(keyboard_controller);
+        self.serial.iter_mut().zip(serial).for_each(|(port, state)| port.restore(state));
+        self.debug.restore(debug);
+        self.acpi.restore(acpi);
+        self.pci.restore(pci);
+        self.hpet.restore(hpet);
+        self.ioapic.restore(ioapic);
+        self.lapics.iter_mut().zip(lapics).for_each(|(lapic, state)| lapic.restore(state));
+        // Devices drove their lines while they were restored; what counts is what was saved.
+        self.lines.restore(lines);
+        self.seen_levels = seen_levels;
+        self.seen_intr = seen_intr;
+        self.event = event;
+        self.settle();
+        Ok(())
+    }
+}

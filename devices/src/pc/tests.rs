@@ -1,0 +1,222 @@
+//! The board driven as firmware and kernels drive it.
+
+use super::*;
+
+fn board(cpus: u8) -> PcDevices {
+    PcDevices::new(&PcConfig {
+        cpus,
+        ram_below_4g: 128 << 20,
+        ram_above_4g: 0,
+        epoch_seconds: 1_700_000_000,
+        serial_ports: 2,
+        debug_exit: Some(DebugExitPorts { base: 0xf4, len: 4 }),
+    })
+}
+fn out(pc: &mut PcDevices, port: u16, value: u32) {
+    pc.port_write(port, 1, value, 0);
+}
+fn init_pic(pc: &mut PcDevices) {
+    for (port, value) in
+        [(0x20, 0x11), (0x21, 0x30), (0x21, 4), (0x21, 1), (0xa0, 0x11), (0xa1, 0x38), (0xa1, 2), (0xa1, 1)]
+    {
+        out(pc, port, value);
+    }
+}
+fn lapic(pc: &mut PcDevices, cpu: usize, offset: u64, value: u64) {
+    pc.mmio_write(cpu, LAPIC_BASE + offset, 4, value, 0);
+}
+fn ioapic(pc: &mut PcDevices, index: u64, value: u64) {
+    pc.mmio_write(0, IOAPIC_BASE, 4, index, 0);
+    pc.mmio_write(0, IOAPIC_BASE + 0x10, 4, value, 0);
+}
+
+#[test]
+fn timer_through_the_8259a() {
+    let mut pc = board(1);
+    init_pic(&mut pc);
+    for (port, value) in [(0x43, 0x34), (0x40, 0), (0x40, 0x10)] {
+        out(&mut pc, port, value);
+    }
+    while pc.acknowledge(0, 0).is_some() {
+        out(&mut pc, 0x20, 0x20);
+    }
+    let mut last = 0;
+    for _ in 0..100 {
+        assert!(!pc.interrupt_pending(0));
+        let at = pc.next_deadline().unwrap();
+        assert!(at > last);
+        last = at;
+        pc.advance(at);
+        assert!(pc.interrupt_pending(0));
+        assert_eq!(pc.acknowledge(0, at), Some(0x30));
+        pc.port_write(0x20, 1, 0x20, at);
+    }
+    assert_eq!(last, (4096 * 100 + 1) * 1_000_000_000 / 1_193_182 + 1);
+}
+
+#[test]
+fn serial_through_the_io_apic() {
+    let mut pc = board(2);
+    for cpu in 0..2 {
+        lapic(&mut pc, cpu, 0xf0, 0x1ff);
+    }
+    lapic(&mut pc, 0, 0x350, 0x1_0000);
+    ioapic(&mut pc, 0x10 + 8, 0x44);
+    ioapic(&mut pc, 0x11 + 8, 1 << 24);
+    out(&mut pc, 0x3fc, 8);
+    out(&mut pc, 0x3f9, 1);
+    assert!(pc.serial_receive(0, b'x', 0));
+    assert!(!pc.interrupt_pending(0) && pc.interrupt_pending(1));
+    assert_eq!(pc.acknowledge(1, 0), Some(0x44));
+    assert_eq!(pc.port_read(0x3f8, 1, 0), u32::from(b'x'));
+    lapic(&mut pc, 1, 0xb0, 0);
+    out(&mut pc, 0x3f8, b'y'.into());
+    assert_eq!((pc.take_serial_output(0), pc.acknowledge(1, 0)), (b"y".to_vec(), None));
+}
+
+#[test]
+fn level_triggered_sci_with_eoi_broadcast() {
+    let mut pc = board(1);
+    lapic(&mut pc, 0, 0xf0, 0x1ff);
+    ioapic(&mut pc, 0x10 + 18, 0x8099);
+    out(&mut pc, 0xb2, 0xf1);
+    pc.port_write(0x602, 2, 0x100, 0);
+    pc.press_power_button();
+    assert_eq!(pc.acknowledge(0, 0), Some(0x99));
+    lapic(&mut pc, 0, 0xb0, 0);
+    assert_eq!(pc.acknowledge(0, 0), Some(0x99), "still asserted");
+    pc.port_write(0x600, 2, 0x100, 0);
+    lapic(&mut pc, 0, 0xb0, 0);
+    assert_eq!(pc.acknowledge(0, 0), None);
+}
+
+#[test]
+fn an_application_processor_starts() {
+    let mut pc = board(3);
+    lapic(&mut pc, 0, 0xf0, 0x1ff);
+    lapic(&mut pc, 0, 0x310, 2 << 24);
+    lapic(&mut pc, 0, 0x300, 0x4500);
+    assert!(pc.take_init(2) && !pc.take_init(1));
+    lapic(&mut pc, 0, 0x300, 0x4698);
+    assert!(pc.signal_pending(2));
+    assert_eq!((pc.take_sipi(2), pc.take_sipi(1)), (Some(0x98), None));
+    lapic(&mut pc, 0, 0x300, 0xc_0400); // NMI to all others
+    assert_eq!([0, 1, 2].map(|cpu| pc.take_nmi(cpu)), [false, true, true]);
+    // Lowest priority among those that listen.
+    for cpu in 1..3 {
+        lapic(&mut pc, cpu, 0xf0, 0x1ff);
+    }
+    lapic(&mut pc, 0, 0x80, 0x20);
+    lapic(&mut pc, 1, 0x80, 0x10);
+    lapic(&mut pc, 2, 0x80, 0x10);
+    lapic(&mut pc, 0, 0x310, 0xff << 24);
+    lapic(&mut pc, 0, 0x300, 0x0166);
+    assert_eq!([0, 1, 2].map(|cpu| pc.interrupt_pending(cpu)), [false, true, false]);
+}
+
+#[test]
+fn x2apic_and_tsc_deadline() {
+    let mut pc = board(1);
+    assert_eq!(pc.x2apic_read(0, 0x802, 0), None);
+    assert!(pc.set_apic_base(0, pc.apic_base(0) | apic_base::EXTD, 0));
+    pc.x2apic_write(0, 0x80f, 0x1ff, 0).unwrap();
+    pc.x2apic_write(0, 0x832, 0x4_0050, 0).unwrap();
+    pc.set_tsc_deadline(0, 12345, 0);
+    assert_eq!(pc.next_deadline(), Some(12345));
+    pc.advance(12345);
+    assert_eq!(pc.acknowledge(0, 12345), Some(0x50));
+    pc.x2apic_write(0, 0x80b, 0, 12345).unwrap();
+    pc.x2apic_write(0, 0x83f, 0x51, 12345).unwrap();
+    pc.set_cr8(0, 5);
+    assert!(!pc.interrupt_pending(0));
+    pc.set_cr8(0, 4);
+    assert!(pc.interrupt_pending(0));
+}
+
+#[test]
+fn hpet_replaces_the_legacy_timers() {
+    let mut pc = board(1);
+    init_pic(&mut pc);
+    pc.mmio_write(0, HPET_BASE + 0x108, 8, 1000, 0);
+    pc.mmio_write(0, HPET_BASE + 0x100, 8, 4, 0);
+    pc.mmio_write(0, HPET_BASE + 0x10, 8, 3, 0);
+    for (port, value) in [(0x43, 0x34), (0x40, 2), (0x40, 0)] {
+        out(&mut pc, port, value);
+    }
+    pc.advance(9_999);
+    assert!(!pc.interrupt_pending(0), "the PIT is disconnected");
+    pc.advance(10_000);
+    assert_eq!(pc.acknowledge(0, 10_000), Some(0x30));
+}
+
+#[test]
+fn pci_interrupts_are_shared_levels() {
+    let mut pc = board(1);
+    init_pic(&mut pc);
+    out(&mut pc, 0x4d1, 0x08);
+    pc.port_write(0xcf8, 4, 0x8000_0860, 0);
+    pc.port_write(0xcff, 1, 0x0b, 0); // PIRQD -> IRQ 11
+    let (a, b) = (pc.connect_pci_interrupt(3, 1), pc.connect_pci_interrupt(7, 1));
+    a.set(true);
+    b.set(true);
+    pc.port_read(0x80, 1, 0);
+    assert_eq!(pc.acknowledge(0, 0), Some(0x3b));
+    a.set(false);
+    for port in [0xa0, 0x20] {
+        out(&mut pc, port, 0x20);
+    }
+    assert_eq!(pc.acknowledge(0, 0), Some(0x3b), "the other device still asks");
+    b.set(false);
+    for port in [0xa0, 0x20] {
+        out(&mut pc, port, 0x20);
+    }
+    assert!(!pc.interrupt_pending(0));
+}
+
+#[test]
+fn ports_split_and_unassigned() {
+    let mut pc = board(1);
+    assert_eq!(pc.port_read(0x1234, 4, 0), u32::MAX);
+    assert_eq!(pc.port_read(0x3e8, 1, 0), 0xff, "no third serial port");
+    assert_eq!(pc.mmio_read(0, 0xfe00_0000, 2, 0), 0xffff);
+    // Index and data of the CMOS in one word; the debug console in a dword.
+    pc.port_write(0x70, 2, 0x5a40, 0);
+    assert_eq!(pc.port_read(0x71, 1, 0), 0x5a);
+    pc.port_write(0xe9, 4, 0x41, 0);
+    assert_eq!(pc.take_debugcon_output(), b"A");
+    assert_eq!(pc.port_read(0x608, 4, 1_000_000_000), 3_579_545);
+    assert_eq!(pc.port_read(0x63f, 2, 0), 0xff00);
+    assert_eq!(pc.take_power_event(), None);
+    pc.port_write(0xf4, 4, 0x10, 0);
+    assert_eq!(pc.take_power_event(), Some(PowerEvent::DebugExit(0x21)));
+    pc.port_write(0xcf8, 4, 0x8000_0604, 0);
+    assert_eq!(pc.take_power_event(), None, "a dword there is CONFIG_ADDRESS, not the reset register");
+    out(&mut pc, 0xcf9, 6);
+    assert_eq!(pc.take_power_event(), Some(PowerEvent::Reset));
+}
+
+#[test]
+fn a_restored_board_goes_on_the_same() {
+    let mut pc = board(2);
+    init_pic(&mut pc);
+    for (port, value) in [(0x43, 0x36), (0x40, 0), (0x40, 1), (0x70, 0x0b), (0x71, 0x72), (0x3f9, 0x0f)] {
+        out(&mut pc, port, value);
+    }
+    pc.advance(123_456);
+    let bytes = postcard::to_allocvec(&pc.save()).unwrap();
+    let mut twin = board(2);
+    twin.restore(postcard::from_bytes(&bytes).unwrap()).unwrap();
+    for _ in 0..1000 {
+        let at = pc.next_deadline().unwrap();
+        assert_eq!(twin.next_deadline(), Some(at));
+        pc.advance(at);
+        twin.advance(at);
+        assert_eq!(pc.acknowledge(0, at), twin.acknowledge(0, at));
+        pc.port_read(0x71, 1, at);
+        twin.port_read(0x71, 1, at);
+    }
+    assert_eq!(pc.save(), twin.save());
+    assert_eq!(board(1).restore(pc.save()).unwrap_err().found, 2);
+    pc.reset(1 << 40);
+    assert!(!pc.interrupt_pending(0) && pc.a20());
+}

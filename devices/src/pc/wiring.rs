@@ -1,0 +1,141 @@
+//! The board in tables: which device decodes which ports, and where each interrupt source goes.
+
+/// A device as port dispatch sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// 8237A pair and page registers.
+    Dma,
+    /// 8259A pair and edge/level control.
+    Pic,
+    /// 8254 and port 61h.
+    Pit,
+    /// Keyboard controller and port 92h.
+    KeyboardController,
+    /// Clock and CMOS RAM.
+    Rtc,
+    /// POST, delay, debug console.
+    DebugPorts,
+    /// isa-debug-exit.
+    DebugExit,
+    /// ACPI registers in ISA space: SMI command, reset.
+    Acpi,
+    /// ACPI register block at PMBASE.
+    AcpiBlock,
+    /// 16550A number n.
+    Serial(u8),
+    /// PCI configuration mechanism.
+    Pci,
+}
+
+impl Unit {
+    /// Devices on the byte-wide X bus: the bridge splits wider accesses into bytes at successive ports.
+    pub(super) fn is_byte_wide(self) -> bool {
+        !matches!(self, Unit::DebugExit | Unit::AcpiBlock | Unit::Pci)
+    }
+}
+
+/// Ports `first` to `last` belong to `unit`.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRange {
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// Who decodes them.
+    pub unit: Unit,
+}
+
+const fn ports(first: u16, last: u16, unit: Unit) -> PortRange {
+    PortRange { first, last, unit }
+}
+
+/// Fixed ports in ascending order. CF9h is the reset register even though CF8h is a 32-bit register. What is not here
+/// and not configured (isa-debug-exit, the ACPI block at PMBASE) is unassigned and reads all ones.
+pub const PORTS: &[PortRange] = &[
+    ports(0x000, 0x00f, Unit::Dma),
+    ports(0x020, 0x021, Unit::Pic),
+    ports(0x040, 0x043, Unit::Pit),
+    ports(0x060, 0x060, Unit::KeyboardController),
+    ports(0x061, 0x061, Unit::Pit),
+    ports(0x064, 0x064, Unit::KeyboardController),
+    ports(0x070, 0x071, Unit::Rtc),
+    ports(0x080, 0x080, Unit::DebugPorts),
+    ports(0x081, 0x08f, Unit::Dma),
+    ports(0x092, 0x092, Unit::KeyboardController),
+    ports(0x0a0, 0x0a1, Unit::Pic),
+    ports(0x0b2, 0x0b3, Unit::Acpi),
+    ports(0x0c0, 0x0df, Unit::Dma),
+    ports(0x0e9, 0x0e9, Unit::DebugPorts),
+    ports(0x0ed, 0x0ed, Unit::DebugPorts),
+    ports(0x2e8, 0x2ef, Unit::Serial(3)),
+    ports(0x2f8, 0x2ff, Unit::Serial(1)),
+    ports(0x3e8, 0x3ef, Unit::Serial(2)),
+    ports(0x3f8, 0x3ff, Unit::Serial(0)),
+    ports(0x4d0, 0x4d1, Unit::Pic),
+    ports(0xcf8, 0xcf8, Unit::Pci),
+    ports(0xcf9, 0xcf9, Unit::Acpi),
+    ports(0xcfa, 0xcff, Unit::Pci),
+];
+
+/// An interrupt source with fixed inputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Bit in the board's `Lines`.
+    pub line: u8,
+    /// Who drives it.
+    pub name: &'static str,
+    /// Input of the 8259A pair.
+    pub isa_irq: u8,
+    /// Pin of the I/O APIC = global system interrupt.
+    pub ioapic_pin: u8,
+}
+
+const fn source(line: u8, name: &'static str, isa_irq: u8, ioapic_pin: u8) -> Source {
+    Source { line, name, isa_irq, ioapic_pin }
+}
+
+pub(super) const LINE_PIT: u8 = 0;
+pub(super) const LINE_KEYBOARD: u8 = 1;
+pub(super) const LINE_SERIAL: u8 = 2; // to 5
+pub(super) const LINE_RTC: u8 = 6;
+pub(super) const LINE_SCI: u8 = 7;
+pub(super) const LINE_MOUSE: u8 = 8;
+/// HPET comparators 0 to 2: their inputs are programmable.
+pub(super) const LINE_HPET: u8 = 16;
+/// PCI interrupt pins, in the order in which they were connected.
+pub(super) const LINE_PCI: u8 = 32;
+
+/// The fixed sources. IRQ 0 arrives at I/O APIC pin 2 (an interrupt source override in the MADT); pin 0 is the 8259A
+/// pair's INTR. Only the SCI is level-triggered (ELCR bit 9, and an override for pin 9).
+pub const SOURCES: &[Source] = &[
+    source(LINE_PIT, "8254 channel 0", 0, 2),
+    source(LINE_KEYBOARD, "keyboard", 1, 1),
+    source(LINE_SERIAL, "COM1", 4, 4),
+    source(LINE_SERIAL + 1, "COM2", 3, 3),
+    source(LINE_SERIAL + 2, "COM3", 4, 4),
+    source(LINE_SERIAL + 3, "COM4", 3, 3),
+    source(LINE_RTC, "clock", 8, 8),
+    source(LINE_SCI, "SCI", 9, 9),
+    source(LINE_MOUSE, "mouse", 12, 12),
+];
+
+/// I/O APIC pin of PIRQA; B to D follow. The 8259A pair sees PIRQs through the PIIX3's route registers.
+pub const PIRQ_FIRST_PIN: u8 = 16;
+
+/// The PIRQ (0 = A to 3 = D) that a PCI device's interrupt pin (1 = INTA# to 4 = INTD#) is wired to.
+pub const fn pirq_of(device: u8, pin: u8) -> u8 {
+    device.wrapping_add(pin).wrapping_sub(1) & 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_free_of_conflicts() {
+        assert!(PORTS.windows(2).all(|pair| pair[0].last < pair[1].first));
+        assert!(PORTS.iter().all(|range| range.first <= range.last));
+        let lines: std::collections::BTreeSet<_> = SOURCES.iter().map(|source| source.line).collect();
+        assert_eq!(lines.len(), SOURCES.len());
+    }
+}

@@ -1,0 +1,145 @@
+//! A hostile guest: random accesses to every register of the board, at random times.
+//!
+//! Nothing may panic (overflow checks are on), no deadline may lie in the past after `advance`, and the state must
+//! survive a save and restore.
+
+use devices::debug_ports::DebugExitPorts;
+use devices::pc::{MMIO_WINDOWS, PORTS, PcConfig, PcDevices};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    In(u16, u8),
+    Out(u16, u8, u32),
+    Read(usize, u64, u8),
+    Write(usize, u64, u8, u64),
+    ReadMsr(usize, u32),
+    WriteMsr(usize, u32, u64),
+    ApicBase(usize, u64),
+    Deadline(usize, u64),
+    Acknowledge(usize),
+    Receive(usize, u8),
+    Key(u8),
+    ToDeadline,
+    Skip(u64),
+    Restore,
+    Reset,
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    let assigned = prop::sample::select(PORTS).prop_flat_map(|range| range.first..=range.last);
+    prop_oneof![8 => assigned, 1 => 0x600..0x640u16, 1 => 0xf4..0xf8u16, 1 => any::<u16>()]
+}
+
+fn address() -> impl Strategy<Value = u64> {
+    let register = prop::sample::select(MMIO_WINDOWS.to_vec())
+        .prop_flat_map(|(start, len)| (0..len).prop_map(move |offset| start + offset));
+    prop_oneof![
+        6 => (register.clone(), Just(!15)).prop_map(|(at, mask)| at & mask),
+        2 => (0..0x160u64).prop_map(|offset| 0xfed0_0000 + (offset & !3)),
+        2 => prop::sample::select(vec![0xfec0_0000, 0xfec0_0010, 0xfec0_0040]),
+        2 => register,
+        1 => any::<u64>(),
+    ]
+}
+
+fn value() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..256u64, Just(0), Just(1), Just(u64::MAX), (0..64u32).prop_map(|n| 1 << n)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let size = || prop::sample::select(vec![1u8, 2, 4]);
+    let wide = || prop::sample::select(vec![1u8, 2, 4, 4, 4, 8]);
+    let cpu = || 0..2usize;
+    prop_oneof![
+        4 => (port(), size()).prop_map(|(port, size)| Step::In(port, size)),
+        12 => (port(), size(), value()).prop_map(|(port, size, value)| Step::Out(port, size, value as u32)),
+        3 => (cpu(), address(), wide()).prop_map(|(cpu, at, size)| Step::Read(cpu, at, size)),
+        9 => (cpu(), address(), wide(), value()).prop_map(|(cpu, at, size, value)| Step::Write(cpu, at, size, value)),
+        1 => (cpu(), 0x7f0..0x910u32).prop_map(|(cpu, msr)| Step::ReadMsr(cpu, msr)),
+        2 => (cpu(), 0x7f0..0x910u32, value()).prop_map(|(cpu, msr, value)| Step::WriteMsr(cpu, msr, value)),
+        1 => (cpu(), prop_oneof![value(), Just(0xfee0_0800), Just(0xfee0_0c00), Just(0xfee0_0000)])
+            .prop_map(|(cpu, value)| Step::ApicBase(cpu, value)),
+        1 => (cpu(), value()).prop_map(|(cpu, tsc)| Step::Deadline(cpu, tsc)),
+        3 => cpu().prop_map(Step::Acknowledge),
+        1 => (0..3usize, any::<u8>()).prop_map(|(port, byte)| Step::Receive(port, byte)),
+        1 => any::<u8>().prop_map(Step::Key),
+        4 => Just(Step::ToDeadline),
+        2 => prop_oneof![0..100u64, 0..1_000_000_000u64, 0..1u64 << 60].prop_map(Step::Skip),
+        1 => Just(Step::Restore),
+        1 => Just(Step::Reset),
+    ]
+}
+
+fn board() -> PcDevices {
+    PcDevices::new(&PcConfig {
+        cpus: 2,
+        ram_below_4g: 3 << 30,
+        ram_above_4g: 1 << 40,
+        epoch_seconds: 1_700_000_000,
+        serial_ports: 2,
+        debug_exit: Some(DebugExitPorts { base: 0xf4, len: 4 }),
+    })
+}
+
+fn run(steps: Vec<Step>) {
+    let mut pc = board();
+    // A guest that has set everything up, so that random writes reach past the enables.
+    for (port, value) in
+        [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 3), (0x43, 0x34), (0x40, 9), (0x40, 0)]
+    {
+        pc.port_write(port, 1, value, 0);
+    }
+    pc.mmio_write(0, 0xfee0_00f0, 4, 0x1ff, 0);
+    pc.mmio_write(0, 0xfed0_0010, 8, 1, 0);
+    let mut now = 0u64;
+    for step in steps {
+        match step {
+            Step::In(port, size) => {
+                let value = pc.port_read(port, size, now);
+                assert!(size == 4 || value >> (8 * size) == 0);
+            }
+            Step::Out(port, size, value) => pc.port_write(port, size, value, now),
+            Step::Read(cpu, at, size) => {
+                let value = pc.mmio_read(cpu, at, size, now);
+                assert!(size == 8 || value >> (8 * size) == 0);
+            }
+            Step::Write(cpu, at, size, value) => pc.mmio_write(cpu, at, size, value, now),
+            Step::ReadMsr(cpu, msr) => drop(pc.x2apic_read(cpu, msr, now)),
+            Step::WriteMsr(cpu, msr, value) => drop(pc.x2apic_write(cpu, msr, value, now)),
+            Step::ApicBase(cpu, value) => drop(pc.set_apic_base(cpu, value, now)),
+            Step::Deadline(cpu, tsc) => pc.set_tsc_deadline(cpu, tsc, now),
+            Step::Acknowledge(cpu) => {
+                let pending = pc.interrupt_pending(cpu);
+                assert_eq!(pc.acknowledge(cpu, now).is_some(), pending);
+            }
+            Step::Receive(port, byte) => drop(pc.serial_receive(port, byte, now)),
+            Step::Key(code) => drop(pc.key(&[code, 0xf0, code])),
+            Step::ToDeadline => now = pc.next_deadline().unwrap_or(now),
+            Step::Skip(ns) => now = now.saturating_add(ns),
+            Step::Restore => {
+                let state = pc.save();
+                let bytes = postcard::to_allocvec(&state).unwrap();
+                let mut twin = board();
+                twin.restore(postcard::from_bytes(&bytes).unwrap()).unwrap();
+                assert_eq!(twin.next_deadline(), pc.next_deadline());
+                assert_eq!(twin.save(), pc.save());
+                pc = twin;
+            }
+            Step::Reset => pc.reset(now),
+        }
+        pc.advance(now);
+        assert!(pc.next_deadline().is_none_or(|at| at > now), "{:?} at {now}", pc.next_deadline());
+        pc.take_power_event();
+        pc.take_serial_output(0);
+        pc.take_debugcon_output();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #[test]
+    fn random_accesses(steps in prop::collection::vec(step(), 1..200)) {
+        run(steps);
+    }
+}
