@@ -148,19 +148,19 @@ pub(super) const fn shift_right_fraction(value: u64, shift: u32) -> (u64, u64) {
 /// `value >> shift` with the bits shifted out folded into bit 0.
 #[inline(always)]
 pub(super) const fn shift_right_sticky(value: u64, shift: u32) -> u64 {
-    match shift {
-        0 => value,
-        1..=63 => (value >> shift) | ((value << (64 - shift) != 0) as u64),
-        _ => (value != 0) as u64,
+    if shift > 63 {
+        return (value != 0) as u64;
     }
+    let kept = value >> shift;
+    kept | (kept << shift != value) as u64
 }
 
 /// As [`shift_right_sticky`], for 128 bits.
 #[inline(always)]
 pub(super) const fn shift_right_sticky_wide(value: u128, shift: u32) -> u128 {
-    match shift {
-        0 => value,
-        1..=127 => (value >> shift) | ((value << (128 - shift) != 0) as u128),
-        _ => (value != 0) as u128,
+    if shift > 127 {
+        return (value != 0) as u128;
     }
+    let kept = value >> shift;
+    kept | (kept << shift != value) as u128
 }

@@ -64,9 +64,10 @@ impl Round {
     #[inline(always)]
     const fn increments(self, sign: bool, odd: bool, fraction: u64) -> bool {
         match self {
-            Self::Nearest => fraction > 1 << 63 || (fraction == 1 << 63 && odd),
-            Self::Down => sign && fraction != 0,
-            Self::Up => !sign && fraction != 0,
+            // Not short-circuiting: the operands are unpredictable.
+            Self::Nearest => (fraction > 1 << 63) | ((fraction == 1 << 63) & odd),
+            Self::Down => sign & (fraction != 0),
+            Self::Up => !sign & (fraction != 0),
             Self::Zero => false,
         }
     }

@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 use super::number::{BIAS, F80, Finite, Magnitude, accept_denormals, numbers};
 use super::round::round_pack;
 use super::{Env, Round};
-use crate::softfp::format::shift_right_sticky_wide;
+use crate::softfp::format::shift_right_sticky;
 use crate::softfp::{IE, Relation, ZE};
 
 /// `a + b`.
@@ -60,17 +60,31 @@ fn finite(a: F80) -> Finite {
 
 #[inline(always)]
 fn add_finite(sign_a: bool, a: Finite, sign_b: bool, b: Finite, env: &mut Env) -> F80 {
-    let swap = (b.exp, b.sig) > (a.exp, a.sig);
+    let order = |x: Finite| i128::from(x.exp) << 64 | i128::from(x.sig);
+    let swap = order(b) > order(a);
     let (sign, big, small) = if swap { (sign_b, b, a) } else { (sign_a, a, b) };
-    // Bit 127 is left free for the carry.
-    let wide_big = u128::from(big.sig) << 63;
-    let wide_small = shift_right_sticky_wide(u128::from(small.sig) << 63, (big.exp - small.exp) as u32);
-    let sum = if sign_a == sign_b { wide_big + wide_small } else { wide_big - wide_small };
-    if sum == 0 {
+    let shift = (big.exp - small.exp) as u32;
+    // The smaller operand in units of the larger's last place, and its fraction below that.
+    let (aligned, fraction) = if shift < 64 {
+        (small.sig >> shift, (small.sig << 1) << (63 - shift))
+    } else {
+        (0, shift_right_sticky(small.sig, shift - 64))
+    };
+    if sign_a == sign_b {
+        let (sum, carry) = big.sig.overflowing_add(aligned);
+        let (exp, high, low) = if carry {
+            (big.exp + 1, sum >> 1 | 1 << 63, sum << 63 | fraction >> 1 | fraction & 1)
+        } else {
+            (big.exp, sum, fraction)
+        };
+        return round_pack(sign, exp, u128::from(high) << 64 | u128::from(low), env);
+    }
+    let difference = (u128::from(big.sig) << 64) - (u128::from(aligned) << 64 | u128::from(fraction));
+    if difference == 0 {
         return F80::zero(env.rounding == Round::Down);
     }
-    let shift = sum.leading_zeros();
-    round_pack(sign, big.exp + 1 - shift as i32, sum << shift, env)
+    let shift = difference.leading_zeros();
+    round_pack(sign, big.exp - shift as i32, difference << shift, env)
 }
 
 #[inline(always)]
