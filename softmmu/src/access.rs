@@ -112,11 +112,14 @@ impl Mmu {
     #[cold]
     #[inline(never)]
     fn read_slow<T: GuestInt>(&mut self, p: Privilege, gva: u64) -> Result<T, MemTrap> {
-        let span = self.span(p, gva, T::SIZE, Access::Read)?;
-        if span.second.is_none() {
-            // SAFETY: the span covers the access.
-            return Ok(unsafe { T::load(span.first.host) });
+        if (gva & !PAGE_MASK) + T::SIZE <= 4096 {
+            return match self.resolve(p, gva, Access::Read)? {
+                // SAFETY: the access lies in the page that was translated, until our next safepoint.
+                Place::Ram(host) | Place::Watched(host) => Ok(unsafe { T::load(host) }),
+                Place::Mmio(gpa) => Err(MemTrap::Mmio { gpa }),
+            };
         }
+        let span = self.span(p, gva, T::SIZE, Access::Read)?;
         let mut bytes = [0; 8];
         span.read(&mut bytes[..T::SIZE as usize]);
         Ok(T::truncate(u64::from_le_bytes(bytes)))

@@ -17,7 +17,7 @@ use crate::quiesce::ThreadToken;
 use crate::space::AddressSpace;
 use crate::sync::{Ordering, relax};
 use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
-use crate::view::{Tables, Untouched, View};
+use crate::view::{Directory, Tables, Untouched, View};
 use crate::walk::{PageFault, Paging, PagingContext, walk_in};
 
 /// Where generated code finds things.
@@ -102,7 +102,7 @@ pub struct Counters {
     pub walks: u64,
     /// Flushes of any kind but INVLPG.
     pub flushes: u64,
-    /// Fills withdrawn, and entries found stale.
+    /// Entries found stale, and updates waited for.
     pub retries: u64,
 }
 
@@ -130,6 +130,7 @@ pub struct Mmu {
     last_epoch: u64,
     ctx: PagingContext,
     view: View,
+    directory: Directory,
     owned: [Bank; 3],
     counters: Counters,
     /// Safepoints passed inside an access: host addresses from before are void.
@@ -178,6 +179,7 @@ impl Mmu {
             last_epoch: 2,
             ctx: PagingContext { phys_bits: 52, ..PagingContext::default() },
             view: View::new(&space),
+            directory: Directory::default(),
             owned: [Bank::new(), Bank::new(), Bank::new()],
             counters: Counters::default(),
             pauses: 0,
@@ -195,6 +197,7 @@ impl Mmu {
     /// Takes over the paging registers, then flushes.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
         self.ctx = *ctx;
+        self.directory.forget();
         self.flush(flush);
     }
 
@@ -223,6 +226,7 @@ impl Mmu {
             return;
         }
         self.counters.flushes += 1;
+        self.directory.forget();
         for bank in 0..3 {
             if self.owned[bank].flush(self.tlb.bank(bank), f == Flush::NonGlobal) {
                 self.renew_epoch(bank / 2);
@@ -232,6 +236,7 @@ impl Mmu {
 
     /// INVLPG: drops what derives from the page of `gva`, global or not, in all banks.
     pub fn invlpg(&mut self, gva: u64) {
+        self.directory.forget();
         for bank in 0..3 {
             if self.owned[bank].invalidate(self.tlb.bank(bank), gva) {
                 self.renew_epoch(bank / 2);
@@ -378,10 +383,9 @@ impl Mmu {
     /// Walks and fills. `None`: something changed meanwhile, look again.
     fn walk_and_fill(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Option<Place>, MemTrap> {
         self.counters.walks += 1;
-        let sequence = self.tlb.begin_fill();
         let sample = self.space.generation.sample();
         self.view.refresh(&self.space);
-        let mut tables = Tables { view: &mut self.view, space: &self.space };
+        let mut tables = Tables { view: &mut self.view, space: &self.space, directory: &mut self.directory };
         let t = walk_in(&mut tables, &self.ctx, p, gva, access).map_err(MemTrap::Page)?;
 
         let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
@@ -403,7 +407,7 @@ impl Mmu {
                     exec: INVALID,
                     addend: page | MMIO_ADDEND,
                 };
-                self.tlb.publish(p as usize, slot, words, sequence);
+                self.tlb.publish(p as usize, slot, words);
                 self.owned[p as usize].note_fill(slot, &filled);
             }
             return Ok(Some(Place::Mmio(t.gpa)));
@@ -438,9 +442,7 @@ impl Mmu {
             exec: permitted(access == Access::Execute || keep_exec, page),
             addend,
         };
-        if !self.tlb.publish(p as usize, slot, words, sequence) {
-            return Ok(None);
-        }
+        self.tlb.publish(p as usize, slot, words);
         self.owned[p as usize].note_fill(slot, &filled);
         let host = Self::host(addend, gva);
         Ok(Some(match access {

@@ -54,6 +54,17 @@ impl Presence {
     }
 }
 
+/// The vCPUs that were online at some moment, with their counts then.
+#[derive(Debug)]
+pub struct Readers<'a>(Vec<(&'a Presence, u64)>);
+
+impl Readers<'_> {
+    /// Nobody was.
+    pub fn none(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The space's side.
 #[derive(Debug)]
 pub struct Quiescence {
@@ -133,21 +144,44 @@ impl Quiescence {
         mine().zip(was).filter(|(_, was)| *was).for_each(|(v, _)| self.join(v));
     }
 
-    /// Returns when every vCPU that was online has passed a safepoint since. Call it at a safepoint.
-    pub fn wait_for_readers<'a>(&self, vcpus: impl Iterator<Item = &'a Presence> + Clone, me: ThreadToken) {
+    /// Notes who is online, after the caller has made something visible. Call it at a safepoint.
+    pub fn readers<'a>(&self, vcpus: impl Iterator<Item = &'a Presence>, me: ThreadToken) -> Readers<'a> {
+        // SeqCst with `join`: either we see the vCPU online, or it sees what the caller made visible. One that is
+        // seen quiescent has published all its fills (its step releases them).
         fence(Ordering::SeqCst);
-        if !vcpus.clone().any(|v| v.online() && !v.driven_by(me)) {
+        Readers(
+            vcpus
+                .filter(|v| !v.driven_by(me))
+                .map(|v| (v, v.count.load(Ordering::SeqCst)))
+                .filter(|(_, count)| count & 1 != 0)
+                .collect(),
+        )
+    }
+
+    /// Returns when each of `readers` has passed a safepoint since they were noted.
+    pub fn wait<'a>(
+        &self,
+        readers: &Readers<'_>,
+        vcpus: impl Iterator<Item = &'a Presence> + Clone,
+        me: ThreadToken,
+    ) {
+        if readers.none() {
             return;
         }
-        self.aside(vcpus.clone(), me, || {
-            for vcpu in vcpus.filter(|v| !v.driven_by(me)) {
-                let seen = vcpu.count.load(Ordering::SeqCst);
-                while seen & 1 != 0 && vcpu.count.load(Ordering::SeqCst) == seen {
+        self.aside(vcpus, me, || {
+            for (vcpu, seen) in &readers.0 {
+                while vcpu.count.load(Ordering::SeqCst) == *seen {
                     relax();
                 }
             }
         });
         fence(Ordering::SeqCst);
+    }
+
+    /// Returns when every vCPU that is online has passed a safepoint.
+    pub fn wait_for_readers<'a>(&self, vcpus: impl Iterator<Item = &'a Presence> + Clone, me: ThreadToken) {
+        let readers = self.readers(vcpus.clone(), me);
+        self.wait(&readers, vcpus, me);
     }
 
     /// Runs `f` alone among map updates and exclusive sections, with this thread's vCPUs quiescent. Others run on.

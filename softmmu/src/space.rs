@@ -203,19 +203,18 @@ impl AddressSpace {
         self.write_ram(ram_offset, bytes);
     }
 
-    fn watch(&self, page: RamPage, flag: u32) {
+    fn watch(&self, pages: impl Iterator<Item = RamPage>, flag: u32) {
+        let base = self.ram.base().addr() as u64;
         let vcpus = self.vcpus();
-        let host = (self.ram.base().addr() as u64).wrapping_add(page.offset());
-        if self.pages.watch(page, flag, host, vcpus.iter().map(|v| &**v)) {
-            self.quiescence.wait_for_readers(presences(&vcpus), ThreadToken::current());
-        }
+        let pages = pages.map(|page| (page, base.wrapping_add(page.offset())));
+        self.pages.watch(pages, flag, vcpus.iter().map(|v| &**v), &self.quiescence, ThreadToken::current());
     }
 
     /// From now on writes to `lines` (one bit per 64 bytes) of `page` are noticed, in addition to those tracked
     /// already. When it returns no write can pass unnoticed any more: read the bytes after this.
     pub fn track_code(&self, page: RamPage, lines: u64) {
         self.pages.add_lines(page, lines);
-        self.watch(page, tracking::CODE);
+        self.watch(std::iter::once(page), tracking::CODE);
     }
 
     /// No line of `page` holds translated code any more.
@@ -248,7 +247,7 @@ impl AddressSpace {
     /// Makes [`Self::code_version`] of a page move with every write to it by anyone but the page walker's A/D updates:
     /// for pages that hold page tables.
     pub fn track_writes(&self, page: RamPage) {
-        self.watch(page, tracking::TRACKED);
+        self.watch(std::iter::once(page), tracking::TRACKED);
     }
 
     /// Ends [`Self::track_writes`].
@@ -259,9 +258,13 @@ impl AddressSpace {
     /// Starts (or continues) to log writes to pages; see [`Self::take_dirty`].
     pub fn log_dirty(&self, pages: Range<u32>) {
         let vcpus = self.vcpus();
-        pages.for_each(|page| self.pages.watch_only(RamPage(page), tracking::DIRTY_LOG));
-        vcpus.iter().for_each(|v| v.zap_all_writes());
-        self.quiescence.wait_for_readers(presences(&vcpus), ThreadToken::current());
+        self.pages.watch_all(
+            pages.map(RamPage),
+            tracking::DIRTY_LOG,
+            vcpus.iter().map(|v| &**v),
+            &self.quiescence,
+            ThreadToken::current(),
+        );
     }
 
     /// Ends the dirty log for pages.
@@ -275,12 +278,9 @@ impl AddressSpace {
     /// Appends the pages of `pages` that were written since they were last taken, and logs them again. When it
     /// returns, the next write to any of them will be logged.
     pub fn take_dirty(&self, pages: Range<u32>, out: &mut Vec<RamPage>) {
-        for page in pages.map(RamPage) {
-            if self.pages.take_dirty(page) {
-                self.watch(page, tracking::DIRTY_LOG);
-                out.push(page);
-            }
-        }
+        let first = out.len();
+        out.extend(pages.map(RamPage).filter(|page| self.pages.take_dirty(*page)));
+        self.watch(out[first..].iter().copied(), tracking::DIRTY_LOG);
     }
 
     /// Copies one page of guest RAM, in atomic steps of 8 bytes.

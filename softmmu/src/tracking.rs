@@ -11,6 +11,7 @@
 //! Limitation: a page that is mapped for writing at more than two slots is looked for in whole banks.
 
 use crate::addr::RamPage;
+use crate::quiesce::{Quiescence, ThreadToken};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock, zeroed_u32, zeroed_u64};
 use crate::tlb::{SharedTlb, TLB_ENTRIES};
 
@@ -80,15 +81,14 @@ impl Writers {
         }
     }
 
-    fn zap(self, host: u64, tlb: &SharedTlb) {
+    fn zap(self, host: u64, tlb: &SharedTlb) -> bool {
         if self.0 & MANY != 0 {
-            tlb.zap_writes(host, None);
-            return;
+            return tlb.zap_writes(host, None);
         }
         let first = ((self.0 >> FIRST_SHIFT) & SLOT_BITS) as usize;
         let second = ((self.0 >> SECOND_SHIFT) & SLOT_BITS) as usize;
         let both = [first, second];
-        tlb.zap_writes(host, Some(if self.0 & HAS_SECOND != 0 { &both } else { &both[..1] }));
+        tlb.zap_writes(host, Some(if self.0 & HAS_SECOND != 0 { &both } else { &both[..1] }))
     }
 }
 
@@ -116,7 +116,7 @@ impl Pages {
     #[inline]
     pub fn admit_writer(&self, page: RamPage, slot: usize) -> bool {
         let word = &self.words[page.0 as usize];
-        // Acquire pairs with the tracker's exchange. A stale value is caught by the TLB's sequence.
+        // Acquire pairs with the tracker's exchange. A stale value: the tracker waits for our next safepoint.
         let mut seen = word.load(Ordering::Acquire);
         loop {
             if seen & FLAGS != 0 {
@@ -139,41 +139,74 @@ impl Pages {
         self.words[page.0 as usize].load(Ordering::Acquire) & FLAGS != 0
     }
 
-    /// Sets `flag` only; returns the slots that were recorded. The caller removes plain write access everywhere.
+    /// Sets `flag`; returns the slots that were recorded.
     fn set_flag(&self, page: RamPage, flag: u32) -> Writers {
         let word = &self.words[page.0 as usize];
         let mut seen = word.load(Ordering::Acquire);
-        // The recorded slots go: no fill records one while the flag is set, and one that did before is withdrawn.
+        // The recorded slots go: no fill records one while the flag is set. One that recorded its slot before and has
+        // not published yet is over when `watch` ends.
         while let Err(now) =
             word.compare_exchange_weak(seen, seen & FLAGS | flag, Ordering::SeqCst, Ordering::Acquire)
         {
             seen = now;
         }
-        // SeqCst with the writer in `note_write` and with a vCPU that registers: see the module comment.
-        fence(Ordering::SeqCst);
         Writers(seen)
     }
 
-    /// [`Self::watch`] for a caller that then removes all plain write access with [`SharedTlb::zap_all_writes`].
-    pub fn watch_only(&self, page: RamPage, flag: u32) {
-        self.set_flag(page, flag);
-    }
-
-    /// Sets `flag` and removes plain write access to the page, whose host address is `host`, from `tlbs`. True when
-    /// there may have been some: the caller waits for a grace period before it reads the page.
+    /// Sets `flag` for pages (each with its host address) and removes plain write access to them from `vcpus`. When it
+    /// returns, no write that is not noticed can happen any more. Call it at a safepoint.
     pub fn watch<'a>(
         &self,
-        page: RamPage,
+        pages: impl Iterator<Item = (RamPage, u64)>,
         flag: u32,
-        host: u64,
-        tlbs: impl Iterator<Item = &'a SharedTlb>,
-    ) -> bool {
-        let writers = self.set_flag(page, flag);
-        if writers.none() {
-            return false;
+        vcpus: impl Iterator<Item = &'a SharedTlb> + Clone,
+        quiescence: &Quiescence,
+        me: ThreadToken,
+    ) {
+        let mut written = Vec::new();
+        for (page, host) in pages {
+            let writers = self.set_flag(page, flag);
+            if !writers.none() {
+                written.push((writers, host));
+            }
         }
-        tlbs.for_each(|tlb| writers.zap(host, tlb));
-        true
+        // SeqCst with the writer in `note_write`: it sees the flag, or the caller reads what it wrote.
+        fence(Ordering::SeqCst);
+        if written.is_empty() {
+            return;
+        }
+        let presences = vcpus.clone().map(|tlb| &tlb.presence);
+        let zap = || {
+            let all =
+                written.iter().flat_map(|(writers, host)| vcpus.clone().map(move |tlb| (writers, host, tlb)));
+            all.fold(false, |any, (writers, host, tlb)| any | writers.zap(*host, tlb))
+        };
+        let readers = quiescence.readers(presences.clone(), me);
+        zap();
+        quiescence.wait(&readers, presences.clone(), me);
+        if !readers.none() && zap() {
+            // A fill that was under way had published meanwhile, and its entry may be in use.
+            quiescence.wait_for_readers(presences, me);
+        }
+    }
+
+    /// [`Self::watch`] for so many pages that all plain write access goes.
+    pub fn watch_all<'a>(
+        &self,
+        pages: impl Iterator<Item = RamPage>,
+        flag: u32,
+        vcpus: impl Iterator<Item = &'a SharedTlb> + Clone,
+        quiescence: &Quiescence,
+        me: ThreadToken,
+    ) {
+        for page in pages {
+            self.set_flag(page, flag);
+        }
+        for _pass in 0..2 {
+            // In the first pass a fill under way may come too late to be zapped, not in the second.
+            vcpus.clone().for_each(SharedTlb::zap_all_writes);
+            quiescence.wait_for_readers(vcpus.clone().map(|tlb| &tlb.presence), me);
+        }
     }
 
     /// Clears `flag`. Slow write tags become fast when they are next used.
@@ -307,8 +340,18 @@ mod tests {
             assert!(pages.admit_writer(page, slot));
         }
         assert_ne!(pages.words[0].load(Ordering::SeqCst) & MANY, 0);
-        assert!(pages.watch(page, CODE, 0, std::iter::empty()));
-        assert!(!pages.watch(page, TRACKED, 0, std::iter::empty()), "no writer came since");
+        let watch = |flag| {
+            pages.watch(
+                [(page, 0)].into_iter(),
+                flag,
+                std::iter::empty(),
+                &Quiescence::default(),
+                ThreadToken(1),
+            );
+        };
+        watch(CODE);
+        assert_eq!(pages.words[0].load(Ordering::SeqCst), CODE);
+        watch(TRACKED);
         assert!(!pages.admit_writer(page, 5));
         pages.unwatch(page, CODE);
         assert!(!pages.admit_writer(page, 5));

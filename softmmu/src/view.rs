@@ -71,9 +71,56 @@ impl View {
 pub(crate) struct Tables<'a> {
     pub view: &'a mut View,
     pub space: &'a AddressSpace,
+    pub directory: &'a mut Directory,
+}
+
+const DIRECTORY: usize = 512;
+const STAMP_BITS: u32 = 20;
+
+/// A paging-structure cache (SDM vol. 3, 4.10.3): which page table serves a 2 MiB range, and the rights so far, so that
+/// most walks read one entry. Forgotten, as there, at every flush and INVLPG.
+pub(crate) struct Directory {
+    /// (gva >> 21) << 20 | stamp; then the page table's address with R/W, U/S and XD.
+    ranges: Box<[(u64, u64); DIRECTORY]>,
+    /// Entries with another stamp are forgotten. Never 0.
+    stamp: u64,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { ranges: Box::new([(0, 0); DIRECTORY]), stamp: 1 }
+    }
+}
+
+impl Directory {
+    pub fn forget(&mut self) {
+        self.stamp += 1;
+        if self.stamp >> STAMP_BITS != 0 {
+            *self = Self::default();
+        }
+    }
+
+    #[inline]
+    fn key(&self, gva: u64) -> (usize, u64) {
+        let range = gva >> 21;
+        (range as usize % DIRECTORY, range << STAMP_BITS | self.stamp)
+    }
 }
 
 impl TableMemory for Tables<'_> {
+    #[inline]
+    fn cached_table(&mut self, gva: u64) -> Option<u64> {
+        let (at, key) = self.directory.key(gva);
+        let (found, table) = self.directory.ranges[at];
+        (found == key).then_some(table)
+    }
+
+    #[inline]
+    fn cache_table(&mut self, gva: u64, table: u64) {
+        let (at, key) = self.directory.key(gva);
+        self.directory.ranges[at] = (key, table);
+    }
+
     #[inline]
     fn load_entry(&mut self, at: u64, size: u8) -> Option<u64> {
         let (offset, _) = self.view.memory(at)?;

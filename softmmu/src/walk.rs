@@ -98,6 +98,13 @@ pub trait TableMemory {
     fn load_entry(&mut self, at: u64, size: u8) -> Option<u64>;
     /// Replaces the entry if it is still `old`; false when it is not. Read-only memory ignores the update: true.
     fn update_entry(&mut self, at: u64, size: u8, old: u64, new: u64) -> bool;
+    /// What [`Self::cache_table`] was last told of the 2 MiB range of `gva`, while it may be used.
+    fn cached_table(&mut self, _gva: u64) -> Option<u64> {
+        None
+    }
+    /// In 4-level and 5-level paging `table` is the page table of the 2 MiB range of `gva`: its address, with the R/W and
+    /// U/S (combined by AND) and XD (by OR) of the entries above it, whose accessed bits are set.
+    fn cache_table(&mut self, _gva: u64, _table: u64) {}
 }
 
 const P: u64 = 1;
@@ -296,6 +303,12 @@ impl Walker<'_> {
         }
         let reserved = (self.above_phys() & FRAME) | self.xd_reserved();
         let mut path = Path::new(8);
+        if let Some(table) = memory.cached_table(gva) {
+            (path.all, path.any) = (table | A, table);
+            let at = (table & FRAME) | (((gva >> 12) & 0x1ff) << 3);
+            let pte = self.step(memory, &mut path, at, reserved)?;
+            return self.finish(memory, &path, pte & FRAME, gva, 1 << 12);
+        }
         let mut table = self.ctx.cr3 & FRAME & !self.above_phys();
         for level in (2..=levels).rev() {
             let shift = 12 + 9 * (level - 1);
@@ -311,9 +324,12 @@ impl Walker<'_> {
             }
             table = entry & FRAME;
         }
+        let above = table | (path.all & (RW | US)) | (path.any & XD);
         let at = table | (((gva >> 12) & 0x1ff) << 3);
         let pte = self.step(memory, &mut path, at, reserved)?;
-        self.finish(memory, &path, pte & FRAME, gva, 1 << 12)
+        let result = self.finish(memory, &path, pte & FRAME, gva, 1 << 12)?;
+        memory.cache_table(gva, above);
+        Ok(result)
     }
 
     fn above_phys(&self) -> u64 {
@@ -353,20 +369,17 @@ impl Walker<'_> {
             return Err(self.denied());
         }
         let leaf = path.len - 1;
-        let mut dirty = true;
-        for (i, &(at, entry)) in path.entries[..path.len].iter().enumerate() {
-            let mut want = A;
-            if i == leaf {
-                if self.access == Access::Write {
-                    want |= D;
+        let leaf_entry = path.entries[leaf].1;
+        let sets_dirty = if self.access == Access::Write { D } else { 0 };
+        let dirty = (leaf_entry | sets_dirty) & D != 0;
+        if path.all & A == 0 || !leaf_entry & sets_dirty != 0 {
+            for (i, &(at, entry)) in path.entries[..path.len].iter().enumerate() {
+                let want = if i == leaf { A | sets_dirty } else { A };
+                if entry & want != want && !memory.update_entry(at, path.size, entry, entry | want) {
+                    return Err(Stop::Changed);
                 }
-                dirty = (entry | want) & D != 0;
-            }
-            if entry & want != want && !memory.update_entry(at, path.size, entry, entry | want) {
-                return Err(Stop::Changed);
             }
         }
-        let leaf_entry = path.entries[leaf].1;
         Ok(Translation {
             gpa: Gpa(frame | (gva & (page_size - 1))),
             page_size,
