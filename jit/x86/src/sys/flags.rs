@@ -1,0 +1,125 @@
+//! Instructions on RFLAGS: PUSHF, POPF, CLI, STI, STAC, CLAC; and HLT.
+
+use iced_x86::{Code, Instruction, Mnemonic};
+
+use crate::emit::R;
+use crate::insn::{Insn, Width};
+use crate::model::Feature;
+use crate::state::{Mode, Shadow, rflags};
+use crate::vcpu::Vcpu;
+
+use super::stack::Stack;
+use super::{ENDS, GOES_ON, Pick, advance, handler};
+
+fn iopl(cpu: &Vcpu) -> u8 {
+    ((cpu.st.flags & rflags::IOPL) >> rflags::IOPL_SHIFT) as u8
+}
+
+/// PUSHF, POPF in virtual-8086 mode need IOPL 3.
+fn check_vm86(cpu: &mut Vcpu) -> R<()> {
+    if cpu.st.mode.has(Mode::VM86) && iopl(cpu) < 3 { Err(cpu.gp(0)) } else { Ok(()) }
+}
+
+fn pushf(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    check_vm86(cpu)?;
+    let v = cpu.rflags() & !(rflags::VM | rflags::RF);
+    let mut stack = Stack::current(cpu);
+    stack.push(cpu, i.w, v)?;
+    stack.commit(cpu);
+    Ok(())
+}
+
+fn popf(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    check_vm86(cpu)?;
+    let mut stack = Stack::current(cpu);
+    let v = stack.pop(cpu, i.w)?;
+    let mut mask = rflags::ARITH | rflags::TF | rflags::DF | rflags::NT;
+    if i.w != Width::W {
+        mask |= rflags::AC | rflags::ID;
+    }
+    // SDM POPF, table 4-21. IOPL is writable at CPL 0 outside virtual-8086 mode.
+    if cpu.st.cpl <= iopl(cpu) {
+        mask |= rflags::IF;
+    }
+    if cpu.st.cpl == 0 {
+        mask |= rflags::IOPL;
+    }
+    stack.commit(cpu);
+    advance(cpu, i);
+    cpu.load_flags(v, mask);
+    cpu.privilege_changed();
+    Ok(())
+}
+
+/// CLI and STI (SDM: #GP(0) above IOPL in protected mode, below IOPL 3 in virtual-8086 mode).
+fn check_if(cpu: &mut Vcpu) -> R<()> {
+    let ok = !cpu.st.mode.has(Mode::PROTECTED) || cpu.st.cpl <= iopl(cpu);
+    if ok { Ok(()) } else { Err(cpu.gp(0)) }
+}
+
+fn cli(cpu: &mut Vcpu, _: &Insn) -> R<()> {
+    check_if(cpu)?;
+    cpu.st.flags &= !rflags::IF;
+    Ok(())
+}
+
+fn sti(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    check_if(cpu)?;
+    advance(cpu, i);
+    if cpu.st.flags & rflags::IF == 0 {
+        cpu.st.flags |= rflags::IF;
+        cpu.st.shadow = Shadow::Sti;
+        cpu.stop_after();
+    }
+    Ok(())
+}
+
+fn hlt(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    cpu.need_cpl0()?;
+    cpu.st.halted = true;
+    // "STI; HLT": the shadow ends with this instruction.
+    cpu.st.shadow = Shadow::None;
+    advance(cpu, i);
+    cpu.stop_after();
+    Ok(())
+}
+
+fn set_ac(cpu: &mut Vcpu, set: bool) -> R<()> {
+    if !cpu.model.has(Feature::Smap) || cpu.st.cpl != 0 || !cpu.st.mode.has(Mode::PROTECTED) {
+        return Err(cpu.ud());
+    }
+    cpu.st.flags = if set { cpu.st.flags | rflags::AC } else { cpu.st.flags & !rflags::AC };
+    cpu.privilege_changed();
+    Ok(())
+}
+
+fn stac(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    set_ac(cpu, true)?;
+    advance(cpu, i);
+    Ok(())
+}
+
+fn clac(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    set_ac(cpu, false)?;
+    advance(cpu, i);
+    Ok(())
+}
+
+pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
+    i.w = match x.code() {
+        Code::Pushfw | Code::Popfw => Width::W,
+        Code::Pushfq | Code::Popfq => Width::Q,
+        _ => Width::D,
+    };
+    Some(match x.mnemonic() {
+        Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => (handler!(pushf), GOES_ON),
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => (handler!(popf), ENDS),
+        Mnemonic::Cli => (handler!(cli), GOES_ON),
+        Mnemonic::Sti => (handler!(sti), ENDS),
+        Mnemonic::Hlt => (handler!(hlt), ENDS),
+        // They choose another translation bank, so they end their block.
+        Mnemonic::Stac => (handler!(stac), ENDS),
+        Mnemonic::Clac => (handler!(clac), ENDS),
+        _ => return None,
+    })
+}

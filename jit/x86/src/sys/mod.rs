@@ -1,0 +1,150 @@
+//! The system side: privileged instructions, segments, far transfers, exceptions, tasks, CPUID, MSRs, state saving,
+//! and the rare integer instructions. All of them are helpers: plain functions over [`Vcpu`] that every tier calls.
+//!
+//! A handler whose instruction ends its block sets RIP itself, by [`advance`] when it goes on with the next one.
+//! An instruction of a feature that CPUID denies raises #UD; one that should exist and is known to no family stops the
+//! machine with a report (see [`select`]).
+
+pub mod control;
+pub mod exception;
+mod far;
+mod fast;
+mod flags;
+mod ident;
+mod integer;
+mod io;
+mod iret;
+mod msr;
+pub mod segment;
+mod stack;
+mod table;
+mod task;
+mod xsave;
+
+#[cfg(test)]
+mod tests;
+
+use iced_x86::{CpuidFeature, Instruction};
+
+use crate::insn::{Handler, Insn, Op};
+use crate::state::Mode;
+use crate::vcpu::Vcpu;
+
+pub use control::{enter_flat32, enter_long64, set_segment_flat};
+pub use exception::{
+    Shutdown, Source, deliver_fault, interrupt, poll_events, single_step_trap, traps_single_step,
+};
+pub use io::check_io;
+
+/// A handler and whether its instruction ends the block.
+type Pick = Option<(Handler, bool)>;
+const ENDS: bool = true;
+const GOES_ON: bool = false;
+
+/// Makes a tier-0 handler of a helper.
+macro_rules! handler {
+    ($f:path) => {
+        (|c: &mut $crate::vcpu::Vcpu, i: &$crate::insn::Insn| $crate::eval::done($f(c, i)))
+            as $crate::insn::Handler
+    };
+}
+use handler;
+
+/// Offset of the next instruction, at the width of the running code's instruction pointer.
+fn next_rip(cpu: &Vcpu, i: &Insn) -> u64 {
+    let m = cpu.st.mode;
+    let next = i.next();
+    if m.has(Mode::CODE64) {
+        next
+    } else if m.has(Mode::CODE32) {
+        next & 0xffff_ffff
+    } else {
+        next & 0xffff
+    }
+}
+
+/// Goes on with the next instruction. Before anything that changes the mode.
+fn advance(cpu: &mut Vcpu, i: &Insn) {
+    cpu.st.rip = next_rip(cpu, i);
+}
+
+/// Recognises an instruction of this module; the last family to be asked.
+pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
+    let pick = exception::select(x, i)
+        .or_else(|| iret::select(x, i))
+        .or_else(|| far::select(x, i))
+        .or_else(|| flags::select(x, i))
+        .or_else(|| io::select(x, i))
+        .or_else(|| integer::select(x, i, mode))
+        .or_else(|| ident::select(x))
+        .or_else(|| msr::select(x))
+        .or_else(|| xsave::select(x, i))
+        .or_else(|| control::select(x, i, mode))
+        .or_else(|| segment::select(x, i))
+        .or_else(|| fast::select(x, i))
+        .or_else(|| if is_denied(x) { integer::absent(i) } else { None });
+    let Some((run, ends)) = pick else { return false };
+    i.run = run;
+    i.op = Op::Cold;
+    i.ends = ends;
+    true
+}
+
+/// Is it an instruction of an extension that no model of ours has? Those are #UD by CPUID's promise.
+fn is_denied(x: &Instruction) -> bool {
+    use CpuidFeature as F;
+    const HAVE: &[F] = &[
+        F::INTEL8086,
+        F::INTEL8086_ONLY,
+        F::INTEL186,
+        F::INTEL286,
+        F::INTEL286_ONLY,
+        F::INTEL386,
+        F::INTEL386_ONLY,
+        F::INTEL386_A0_ONLY,
+        F::INTEL486,
+        F::INTEL486_A_ONLY,
+        F::FPU,
+        F::FPU287,
+        F::FPU387,
+        F::X64,
+        F::ADX,
+        F::BMI1,
+        F::BMI2,
+        F::CMOV,
+        F::CX8,
+        F::CLFSH,
+        F::CLFLUSHOPT,
+        F::CLWB,
+        F::CMPXCHG16B,
+        F::CPUID,
+        F::FXSR,
+        F::FSGSBASE,
+        F::LZCNT,
+        F::MMX,
+        F::MOVBE,
+        F::MSR,
+        F::MULTIBYTENOP,
+        F::PAUSE,
+        F::POPCNT,
+        F::RDPID,
+        F::RDRAND,
+        F::RDSEED,
+        F::RDTSCP,
+        F::SEP,
+        F::SMAP,
+        F::SMM,
+        F::SSE,
+        F::SSE2,
+        F::SSE3,
+        F::SSSE3,
+        F::SSE4_1,
+        F::SSE4_2,
+        F::SYSCALL,
+        F::TSC,
+        F::XSAVE,
+        F::XSAVEC,
+        F::XSAVEOPT,
+    ];
+    !x.cpuid_features().iter().all(|f| HAVE.contains(f))
+}
