@@ -14,15 +14,6 @@ pub const DELAY_PORT: u16 = 0xed;
 /// The board drains output after each access; a board that does not loses what exceeds this.
 const OUTPUT_LIMIT: usize = 64 * 1024;
 
-/// Where isa-debug-exit sits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DebugExitPorts {
-    /// First port (QEMU's default: 501h).
-    pub base: u16,
-    /// Number of ports (QEMU's default: 2).
-    pub len: u16,
-}
-
 /// Latched values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugPortsState {

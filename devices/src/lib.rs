@@ -17,6 +17,7 @@ mod clock;
 pub mod debug_ports;
 pub mod dma8237;
 pub mod events;
+pub mod fpu_error;
 pub mod hpet;
 pub mod i8042;
 pub mod ioapic;

@@ -375,7 +375,7 @@ impl PortDevice for Pit8254 {
         let tick = tick_at(now, PIT_HZ);
         let value = match port {
             0x61 => {
-                let refresh = (tick / REFRESH_TICKS & 1) as u8;
+                let refresh = ((tick / REFRESH_TICKS) & 1) as u8;
                 let output = u8::from(self.state.channels[2].output(tick));
                 self.state.port_b | refresh << 4 | output << 5
             }

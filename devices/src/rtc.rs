@@ -216,7 +216,7 @@ impl RtcState {
 
     fn encode(&self, value: u64) -> u8 {
         let value = (value % 100) as u8;
-        if self.cmos[reg::B] & b::BINARY != 0 { value } else { value / 10 << 4 | value % 10 }
+        if self.cmos[reg::B] & b::BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
     fn decode(&self, raw: u8) -> u64 {

@@ -3,7 +3,6 @@
 //! Nothing may panic (overflow checks are on), no deadline may lie in the past after `advance`, and the state must
 //! survive a save and restore.
 
-use devices::debug_ports::DebugExitPorts;
 use devices::pc::{MMIO_WINDOWS, PORTS, PcConfig, PcDevices};
 use proptest::prelude::*;
 
@@ -24,6 +23,7 @@ enum Step {
     Skip(u64),
     Restore,
     Reset,
+    Ferr(bool),
 }
 
 fn port() -> impl Strategy<Value = u16> {
@@ -68,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop_oneof![0..100u64, 0..1_000_000_000u64, 0..1u64 << 60].prop_map(Step::Skip),
         1 => Just(Step::Restore),
         1 => Just(Step::Reset),
+        1 => any::<bool>().prop_map(Step::Ferr),
     ]
 }
 
@@ -78,7 +79,7 @@ fn board() -> PcDevices {
         ram_above_4g: 1 << 40,
         epoch_seconds: 1_700_000_000,
         serial_ports: 2,
-        debug_exit: Some(DebugExitPorts { base: 0xf4, len: 4 }),
+        debug_exit: Some((0xf4, 4)),
     })
 }
 
@@ -127,6 +128,7 @@ fn run(steps: Vec<Step>) {
                 pc = twin;
             }
             Step::Reset => pc.reset(now),
+            Step::Ferr(asserted) => pc.ferr(asserted, now),
         }
         pc.advance(now);
         assert!(pc.next_deadline().is_none_or(|at| at > now), "{:?} at {now}", pc.next_deadline());

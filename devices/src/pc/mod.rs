@@ -12,8 +12,9 @@ mod wiring;
 use std::sync::Arc;
 
 use crate::acpi_pm::{AcpiPm, PM_LEN};
-use crate::debug_ports::{DebugExitPorts, DebugPorts};
+use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
+use crate::fpu_error::FpuError;
 use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
 use crate::i8042::I8042;
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
@@ -25,7 +26,7 @@ use crate::rtc::{CmosMemory, Rtc};
 use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
 pub use state::{PcState, StateMismatch};
-use wiring::{LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
+use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
 pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit, pirq_of};
 
 /// Memory windows that the board maps as MMIO: (start, length in bytes, whole pages).
@@ -45,8 +46,8 @@ pub struct PcConfig {
     pub epoch_seconds: u64,
     /// Number of 16550A ports, 0 to 4, at 3F8h, 2F8h, 3E8h, 2E8h.
     pub serial_ports: u8,
-    /// isa-debug-exit, if wanted.
-    pub debug_exit: Option<DebugExitPorts>,
+    /// isa-debug-exit, if wanted: (first port, number of ports).
+    pub debug_exit: Option<(u16, u16)>,
 }
 
 /// All devices of the PC.
@@ -64,7 +65,8 @@ pub struct PcDevices {
     keyboard_controller: I8042,
     serial: Vec<Uart16550>,
     debug: DebugPorts,
-    debug_exit: Option<DebugExitPorts>,
+    debug_exit: Option<(u16, u16)>,
+    fpu_error: FpuError,
     acpi: AcpiPm,
     pci: PciBus,
     hpet: Hpet,
@@ -100,6 +102,7 @@ impl PcDevices {
             serial: (0..config.serial_ports).map(|n| Uart16550::new(line(LINE_SERIAL + n))).collect(),
             debug: DebugPorts::new(),
             debug_exit: config.debug_exit,
+            fpu_error: FpuError::new(line(LINE_FPU)),
             acpi: AcpiPm::new(line(LINE_SCI)),
             pci: PciBus::new(),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
@@ -122,6 +125,7 @@ impl PcDevices {
         self.rtc.reset();
         self.keyboard_controller.reset();
         self.serial.iter_mut().for_each(Uart16550::reset);
+        self.fpu_error.reset();
         self.acpi.reset(now);
         self.pci.reset();
         self.hpet.reset();
@@ -138,8 +142,8 @@ impl PcDevices {
         if let Some(range) = PORTS.get(index).filter(|range| range.first <= port) {
             return Some((range.unit, range.last));
         }
-        if let Some(exit) = self.debug_exit.filter(|exit| port.wrapping_sub(exit.base) < exit.len) {
-            return Some((Unit::DebugExit, exit.base.saturating_add(exit.len - 1)));
+        if let Some((base, len)) = self.debug_exit.filter(|(base, len)| port.wrapping_sub(*base) < *len) {
+            return Some((Unit::DebugExit, base.saturating_add(len - 1)));
         }
         let base = self.pci.pm.base().filter(|base| port.wrapping_sub(*base) < PM_LEN)?;
         Some((Unit::AcpiBlock, base + (PM_LEN - 1)))
@@ -153,6 +157,7 @@ impl PcDevices {
             Unit::KeyboardController => &mut self.keyboard_controller,
             Unit::Rtc => &mut self.rtc,
             Unit::DebugPorts | Unit::DebugExit => &mut self.debug,
+            Unit::FpuError => &mut self.fpu_error,
             Unit::Acpi | Unit::AcpiBlock => &mut self.acpi,
             Unit::Serial(index) => self.serial.get_mut(usize::from(index))?,
             Unit::Pci => &mut self.pci,
@@ -364,6 +369,13 @@ impl PcDevices {
         }
         self.settle();
         effect.map(|_| ())
+    }
+
+    /// The CPU drives FERR#: an x87 error to be reported as IRQ 13 (CR0.NE clear).
+    pub fn ferr(&mut self, asserted: bool, now: Ns) {
+        self.advance(now);
+        self.fpu_error.set_ferr(asserted);
+        self.settle();
     }
 
     /// The request to the board that a device made, if any.

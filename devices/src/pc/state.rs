@@ -7,6 +7,7 @@ use crate::PowerEvent;
 use crate::acpi_pm::AcpiPmState;
 use crate::debug_ports::DebugPortsState;
 use crate::dma8237::DmaState;
+use crate::fpu_error::FpuErrorState;
 use crate::hpet::HpetState;
 use crate::i8042::I8042State;
 use crate::ioapic::IoApicState;
@@ -31,6 +32,7 @@ pub struct PcState {
     keyboard_controller: I8042State,
     serial: Vec<UartState>,
     debug: DebugPortsState,
+    fpu_error: FpuErrorState,
     acpi: AcpiPmState,
     pci: PciState,
     hpet: HpetState,
@@ -75,6 +77,7 @@ impl PcDevices {
             serial,
             debug,
             debug_exit: _,
+            fpu_error,
             acpi,
             pci,
             hpet,
@@ -94,6 +97,7 @@ impl PcDevices {
             keyboard_controller: keyboard_controller.save(),
             serial: serial.iter().map(|port| port.save()).collect(),
             debug: debug.save(),
+            fpu_error: fpu_error.save(),
             acpi: acpi.save(),
             pci: pci.save(),
             hpet: hpet.save(),
@@ -119,6 +123,7 @@ impl PcDevices {
             keyboard_controller,
             serial,
             debug,
+            fpu_error,
             acpi,
             pci,
             hpet,
@@ -135,6 +140,7 @@ impl PcDevices {
         self.keyboard_controller.restore(keyboard_controller);
         self.serial.iter_mut().zip(serial).for_each(|(port, state)| port.restore(state));
         self.debug.restore(debug);
+        self.fpu_error.restore(fpu_error);
         self.acpi.restore(acpi);
         self.pci.restore(pci);
         self.hpet.restore(hpet);

@@ -9,7 +9,7 @@ fn board(cpus: u8) -> PcDevices {
         ram_above_4g: 0,
         epoch_seconds: 1_700_000_000,
         serial_ports: 2,
-        debug_exit: Some(DebugExitPorts { base: 0xf4, len: 4 }),
+        debug_exit: Some((0xf4, 4)),
     })
 }
 fn out(pc: &mut PcDevices, port: u16, value: u32) {
@@ -155,7 +155,7 @@ fn pci_interrupts_are_shared_levels() {
     init_pic(&mut pc);
     out(&mut pc, 0x4d1, 0x08);
     pc.port_write(0xcf8, 4, 0x8000_0860, 0);
-    pc.port_write(0xcff, 1, 0x0b, 0); // PIRQD -> IRQ 11
+    pc.port_write(0xcfe, 1, 0x0b, 0); // PIRQC -> IRQ 11
     let (a, b) = (pc.connect_pci_interrupt(3, 1), pc.connect_pci_interrupt(7, 1));
     a.set(true);
     b.set(true);

@@ -21,6 +21,8 @@ pub enum Unit {
     Acpi,
     /// ACPI register block at PMBASE.
     AcpiBlock,
+    /// Coprocessor error acknowledgement.
+    FpuError,
     /// 16550A number n.
     Serial(u8),
     /// PCI configuration mechanism.
@@ -67,6 +69,7 @@ pub const PORTS: &[PortRange] = &[
     ports(0x0c0, 0x0df, Unit::Dma),
     ports(0x0e9, 0x0e9, Unit::DebugPorts),
     ports(0x0ed, 0x0ed, Unit::DebugPorts),
+    ports(0x0f0, 0x0f0, Unit::FpuError),
     ports(0x2e8, 0x2ef, Unit::Serial(3)),
     ports(0x2f8, 0x2ff, Unit::Serial(1)),
     ports(0x3e8, 0x3ef, Unit::Serial(2)),
@@ -100,6 +103,7 @@ pub(super) const LINE_SERIAL: u8 = 2; // to 5
 pub(super) const LINE_RTC: u8 = 6;
 pub(super) const LINE_SCI: u8 = 7;
 pub(super) const LINE_MOUSE: u8 = 8;
+pub(super) const LINE_FPU: u8 = 9;
 /// HPET comparators 0 to 2: their inputs are programmable.
 pub(super) const LINE_HPET: u8 = 16;
 /// PCI interrupt pins, in the order in which they were connected.
@@ -117,14 +121,16 @@ pub const SOURCES: &[Source] = &[
     source(LINE_RTC, "clock", 8, 8),
     source(LINE_SCI, "SCI", 9, 9),
     source(LINE_MOUSE, "mouse", 12, 12),
+    source(LINE_FPU, "FERR#", 13, 13),
 ];
 
 /// I/O APIC pin of PIRQA; B to D follow. The 8259A pair sees PIRQs through the PIIX3's route registers.
 pub const PIRQ_FIRST_PIN: u8 = 16;
 
-/// The PIRQ (0 = A to 3 = D) that a PCI device's interrupt pin (1 = INTA# to 4 = INTD#) is wired to.
+/// The PIRQ (0 = A to 3 = D) that a PCI device's interrupt pin (1 = INTA# to 4 = INTD#) is wired to: INTA# of device 1 is
+/// PIRQA, and each device and each pin moves on by one.
 pub const fn pirq_of(device: u8, pin: u8) -> u8 {
-    device.wrapping_add(pin).wrapping_sub(1) & 3
+    device.wrapping_add(pin).wrapping_sub(2) & 3
 }
 
 #[cfg(test)]
