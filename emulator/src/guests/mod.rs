@@ -367,4 +367,42 @@ mod tests {
         assert!(path.matches("./usr/bin/busybox"));
         assert!(!path.matches("./usr/share/initramfs-tools/conf-hooks.d/busybox"));
     }
+
+    fn scratch(name: &str) -> Cache {
+        let folder = std::env::temp_dir().join(format!("retrograde-guests-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        Cache::open_at(folder).expect("a folder in the temporary folder")
+    }
+
+    #[test]
+    fn what_is_cached_needs_no_client() {
+        let cache = scratch("cached");
+        cache.store(KERNEL_CLOUD_AMD64.name, "a test", b"kernel").expect("stored");
+        cache.store(BUSYBOX_AMD64.name, "a test", b"busybox").expect("stored");
+        let guest = debian(&cache).expect("made from the cache alone");
+        assert_eq!(guest.kernel, cache.folder().join("vmlinuz-cloud-amd64"));
+        let first = std::fs::read(&guest.initrd).expect("readable");
+        // An image of an older script is replaced.
+        cache
+            .store(INITRAMFS_AMD64.name, "busybox-amd64 and script 0000000000000000", b"old")
+            .expect("stored");
+        let guest = debian(&cache).expect("made from the cache alone");
+        assert_eq!(std::fs::read(&guest.initrd).expect("readable"), first);
+        std::fs::remove_dir_all(cache.folder()).expect("removed");
+    }
+
+    #[test]
+    fn being_offline_is_said_in_one_sentence() {
+        let error = GuestError::Offline {
+            wanted: "linux-image-cloud-amd64".into(),
+            cache: "/c".into(),
+            detail: "no route".into(),
+        };
+        let sentence = format!("{error}; {}", error.remedy().expect("there is something to do"));
+        assert_eq!(
+            sentence,
+            "linux-image-cloud-amd64 is not in the cache (/c) and the package archive cannot be reached (no route); \
+             go online once, or pass your own files with -kernel and -initrd"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::cache::{self, Cache};
+use super::cache::{self, Cache, CacheLock};
 use super::{GuestError, MemberPath};
 
 /// Package lists older than this are fetched again before anything is looked up.
@@ -122,6 +122,8 @@ pub struct PackageClient {
     root: PathBuf,
     config: PathBuf,
     cache: PathBuf,
+    /// The state folder is for one client at a time.
+    _lock: CacheLock,
 }
 
 impl PackageClient {
@@ -143,7 +145,9 @@ impl PackageClient {
             return Err(GuestError::NoPackageClient { wanted: wanted.into() });
         }
         // Lists are kept for exactly the architectures of one state folder: a client of another set would drop them.
-        let root = cache.folder().join(format!("apt-{}", architectures.join("-")));
+        let name = format!("apt-{}", architectures.join("-"));
+        let lock = cache.lock(&name)?;
+        let root = cache.folder().join(&name);
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(GuestError::io("make the folder", &folder))?;
@@ -152,7 +156,7 @@ impl PackageClient {
         fs::write(&status, "").map_err(GuestError::io("write", &status))?;
         let config = root.join("apt.conf");
         fs::write(&config, configuration(&root, &architectures)).map_err(GuestError::io("write", &config))?;
-        Ok(Self { root, config, cache: cache.folder().to_path_buf() })
+        Ok(Self { root, config, cache: cache.folder().to_path_buf(), _lock: lock })
     }
 
     /// Looks up and downloads `requests`, with a progress bar where standard error is a terminal. Lists that have
@@ -216,7 +220,8 @@ impl PackageClient {
 
     /// Downloads packages and checks their hashes.
     fn download(&self, packages: Vec<PackageInfo>) -> Result<Downloads, GuestError> {
-        let folder = self.root.join(format!("download-{}", std::process::id()));
+        // The lock makes this folder ours; one that was left by an interrupted run goes.
+        let folder = self.root.join("download");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(GuestError::io("make the folder", &folder))?;
         let downloads = Downloads { folder, packages };
@@ -325,7 +330,8 @@ fn configuration(root: &Path, architectures: &[&str]) -> String {
         "Dir::State \"{root}/state\";\nDir::State::status \"{root}/status\";\nDir::Cache \"{root}/cache\";\n\
          APT::Architecture \"{native}\";\n#clear APT::Architectures;\nAPT::Architectures {{ {all}}};\n\
          #clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n#clear APT::Update::Pre-Invoke;\n\
-         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\nAcquire::Retries \"2\";\n\
+         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\nAcquire::GzipIndexes \"true\";\n\
+         Acquire::Retries \"2\";\n\
          Acquire::http::Timeout \"30\";\nAcquire::https::Timeout \"30\";\n"
     )
 }
