@@ -1,0 +1,267 @@
+//! Recognising x87 instructions.
+
+use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, Register};
+
+use super::arith::{self, Op as Arith, Target};
+use super::{control, load_store, transcend};
+use crate::eval::done;
+use crate::insn::{Cond, Handler, Insn, Op, Opnd, Width};
+use crate::softfp::x87::{self as soft, Constant};
+use crate::state::Mode;
+use crate::vcpu::Vcpu;
+
+/// A handler from a function and constant arguments.
+macro_rules! run {
+    ($f:path $(, $a:expr)*) => {
+        |c: &mut Vcpu, i: &Insn| done($f(c, i $(, $a)*))
+    };
+}
+
+/// Recognises an x87 instruction and fills in its record: `rd` and `rs` are its ST numbers, `w2` the width of an
+/// environment's fields, `imm` the last-instruction opcode. `false`: it is none.
+pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
+    let number = |o: Opnd| if let Opnd::St(n) = o { n } else { 0 };
+    (i.rd, i.rs) = (number(i.dst), number(i.src));
+    let m = x.mnemonic();
+    let Some(run) =
+        control_handler(m).or_else(|| arithmetic(x, i)).or_else(|| moves(x)).or_else(|| transcendental(m))
+    else {
+        return false;
+    };
+    i.run = run;
+    i.op = Op::X87(0);
+    i.imm = last_opcode(x).into();
+    i.w2 = match x.code() {
+        Code::Fnstenv_m14byte | Code::Fldenv_m14byte | Code::Fnsave_m94byte | Code::Frstor_m94byte => {
+            Width::W
+        }
+        _ => Width::D,
+    };
+    // FWAIT has its own rule (CR0.MP and TS), and looks when it executes.
+    if mode.has(Mode::X87_NM) && m != Mnemonic::Wait {
+        i.run = |c, _| {
+            c.nm();
+        };
+    }
+    true
+}
+
+/// FOP: the low three bits of the first opcode byte and the ModRM byte (SDM vol. 1, 8.1.9).
+fn last_opcode(x: &Instruction) -> u16 {
+    let op = x.code().op_code();
+    let code = op.op_code();
+    if code > 0xff {
+        // iced gives both bytes with ST(0); the operand that is not ST(0) is in the low bits.
+        let st = (0..x.op_count()).map(|n| x.op_register(n)).filter(|r| r.is_st()).map(|r| r.number() as u16);
+        return code as u16 & 0x7ff | st.max().unwrap_or(0);
+    }
+    let reg = op.group_index().max(0) as u16;
+    (code as u16 & 7) << 8 | reg << 3 | modrm_address(x)
+}
+
+/// The mod and rm fields of a memory operand.
+fn modrm_address(x: &Instruction) -> u16 {
+    let (base, index) = (x.memory_base(), x.memory_index());
+    let sixteen =
+        base.size() == 2 || index.size() == 2 || (base == Register::None && x.memory_displ_size() == 2);
+    let displacement = match x.memory_displ_size() {
+        0 => 0,
+        1 => 1 << 6,
+        _ => 2 << 6,
+    };
+    if sixteen {
+        let rm = match (base, index) {
+            (Register::BX, Register::SI) => 0,
+            (Register::BX, Register::DI) => 1,
+            (Register::BP, Register::SI) => 2,
+            (Register::BP, Register::DI) => 3,
+            (Register::SI, _) => 4,
+            (Register::DI, _) => 5,
+            (Register::BX, _) => 7,
+            (Register::BP, _) => 6,
+            _ => return 6,
+        };
+        return displacement | rm;
+    }
+    let rm = base.number() as u16 & 7;
+    if x.is_ip_rel_memory_operand() || (base == Register::None && index == Register::None) {
+        return 5;
+    }
+    if index != Register::None || rm == 4 {
+        return if base == Register::None { 4 } else { displacement | 4 };
+    }
+    displacement | rm
+}
+
+fn control_handler(m: Mnemonic) -> Option<Handler> {
+    use Mnemonic::*;
+    Some(match m {
+        Wait => run!(control::fwait),
+        Fninit => run!(control::fninit),
+        Fnclex => run!(control::fnclex),
+        Fldcw => run!(control::fldcw),
+        Fnstcw => run!(control::fnstcw),
+        Fnstsw => run!(control::fnstsw),
+        Fnstenv => run!(control::fnstenv),
+        Fldenv => run!(control::fldenv),
+        Fnsave => run!(control::fnsave),
+        Frstor => run!(control::frstor),
+        Fnop => run!(control::fnop),
+        Fneni | Fndisi | Fnsetpm => run!(control::obsolete),
+        Fincstp => run!(control::rotate, 1),
+        Fdecstp => run!(control::rotate, 7),
+        Ffree => run!(control::free, false),
+        Ffreep => run!(control::free, true),
+        _ => return None,
+    })
+}
+
+/// An arithmetic instruction by the kind of its operands.
+macro_rules! arith {
+    ($x:expr, $i:expr, $op:ident) => {
+        match ($i.dst, $x.memory_size()) {
+            (Opnd::Mem, MemorySize::Float32) => run!(arith::memory, Arith::$op, arith::Format::F32),
+            (Opnd::Mem, MemorySize::Float64) => run!(arith::memory, Arith::$op, arith::Format::F64),
+            (Opnd::Mem, MemorySize::Int16) => run!(arith::memory, Arith::$op, arith::Format::I16),
+            (Opnd::Mem, _) => run!(arith::memory, Arith::$op, arith::Format::I32),
+            _ => run!(arith::registers, Arith::$op, false),
+        }
+    };
+}
+
+macro_rules! compare {
+    ($x:expr, $i:expr, $pops:literal) => {
+        match ($i.dst, $x.memory_size()) {
+            (Opnd::Mem, MemorySize::Float32) => run!(arith::compare_memory, arith::Format::F32, $pops),
+            (Opnd::Mem, MemorySize::Float64) => run!(arith::compare_memory, arith::Format::F64, $pops),
+            (Opnd::Mem, MemorySize::Int16) => run!(arith::compare_memory, arith::Format::I16, $pops),
+            (Opnd::Mem, _) => run!(arith::compare_memory, arith::Format::I32, $pops),
+            _ => run!(arith::compare_registers, false, Target::Codes, $pops),
+        }
+    };
+}
+
+fn arithmetic(x: &Instruction, i: &mut Insn) -> Option<Handler> {
+    use Mnemonic::*;
+    Some(match x.mnemonic() {
+        Fadd | Fiadd => arith!(x, i, Add),
+        Fmul | Fimul => arith!(x, i, Mul),
+        Fsub | Fisub => arith!(x, i, Sub),
+        Fsubr | Fisubr => arith!(x, i, Subr),
+        Fdiv | Fidiv => arith!(x, i, Div),
+        Fdivr | Fidivr => arith!(x, i, Divr),
+        Faddp => run!(arith::registers, Arith::Add, true),
+        Fmulp => run!(arith::registers, Arith::Mul, true),
+        Fsubp => run!(arith::registers, Arith::Sub, true),
+        Fsubrp => run!(arith::registers, Arith::Subr, true),
+        Fdivp => run!(arith::registers, Arith::Div, true),
+        Fdivrp => run!(arith::registers, Arith::Divr, true),
+        Fcom | Ficom => compare!(x, i, 0),
+        Fcomp | Ficomp => compare!(x, i, 1),
+        Fcompp => {
+            i.rs = 1;
+            run!(arith::compare_registers, false, Target::Codes, 2)
+        }
+        Fucom => run!(arith::compare_registers, true, Target::Codes, 0),
+        Fucomp => run!(arith::compare_registers, true, Target::Codes, 1),
+        Fucompp => {
+            i.rs = 1;
+            run!(arith::compare_registers, true, Target::Codes, 2)
+        }
+        Fcomi => run!(arith::compare_registers, false, Target::Flags, 0),
+        Fcomip => run!(arith::compare_registers, false, Target::Flags, 1),
+        Fucomi => run!(arith::compare_registers, true, Target::Flags, 0),
+        Fucomip => run!(arith::compare_registers, true, Target::Flags, 1),
+        Ftst => run!(arith::ftst),
+        Fxam => run!(arith::fxam),
+        _ => return None,
+    })
+}
+
+fn moves(x: &Instruction) -> Option<Handler> {
+    use Mnemonic::*;
+    use load_store::Format;
+    let memory = (0..x.op_count()).any(|n| x.op_kind(n) == OpKind::Memory);
+    let size = x.memory_size();
+    Some(match x.mnemonic() {
+        Fld if !memory => run!(load_store::load_register),
+        Fld => match size {
+            MemorySize::Float32 => run!(load_store::load, Format::F32),
+            MemorySize::Float64 => run!(load_store::load, Format::F64),
+            _ => run!(load_store::load, Format::F80),
+        },
+        Fild => match size {
+            MemorySize::Int16 => run!(load_store::load, Format::I16),
+            MemorySize::Int32 => run!(load_store::load, Format::I32),
+            _ => run!(load_store::load, Format::I64),
+        },
+        Fbld => run!(load_store::load, Format::Bcd),
+        Fst if !memory => run!(load_store::store_register, false),
+        Fst => match size {
+            MemorySize::Float32 => run!(load_store::store, Format::F32, false, false),
+            _ => run!(load_store::store, Format::F64, false, false),
+        },
+        Fstp if !memory => run!(load_store::store_register, true),
+        Fstp => match size {
+            MemorySize::Float32 => run!(load_store::store, Format::F32, false, true),
+            MemorySize::Float64 => run!(load_store::store, Format::F64, false, true),
+            _ => run!(load_store::store, Format::F80, false, true),
+        },
+        Fstpnce => run!(load_store::store_unchecked),
+        Fist => match size {
+            MemorySize::Int16 => run!(load_store::store, Format::I16, false, false),
+            _ => run!(load_store::store, Format::I32, false, false),
+        },
+        Fistp => match size {
+            MemorySize::Int16 => run!(load_store::store, Format::I16, false, true),
+            MemorySize::Int32 => run!(load_store::store, Format::I32, false, true),
+            _ => run!(load_store::store, Format::I64, false, true),
+        },
+        Fisttp => match size {
+            MemorySize::Int16 => run!(load_store::store, Format::I16, true, true),
+            MemorySize::Int32 => run!(load_store::store, Format::I32, true, true),
+            _ => run!(load_store::store, Format::I64, true, true),
+        },
+        Fbstp => run!(load_store::store, Format::Bcd, false, true),
+        Fxch => run!(load_store::exchange),
+        Fchs => run!(load_store::change_sign, true),
+        Fabs => run!(load_store::change_sign, false),
+        Fcmovb => run!(load_store::conditional_move, Cond::B),
+        Fcmovnb => run!(load_store::conditional_move, Cond::Ae),
+        Fcmove => run!(load_store::conditional_move, Cond::E),
+        Fcmovne => run!(load_store::conditional_move, Cond::Ne),
+        Fcmovbe => run!(load_store::conditional_move, Cond::Be),
+        Fcmovnbe => run!(load_store::conditional_move, Cond::A),
+        Fcmovu => run!(load_store::conditional_move, Cond::P),
+        Fcmovnu => run!(load_store::conditional_move, Cond::Np),
+        Fld1 => run!(load_store::load_constant, Constant::One),
+        Fldl2t => run!(load_store::load_constant, Constant::Log2Ten),
+        Fldl2e => run!(load_store::load_constant, Constant::Log2E),
+        Fldpi => run!(load_store::load_constant, Constant::Pi),
+        Fldlg2 => run!(load_store::load_constant, Constant::LogTwo),
+        Fldln2 => run!(load_store::load_constant, Constant::LnTwo),
+        Fldz => run!(load_store::load_constant, Constant::Zero),
+        _ => return None,
+    })
+}
+
+fn transcendental(m: Mnemonic) -> Option<Handler> {
+    use Mnemonic::*;
+    Some(match m {
+        Fsqrt => run!(transcend::unary, soft::sqrt),
+        Frndint => run!(transcend::unary, soft::rndint),
+        F2xm1 => run!(transcend::unary, soft::f2xm1),
+        Fscale => run!(transcend::scale),
+        Fyl2x => run!(transcend::binary_pop, soft::fyl2x),
+        Fyl2xp1 => run!(transcend::binary_pop, soft::fyl2xp1),
+        Fpatan => run!(transcend::binary_pop, soft::fpatan),
+        Fprem => run!(transcend::remainder, soft::prem),
+        Fprem1 => run!(transcend::remainder, soft::prem1),
+        Fsin => run!(transcend::trigonometric, soft::fsin),
+        Fcos => run!(transcend::trigonometric, soft::fcos),
+        Fsincos => run!(transcend::replace_and_push, soft::fsincos, true),
+        Fptan => run!(transcend::replace_and_push, soft::fptan, true),
+        Fxtract => run!(transcend::replace_and_push, transcend::extract, false),
+        _ => return None,
+    })
+}
