@@ -1,0 +1,193 @@
+//! Ways out of a block.
+
+use std::sync::atomic::{AtomicPtr, AtomicU64};
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use x86::insn::Width;
+
+use super::value::V;
+use super::{Lifter, state_flags};
+use crate::layout::{FRAME_JUMPS, FRAME_TAG, JUMP_BITS, JUMP_SHIFT, LINK_EPOCH, Link, off, pack};
+use crate::thunks;
+
+impl Lifter<'_> {
+    /// Everything into the state.
+    pub(super) fn flush(&mut self) {
+        self.write_back();
+        self.flags_write_back();
+    }
+
+    /// Back to the dispatcher; RIP is in the state.
+    pub(super) fn leave(&mut self) {
+        self.b.ins().return_(&[]);
+    }
+
+    /// Goes on at a RIP that is known now. Everything is in the state, apart from RIP.
+    pub(super) fn go(&mut self, target: u64) {
+        if target == self.tb.block.ip {
+            self.b.ins().jump(self.header, &[]);
+            return;
+        }
+        if !self.tb.flat {
+            let rip = self.b.ins().iconst(types::I64, target as i64);
+            self.b.ins().store(state_flags(), rip, self.state, off::RIP);
+            return self.leave();
+        }
+        let link = Box::new(Link {
+            target: AtomicPtr::new(self.stub as *mut u8),
+            epoch: AtomicU64::new(0),
+            rip: target,
+            to: AtomicPtr::default(),
+            linkable: true,
+        });
+        let slot = self.b.ins().iconst(types::I64, std::ptr::from_ref(&*link) as i64);
+        self.links.0.push(link);
+        if target >> 12 != self.tb.block.ip >> 12 {
+            // The other page may be another one by now: the link holds for the epoch that it was made in.
+            let now = self.b.ins().load(types::I64, state_flags(), self.state, off::EPOCH);
+            let made = self.b.ins().load(types::I64, state_flags(), slot, LINK_EPOCH);
+            let same = self.b.ins().icmp(IntCC::Equal, now, made);
+            let (good, stale) = (self.b.create_block(), self.b.create_block());
+            self.b.set_cold_block(stale);
+            self.b.ins().brif(same, good, &[], stale, &[]);
+            self.b.switch_to_block(stale);
+            let stub = self.b.ins().iconst(types::I64, self.stub as i64);
+            self.b.ins().return_call_indirect(self.sigs.block, stub, &[self.state, slot]);
+            self.b.switch_to_block(good);
+        }
+        let code = self.b.ins().load(types::I64, state_flags(), slot, 0);
+        self.b.ins().return_call_indirect(self.sigs.block, code, &[self.state, slot]);
+    }
+
+    pub(super) fn end_jump(&mut self, target: u64) {
+        self.flush();
+        self.go(target);
+        self.ended = true;
+    }
+
+    pub(super) fn end_jump_if(&mut self, c: V, taken: u64, next: u64) {
+        if let V::Const(c) = c {
+            return self.end_jump(if c != 0 { taken } else { next });
+        }
+        // What the condition compares may be in the state only until the flags are written: evaluate it first.
+        let c = match c {
+            V::EntryCarry => V::Val(self.val(Width::B, c)),
+            c => c,
+        };
+        self.flush();
+        let c = self.truth(c);
+        let (yes, no) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(c, yes, &[], no, &[]);
+        self.b.switch_to_block(yes);
+        self.go(taken);
+        self.b.switch_to_block(no);
+        self.go(next);
+        self.ended = true;
+    }
+
+    /// Goes on at a computed RIP: by the jump cache, or through the dispatcher.
+    pub(super) fn end_jump_to(&mut self, target: V) {
+        self.flush();
+        let rip = self.val(Width::Q, target);
+        self.b.ins().store(state_flags(), rip, self.state, off::RIP);
+        if self.tb.flat {
+            self.look_up(rip)
+        } else {
+            self.leave()
+        }
+        self.ended = true;
+    }
+
+    /// Tail of an indirect exit: RIP is in the state and in `rip`.
+    fn look_up(&mut self, rip: Value) {
+        let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
+        let high = self.b.ins().ushr_imm_s(rip, i64::from(JUMP_BITS));
+        let mixed = self.b.ins().bxor(rip, high);
+        let index = self.b.ins().band_imm_s(mixed, (1 << JUMP_BITS) - 1);
+        let index = self.b.ins().ishl_imm_s(index, i64::from(JUMP_SHIFT));
+        let entry = self.b.ins().iadd(frame, index);
+        let (tagged, hit, miss) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(miss);
+        let there = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS);
+        let same = self.b.ins().icmp(IntCC::Equal, rip, there);
+        self.b.ins().brif(same, tagged, &[], miss, &[]);
+        self.b.switch_to_block(tagged);
+        let tag = self.b.ins().load(types::I64, state_flags(), frame, FRAME_TAG);
+        let made = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS + 8);
+        let same = self.b.ins().icmp(IntCC::Equal, tag, made);
+        self.b.ins().brif(same, hit, &[], miss, &[]);
+        self.b.switch_to_block(hit);
+        let code = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS + 16);
+        let none = self.b.ins().iconst(types::I64, 0);
+        self.b.ins().return_call_indirect(self.sigs.block, code, &[self.state, none]);
+        self.b.switch_to_block(miss);
+        self.leave();
+    }
+
+    /// Leaves before the current instruction if `c`; tier 0 executes it.
+    pub(super) fn redo_if(&mut self, c: V) {
+        let c = match c {
+            V::Const(0) => return,
+            V::Const(_) => V::Val(self.b.ins().iconst(types::I8, 1)),
+            c => c,
+        };
+        let c = self.truth(c);
+        let (cold, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(c, cold, &[], go_on, &[]);
+        self.b.switch_to_block(cold);
+        self.in_cold = true;
+        self.emit_dirty();
+        let packed = self.emit_flags_cold() | u64::from(self.count) << pack::COUNT;
+        let f = self.helper(thunks::redo_insn as *const () as usize, self.sigs.redo);
+        let insn = self.insn_address();
+        let packed = self.b.ins().iconst(types::I64, packed as i64);
+        self.b.ins().call_indirect(self.sigs.redo, f, &[self.state, insn, packed]);
+        self.leave();
+        self.in_cold = false;
+        self.b.switch_to_block(go_on);
+    }
+
+    /// Runs the tier-0 handler of the current instruction.
+    pub(super) fn call_handler(&mut self, ends: bool) {
+        self.flush();
+        let bias = self.b.ins().iconst(types::I64, i64::from(self.count));
+        self.b.ins().store(state_flags(), bias, self.state, off::COUNT_BIAS);
+        let f = self.helper(thunks::run_handler as *const () as usize, self.sigs.handler);
+        let insn = self.insn_address();
+        let call = self.b.ins().call_indirect(self.sigs.handler, f, &[self.state, insn, bias]);
+        let stopped = self.b.inst_results(call)[0];
+        let (cold, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(stopped, cold, &[], go_on, &[]);
+        self.b.switch_to_block(cold);
+        self.leave();
+        self.b.switch_to_block(go_on);
+        self.forget_regs();
+        self.forget_flags();
+        self.bank = None;
+        self.forget_vectors();
+        if ends {
+            let rip = self.b.ins().load(types::I64, state_flags(), self.state, off::RIP);
+            self.look_up(rip);
+            self.ended = true;
+        }
+    }
+
+    /// The entry of the block: takes its count off the budget, or goes back to the dispatcher.
+    pub(super) fn take_budget(&mut self) {
+        let old = self.b.ins().load(types::I64, state_flags(), self.state, off::BUDGET);
+        let left = self.b.ins().iadd_imm_s(old, -i64::from(self.count));
+        let short = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+        let (cold, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(short, cold, &[], go_on, &[]);
+        self.b.switch_to_block(cold);
+        let rip = self.b.ins().iconst(types::I64, self.tb.block.ip as i64);
+        self.b.ins().store(state_flags(), rip, self.state, off::RIP);
+        self.leave();
+        self.b.switch_to_block(go_on);
+        self.b.ins().store(state_flags(), left, self.state, off::BUDGET);
+    }
+}

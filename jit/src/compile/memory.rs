@@ -1,0 +1,147 @@
+//! Guest memory accesses: the inline TLB look-up and its cold side.
+//!
+//! Hot path, for `size` bytes at `va`:
+//!
+//! ```text
+//! entry  = bank + ((va >> 12) & (TLB_ENTRIES - 1)) * 32
+//! hit    = entry.tag == (va + size - 1) & !0xfff      -- an access that crosses the page misses: the index is va's own
+//! access at va + entry.addend
+//! ```
+//!
+//! The cold side calls the memory thunk, which preserves every register and leaves an addend in the state; or does not come
+//! back, because the instruction must be executed in tier 0. For that, dirty registers are written back on the hot path
+//! before the look-up, and the flags in the cold path.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use x86::emit::{Addr, R, Stop};
+use x86::insn::{AddrMode, Width};
+
+use super::value::{V, ty};
+use super::{Lifter, state_flags};
+use crate::layout::{FRAME_BOUNCE, TLB_ADDEND, TLB_INDEX_MASK, TLB_READ, TLB_WRITE, off, pack};
+use crate::thunks;
+
+/// What an access does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Want {
+    Read,
+    /// With the value, so that the slow path can do it.
+    Write(Value),
+    /// A read whose addend will also serve a write.
+    ReadForWrite,
+}
+
+/// Guest memory: not aligned, and cannot trap on the host because the TLB said so.
+fn guest_flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+impl Lifter<'_> {
+    /// The linear address, an `i64`.
+    pub(super) fn linear(&mut self, at: Addr<V>) -> R<Value> {
+        let offset = match at.mode {
+            AddrMode::Flat => return Ok(self.val(Width::Q, at.off)),
+            AddrMode::Base => self.val(Width::Q, at.off),
+            AddrMode::Checked => return Err(Stop),
+        };
+        let place = off::SEG + off::SEG_SIZE * i32::from(at.seg) + off::SEG_BASE;
+        let base = self.b.ins().load(types::I64, state_flags(), self.state, place);
+        Ok(self.b.ins().iadd(base, offset))
+    }
+
+    /// The host address of `size` bytes at `va`.
+    pub(super) fn host(&mut self, va: Value, size: u32, want: Want) -> Value {
+        self.write_back();
+        let bank = match self.bank {
+            Some(b) => b,
+            None => {
+                let b = self.b.ins().load(types::I64, state_flags(), self.state, off::BANK);
+                self.bank = Some(b);
+                b
+            }
+        };
+        let index = self.b.ins().ushr_imm_s(va, i64::from(12 - crate::layout::TLB_ENTRY_SHIFT));
+        let index = self.b.ins().band_imm_s(index, TLB_INDEX_MASK);
+        let entry = self.b.ins().iadd(bank, index);
+        let last = if size == 1 { va } else { self.b.ins().iadd_imm_s(va, i64::from(size - 1)) };
+        let page = self.b.ins().band_imm_s(last, !0xfff);
+        let field = if matches!(want, Want::Read) { TLB_READ } else { TLB_WRITE };
+        let tag = self.b.ins().load(types::I64, state_flags(), entry, field);
+        let hit = self.b.ins().icmp(IntCC::Equal, page, tag);
+        let addend = self.b.ins().load(types::I64, state_flags(), entry, TLB_ADDEND);
+
+        let (cold, done) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        let found = self.b.append_block_param(done, types::I64);
+        self.b.ins().brif(hit, done, &[addend.into()], cold, &[]);
+
+        self.b.switch_to_block(cold);
+        self.in_cold = true;
+        let mut packed = u64::from(size.trailing_zeros()) | u64::from(self.count) << pack::COUNT;
+        packed |= match want {
+            Want::Read => 0,
+            Want::ReadForWrite => pack::RMW | pack::WRITE,
+            Want::Write(v) => {
+                let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
+                self.b.ins().store(state_flags(), v, frame, FRAME_BOUNCE);
+                pack::WRITE
+            }
+        };
+        packed |= self.emit_flags_cold();
+        let thunk = self.helper(thunks::memory_thunk as *const () as usize, self.sigs.memory);
+        let insn = self.insn_address();
+        let packed = self.b.ins().iconst(types::I64, packed as i64);
+        self.b.ins().call_indirect(self.sigs.memory, thunk, &[self.state, va, insn, packed]);
+        let slow = self.b.ins().load(types::I64, state_flags(), self.state, off::ADDEND);
+        self.b.ins().jump(done, &[slow.into()]);
+        self.in_cold = false;
+
+        self.b.switch_to_block(done);
+        self.b.ins().iadd(va, found)
+    }
+
+    /// Loads a value of any type at a host address.
+    pub(super) fn load_host(&mut self, t: Type, host: Value) -> Value {
+        self.b.ins().load(t, guest_flags(), host, 0)
+    }
+
+    /// Stores a value of any type at a host address.
+    pub(super) fn store_host(&mut self, v: Value, host: Value) {
+        self.b.ins().store(guest_flags(), v, host, 0);
+    }
+
+    pub(super) fn load_guest(&mut self, at: Addr<V>, w: Width) -> R<V> {
+        let va = self.linear(at)?;
+        let host = self.host(va, w.bytes(), Want::Read);
+        Ok(V::Val(self.load_host(ty(w), host)))
+    }
+
+    pub(super) fn load_guest_for_write(&mut self, at: Addr<V>, w: Width) -> R<V> {
+        let va = self.linear(at)?;
+        let host = self.host(va, w.bytes(), Want::ReadForWrite);
+        self.write_place = Some((at.off, host));
+        Ok(V::Val(self.load_host(ty(w), host)))
+    }
+
+    pub(super) fn store_guest(&mut self, at: Addr<V>, w: Width, v: V) -> R<()> {
+        let v = self.val(w, v);
+        let host = match self.write_place.take() {
+            Some((off, host)) if same_place(off, at.off) => host,
+            _ => {
+                let va = self.linear(at)?;
+                self.host(va, w.bytes(), Want::Write(v))
+            }
+        };
+        self.store_host(v, host);
+        Ok(())
+    }
+}
+
+fn same_place(a: V, b: V) -> bool {
+    match (a, b) {
+        (V::Val(x), V::Val(y)) => x == y,
+        (V::Const(x), V::Const(y)) => x == y,
+        _ => false,
+    }
+}

@@ -1,0 +1,289 @@
+//! Tier 1: a block becomes a host function, by Cranelift.
+//!
+//! The instructions' meanings come from `x86::lift` and `x86::vec`, called with a [`Lifter`] for an emitter; what those do not
+//! express (or refuse) becomes a call of the instruction's tier-0 handler. A block's function has the signature
+//! `tail fn(state, link)`: `state` is the `Vcpu`, `link` the exit that was taken, for the stub that unlinked exits lead to.
+//!
+//! Generated code contains absolute addresses (thunks, instructions, links), but none of its own: it may be moved.
+
+mod emitter;
+mod exits;
+mod flags;
+mod memory;
+mod regs;
+mod value;
+
+use std::sync::Arc;
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{
+    AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, UserFuncName, Value, types,
+};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{CodegenError, Context};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use x86::insn::{Insn, Op};
+
+use crate::tb::{Links, Tb};
+use flags::Flags;
+use regs::Reg;
+use value::V;
+
+/// How the compiler is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Optimise (Cranelift's `speed`): slower to compile, a little faster to run.
+    pub optimise: bool,
+    /// Several vCPUs run at the same time: LOCK needs host atomics.
+    pub parallel: bool,
+    /// Check Cranelift's input (tests).
+    pub verify: bool,
+}
+
+/// Host code of a block, not in its place yet.
+#[derive(Debug)]
+pub struct Code {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The links whose addresses they contain.
+    pub links: Links,
+}
+
+/// Why a block has no host code.
+#[derive(Debug)]
+pub enum Refused {
+    /// Cranelift refused the function: our bug, reported once, harmless.
+    Codegen(String),
+    /// The code refers to something outside that our cache cannot provide.
+    Relocation(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Codegen(e) => write!(f, "code generation failed: {e}"),
+            Self::Relocation(e) => write!(f, "generated code needs {e}"),
+        }
+    }
+}
+
+/// The host's instruction set, shared by the workers.
+pub fn host_isa(options: Options) -> Result<Arc<dyn TargetIsa>, String> {
+    let mut flags = settings::builder();
+    let set = |flags: &mut settings::Builder, name: &str, value: &str| {
+        flags.set(name, value).map_err(|e| format!("Cranelift setting {name}: {e}"))
+    };
+    set(&mut flags, "opt_level", if options.optimise { "speed" } else { "none" })?;
+    set(&mut flags, "enable_verifier", if options.verify { "true" } else { "false" })?;
+    set(&mut flags, "preserve_frame_pointers", "true")?;
+    set(&mut flags, "unwind_info", "false")?;
+    set(&mut flags, "enable_probestack", "false")?;
+    set(&mut flags, "enable_heap_access_spectre_mitigation", "false")?;
+    set(&mut flags, "enable_table_access_spectre_mitigation", "false")?;
+    set(&mut flags, "machine_code_cfg_info", "false")?;
+    let isa: OwnedTargetIsa = cranelift_native::builder()
+        .map_err(str::to_owned)?
+        .finish(settings::Flags::new(flags))
+        .map_err(|e: CodegenError| e.to_string())?;
+    Ok(isa)
+}
+
+/// One thread's compiler.
+pub struct Compiler {
+    isa: Arc<dyn TargetIsa>,
+    options: Options,
+    /// Embedded as a number only.
+    stub: usize,
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl std::fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiler").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Compiler {
+    /// A compiler whose unlinked exits lead to `stub`.
+    pub fn new(isa: Arc<dyn TargetIsa>, options: Options, stub: *const u8) -> Self {
+        Self {
+            isa,
+            options,
+            stub: stub as usize,
+            context: Context::new(),
+            builder: FunctionBuilderContext::new(),
+        }
+    }
+
+    /// Compiles a block.
+    pub fn compile(&mut self, tb: &Tb) -> Result<Code, Refused> {
+        self.context.clear();
+        let links = self.build(tb);
+        self.finish(links)
+    }
+
+    /// The Cranelift function of a block, for dumps.
+    pub fn dump(&mut self, tb: &Tb) -> Result<(String, String), Refused> {
+        self.context.clear();
+        let links = self.build(tb);
+        let ir = self.context.func.display().to_string();
+        self.context.set_disasm(true);
+        self.context
+            .compile(&*self.isa, &mut ControlPlane::default())
+            .map_err(|e| Refused::Codegen(format!("{:?}", e.inner)))?;
+        let code = self.context.compiled_code().and_then(|c| c.vcode.clone()).unwrap_or_default();
+        drop(links);
+        Ok((ir, code))
+    }
+
+    fn finish(&mut self, links: Links) -> Result<Code, Refused> {
+        let code = self
+            .context
+            .compile(&*self.isa, &mut ControlPlane::default())
+            .map_err(|e| Refused::Codegen(format!("{:?}", e.inner)))?;
+        if let Some(r) = code.buffer.relocs().first() {
+            return Err(Refused::Relocation(format!("{:?}", r.target)));
+        }
+        Ok(Code { bytes: code.code_buffer().to_vec(), links })
+    }
+
+    fn build(&mut self, tb: &Tb) -> Links {
+        let func = &mut self.context.func;
+        func.name = UserFuncName::user(0, 0);
+        func.signature = block_signature();
+        let mut b = FunctionBuilder::new(func, &mut self.builder);
+        let call = self.isa.default_call_conv();
+        let sigs = Sigs {
+            block: b.import_signature(block_signature()),
+            memory: b.import_signature(signature(CallConv::PreserveAll, 4, false)),
+            handler: b.import_signature(signature(call, 3, true)),
+            redo: b.import_signature(signature(call, 3, false)),
+            eval_cond: b.import_signature(signature(call, 2, true)),
+            eval_flags: b.import_signature(signature(call, 1, true)),
+        };
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let state = b.block_params(entry)[0];
+        let header = b.create_block();
+        b.ins().jump(header, &[]);
+        b.switch_to_block(header);
+        let mut l = Lifter {
+            b,
+            tb,
+            state,
+            sigs,
+            header,
+            stub: self.stub,
+            parallel: self.options.parallel,
+            count: tb.block.count,
+            insn: &tb.block.insns[0],
+            regs: [Reg::default(); 16],
+            flags: Flags::State,
+            flags_dirty: false,
+            entry_cf: None,
+            bank: None,
+            write_place: None,
+            links: Links::default(),
+            in_cold: false,
+            ended: false,
+        };
+        l.take_budget();
+        for insn in &tb.block.insns {
+            l.instruction(insn);
+        }
+        assert!(l.ended, "the last record of a block sets RIP");
+        let Lifter { mut b, links, .. } = l;
+        b.seal_all_blocks();
+        b.finalize(self.isa.frontend_config());
+        links
+    }
+}
+
+fn signature(conv: CallConv, params: usize, result: bool) -> Signature {
+    let mut s = Signature::new(conv);
+    s.params.extend((0..params).map(|_| AbiParam::new(types::I64)));
+    if result {
+        s.returns.push(AbiParam::new(types::I64));
+    }
+    s
+}
+
+fn block_signature() -> Signature {
+    signature(CallConv::Tail, 2, false)
+}
+
+/// Accesses to the state and other structures of ours: aligned, cannot trap.
+fn state_flags() -> MemFlagsData {
+    MemFlagsData::trusted()
+}
+
+#[derive(Clone, Copy)]
+struct Sigs {
+    block: SigRef,
+    memory: SigRef,
+    handler: SigRef,
+    redo: SigRef,
+    eval_cond: SigRef,
+    eval_flags: SigRef,
+}
+
+/// One block being compiled: the [`x86::Emitter`].
+pub struct Lifter<'a> {
+    b: FunctionBuilder<'a>,
+    tb: &'a Tb,
+    state: Value,
+    sigs: Sigs,
+    /// Where the block jumps to itself.
+    header: Block,
+    stub: usize,
+    parallel: bool,
+    /// Instructions that the block counts for.
+    count: u32,
+    /// The current instruction.
+    insn: &'a Insn,
+    regs: [Reg; 16],
+    flags: Flags,
+    /// The flags are not in the state.
+    flags_dirty: bool,
+    /// CF of the flags in the state, where it was evaluated.
+    entry_cf: Option<Value>,
+    /// The TLB bank's address.
+    bank: Option<Value>,
+    /// Offset and host address of a [`x86::Emitter::load_for_write`] of this instruction.
+    write_place: Option<(V, Value)>,
+    links: Links,
+    /// Emitting a path that is left or rejoins: nothing of it may be remembered.
+    in_cold: bool,
+    /// The block's end has been emitted.
+    ended: bool,
+}
+
+impl<'a> Lifter<'a> {
+    fn instruction(&mut self, insn: &'a Insn) {
+        self.insn = insn;
+        self.write_place = None;
+        let lifted = match insn.op {
+            Op::Vec(_) | Op::Str(_) | Op::X87(_) | Op::Cold => Err(x86::Stop),
+            _ => x86::lift::lift(self, insn),
+        };
+        if lifted.is_err() {
+            self.call_handler(insn.ends);
+        }
+    }
+
+    /// The address of the current instruction's record.
+    fn insn_address(&mut self) -> Value {
+        let at = std::ptr::from_ref(self.insn) as i64;
+        self.b.ins().iconst(types::I64, at)
+    }
+
+    /// The address of one of our functions.
+    fn helper(&mut self, address: usize, _: SigRef) -> Value {
+        self.b.ins().iconst(types::I64, address as i64)
+    }
+
+    fn forget_vectors(&mut self) {}
+}

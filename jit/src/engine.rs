@@ -1,0 +1,466 @@
+//! The execution engine: decides which tier runs what, and handles everything that ends a block early.
+//!
+//! One round of the dispatcher: bring translations up to date (a safepoint), find the block at RIP, run it in the best tier
+//! that it has, look at why it came back. Between rounds RIP, the budget and all registers are exact, whatever the tier.
+
+#![expect(unsafe_code, reason = "enters generated code, and holds blocks by address between safepoints")]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use softmmu::{AddressSpace, CodeWrite};
+use x86::insn::Insn;
+use x86::interp::{self, Outcome};
+use x86::state::{Shadow, rflags, stop};
+use x86::{Vcpu, sys};
+
+use crate::code::CodeCache;
+use crate::compile::{Compiler, Options, host_isa};
+use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, jump_tag};
+use crate::platform::CodeMapping;
+use crate::stats::Stats;
+use crate::table::Table;
+use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb};
+use crate::thunks;
+use crate::worker::Workers;
+
+/// Which tiers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TierPolicy {
+    /// Hot blocks are compiled in the background.
+    #[default]
+    Auto,
+    /// Tier 0 only.
+    Zero,
+    /// Everything is compiled when it is first executed (tests).
+    One,
+}
+
+/// How the engine is set up. Nothing here can be seen by the guest.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Tiers.
+    pub tier: TierPolicy,
+    /// Executions in tier 0 after which a block is compiled.
+    pub hot_threshold: u32,
+    /// Size of the code cache.
+    pub code_cache_bytes: usize,
+    /// Compile threads.
+    pub workers: usize,
+    /// Let Cranelift optimise.
+    pub optimise: bool,
+    /// Let Cranelift check what it is given (tests).
+    pub verify: bool,
+    /// How generated code is written to memory.
+    pub mapping: CodeMapping,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            tier: TierPolicy::Auto,
+            hot_threshold: 64,
+            code_cache_bytes: 64 << 20,
+            workers: 1,
+            optimise: false,
+            verify: cfg!(debug_assertions),
+            mapping: CodeMapping::Auto,
+        }
+    }
+}
+
+/// Why [`Engine::run`] came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The instruction count is reached.
+    Deadline,
+    /// HLT: nothing to do until an interrupt.
+    Halted,
+    /// An instruction touched a device or what interrupts depend on: bring devices up to date and call again.
+    Event,
+    /// Triple fault.
+    Shutdown,
+    /// The machine cannot go on; one line says why.
+    Report(Box<str>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) table: Table,
+    pub(crate) frame: Box<JitFrame>,
+    pub(crate) stats: Stats,
+    native: Option<Native>,
+    writes: Vec<CodeWrite>,
+    space: Arc<AddressSpace>,
+}
+
+/// What tier 1 needs.
+#[derive(Debug)]
+struct Native {
+    cache: CodeCache,
+    compiler: Compiler,
+    workers: Option<Workers>,
+}
+
+// SAFETY: the raw pointers in the frame lead to blocks of `table` and code of `native`, which move with it.
+unsafe impl Send for Engine {}
+
+impl Engine {
+    /// An engine for the vCPU of a machine with this memory. If the host gives no executable memory, everything runs in
+    /// tier 0.
+    pub fn new(config: EngineConfig, space: Arc<AddressSpace>) -> Self {
+        let stub = thunks::exit_stub as *const () as *const u8;
+        let native = match config.tier {
+            TierPolicy::Zero => None,
+            _ => match Native::new(&config, stub) {
+                Ok(n) => Some(n),
+                Err(why) => {
+                    tracing::warn!("no generated code on this host ({why}): everything is interpreted");
+                    None
+                }
+            },
+        };
+        let table = Table::new(stub);
+        Self {
+            config,
+            table,
+            frame: new_frame(stub),
+            stats: Stats::default(),
+            native,
+            writes: Vec::new(),
+            space,
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            blocks: self.table.len() as u64,
+            slow_loads: self.frame.slow_loads,
+            slow_stores: self.frame.slow_stores,
+            redos: self.frame.redos,
+            stopped: self.frame.stopped,
+            ..self.stats
+        }
+    }
+
+    pub(crate) fn space(&self) -> &AddressSpace {
+        &self.space
+    }
+
+    /// Drops all translations: memory was replaced as a whole (a snapshot was restored).
+    pub fn forget_all(&mut self) {
+        self.table.clear(&self.space);
+        self.clear_jumps();
+        self.table.reclaim();
+        self.writes.clear();
+        self.space.take_code_writes(&mut self.writes);
+        self.writes.clear();
+    }
+
+    /// Runs `cpu` until its instruction count is `until`, or something needs the machine's attention.
+    pub fn run(&mut self, cpu: &mut Vcpu, until: u64) -> Exit {
+        let now = cpu.st.icount();
+        let budget = until.saturating_sub(now).min(i64::MAX as u64);
+        cpu.st.budget = budget as i64;
+        cpu.st.icount_end = now.wrapping_add(budget);
+        cpu.st.scratch[SCRATCH_FRAME] = &raw mut *self.frame as u64;
+        let exit = self.rounds(cpu);
+        cpu.st.scratch = [0; 4];
+        exit
+    }
+
+    fn rounds(&mut self, cpu: &mut Vcpu) -> Exit {
+        if let Some(exit) = self.poll(cpu) {
+            return exit;
+        }
+        loop {
+            self.stats.dispatches += 1;
+            if cpu.st.stop != stop::NONE {
+                if let Some(exit) = self.stopped(cpu) {
+                    return exit;
+                }
+                continue;
+            }
+            self.safepoint(cpu);
+            if cpu.st.budget <= 0 {
+                return Exit::Deadline;
+            }
+            if cpu.st.shadow != Shadow::None || cpu.st.flags & rflags::TF != 0 {
+                if let Some(exit) = self.step(cpu) {
+                    return exit;
+                }
+                continue;
+            }
+            let Some(tb) = self.find(cpu) else { continue };
+            // SAFETY: blocks live until the next safepoint at least.
+            let tb = unsafe { &*tb };
+            let code = tb.code();
+            if !code.is_null() {
+                self.enter(cpu, code);
+                continue;
+            }
+            if i64::from(tb.block.count) > cpu.st.budget {
+                self.run_singly(cpu, tb);
+                continue;
+            }
+            self.warm(tb);
+            self.stats.tier0_blocks += 1;
+            interp::run_block(cpu, &tb.block);
+        }
+    }
+
+    /// Delivers what is pending; tells whether there is nothing to run.
+    fn poll(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
+        if sys::poll_events(cpu).is_err() {
+            return Some(Exit::Shutdown);
+        }
+        cpu.st.halted.then_some(Exit::Halted)
+    }
+
+    /// Looks at `st.stop`.
+    fn stopped(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
+        match std::mem::replace(&mut cpu.st.stop, stop::NONE) {
+            stop::FAULT => sys::deliver_fault(cpu).is_err().then_some(Exit::Shutdown),
+            stop::AFTER => Some(if cpu.st.halted { Exit::Halted } else { Exit::Event }),
+            stop::REDO => {
+                self.safepoint(cpu);
+                if cpu.st.budget <= 0 {
+                    return Some(Exit::Deadline);
+                }
+                self.step(cpu)
+            }
+            _ => {
+                let text = cpu.report.take().unwrap_or_else(|| "stopped for an unknown reason".into());
+                Some(Exit::Report(text))
+            }
+        }
+    }
+
+    /// Executes one instruction alone, with everything that belongs between two instructions.
+    fn step(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
+        let tb = self.find(cpu)?;
+        // SAFETY: blocks live until the next safepoint at least.
+        let insn = unsafe { &(&(*tb).block.insns)[0] };
+        self.step_insn(cpu, insn)
+    }
+
+    pub(crate) fn step_insn(&mut self, cpu: &mut Vcpu, insn: &Insn) -> Option<Exit> {
+        self.stats.singles += 1;
+        let trap = cpu.st.flags & rflags::TF != 0;
+        let shadow = std::mem::take(&mut cpu.st.shadow);
+        let outcome = interp::run_single(cpu, insn);
+        if outcome == Outcome::Stopped && cpu.st.stop != stop::AFTER {
+            return None;
+        }
+        if trap && sys::traps_single_step(insn) {
+            let after = std::mem::replace(&mut cpu.st.stop, stop::NONE);
+            if sys::single_step_trap(cpu).is_err() {
+                return Some(Exit::Shutdown);
+            }
+            if cpu.st.stop == stop::NONE {
+                cpu.st.stop = after;
+            }
+        }
+        if cpu.st.stop == stop::NONE && shadow != Shadow::None {
+            return self.poll(cpu);
+        }
+        None
+    }
+
+    /// Executes instructions of a block one by one until the budget is used up.
+    fn run_singly(&mut self, cpu: &mut Vcpu, tb: &Tb) {
+        for insn in tb.block.counted() {
+            if cpu.st.budget <= 0 {
+                break;
+            }
+            self.stats.singles += 1;
+            if interp::run_single(cpu, insn) == Outcome::Stopped || insn.ends {
+                break;
+            }
+        }
+        // A block without a branch at its end: RIP is exact after every single instruction.
+    }
+
+    /// Runs generated code.
+    fn enter(&mut self, cpu: &mut Vcpu, code: *const u8) {
+        self.frame.link = std::ptr::null();
+        self.frame.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        // SAFETY: `code` belongs to a live block; the frame's address is in `scratch`.
+        unsafe { thunks::enter(cpu, code, &raw mut *self.frame) };
+        let link = self.frame.link;
+        if link.is_null() || cpu.st.stop != stop::NONE {
+            return;
+        }
+        let Some(tb) = self.find(cpu) else { return };
+        // SAFETY: the block that was just left is alive, and so are its links; blocks live until the next safepoint.
+        let (link, tb): (&Link, &Tb) = unsafe { (&*link, &*tb) };
+        if link.rip == tb.key.rip && tb.spans[1].is_none() && !tb.code().is_null() {
+            self.stats.links += 1;
+            self.table.link(link, tb, cpu.mmu.epoch());
+        }
+    }
+
+    /// Counts an execution in tier 0 and compiles the block when it is time.
+    fn warm(&mut self, tb: &Tb) {
+        let heat = tb.heat.load(Ordering::Relaxed);
+        if heat >= HOT_QUEUED {
+            return;
+        }
+        tb.heat.store(heat + 1, Ordering::Relaxed);
+        if heat + 1 < self.config.hot_threshold {
+            return;
+        }
+        let Some(native) = &mut self.native else {
+            tb.heat.store(HOT_NEVER, Ordering::Relaxed);
+            return;
+        };
+        let Some(workers) = &native.workers else { return };
+        if workers.submit(self.table.share(tb)) {
+            tb.heat.store(HOT_QUEUED, Ordering::Relaxed);
+        } else {
+            tb.heat.store(self.config.hot_threshold / 2, Ordering::Relaxed);
+        }
+    }
+
+    /// Compiles a block now.
+    pub(crate) fn compile_now(&mut self, tb: &Tb) {
+        let Some(native) = &mut self.native else { return };
+        if native.workers.is_some() || tb.heat.load(Ordering::Relaxed) == HOT_NEVER {
+            return;
+        }
+        let code = native.compiler.compile(tb);
+        let tb = self.table.share(tb);
+        self.install((tb, code));
+    }
+
+    /// Puts a compiled block in its place.
+    fn install(&mut self, (tb, code): crate::worker::Done) {
+        let Some(native) = &mut self.native else { return };
+        if tb.dead.load(Ordering::Acquire) {
+            self.stats.compile_stale += 1;
+            return;
+        }
+        let code = match code {
+            Ok(c) => c,
+            Err(why) => {
+                self.stats.compile_failed += 1;
+                tracing::warn!(rip = tb.key.rip, "a block stays in tier 0: {why}");
+                tb.heat.store(HOT_NEVER, Ordering::Relaxed);
+                return;
+            }
+        };
+        let (table, frame, stats) = (&self.table, &mut self.frame, &mut self.stats);
+        let evict = |old: &Tb| {
+            stats.evicted += 1;
+            table.drop_code(old);
+            old.heat.store(0, Ordering::Relaxed);
+            forget_jump(frame, old);
+        };
+        match native.cache.install(&tb, &code.bytes, evict) {
+            Ok(at) => {
+                self.stats.compiled += 1;
+                self.stats.code_bytes += code.bytes.len() as u64;
+                table.drop_code(&tb);
+                *tb.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code.links;
+                tb.code.store(at.cast_mut(), Ordering::Release);
+                forget_jump(frame, &tb);
+            }
+            Err(why) => {
+                tracing::warn!("generated code cannot be placed: {why}");
+                tb.heat.store(HOT_NEVER, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Between blocks: nothing is held by address, no generated code runs.
+    #[inline]
+    fn safepoint(&mut self, cpu: &mut Vcpu) {
+        cpu.mmu.safepoint();
+        if self.space.code_writes_pending() {
+            self.drop_written();
+        }
+        if self.native.as_ref().and_then(|n| n.workers.as_ref()).is_some_and(Workers::ready) {
+            while let Some(done) =
+                self.native.as_ref().and_then(|n| n.workers.as_ref()).and_then(Workers::take)
+            {
+                self.install(done);
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_written(&mut self) {
+        let mut writes = std::mem::take(&mut self.writes);
+        self.space.take_code_writes(&mut writes);
+        let (frame, stats) = (&mut self.frame, &mut self.stats);
+        for w in writes.drain(..) {
+            self.table.invalidate(&self.space, w, |tb| {
+                stats.invalidated += 1;
+                forget_jump(frame, tb);
+            });
+        }
+        self.writes = writes;
+        self.table.reclaim();
+    }
+
+    /// Removes a block that is alive but no longer right.
+    pub(crate) fn discard(&mut self, tb: *const Tb) {
+        // SAFETY: the caller has just found it in the table.
+        let tb = unsafe { &*tb };
+        forget_jump(&mut self.frame, tb);
+        self.table.discard(tb);
+    }
+
+    fn clear_jumps(&mut self) {
+        self.frame = new_frame(thunks::exit_stub as *const () as *const u8);
+    }
+}
+
+impl Native {
+    fn new(config: &EngineConfig, stub: *const u8) -> Result<Self, String> {
+        let cache = CodeCache::new(config.code_cache_bytes, config.mapping).map_err(|e| e.to_string())?;
+        let options = Options { optimise: config.optimise, parallel: false, verify: config.verify };
+        let isa = host_isa(options)?;
+        let compiler = || Compiler::new(Arc::clone(&isa), options, stub);
+        let workers = (config.tier == TierPolicy::Auto)
+            .then(|| Workers::new((0..config.workers.max(1)).map(|_| compiler()).collect()));
+        Ok(Self { cache, compiler: compiler(), workers })
+    }
+}
+
+/// A frame with an empty jump cache. Entries must never match while empty: their tag is none.
+fn new_frame(stub: *const u8) -> Box<JitFrame> {
+    let empty = || Jump { rip: 0, tag: u64::MAX, code: stub, tb: std::ptr::null() };
+    let jumps: Box<[Jump]> = (0..1 << JUMP_BITS).map(|_| empty()).collect();
+    let layout = std::alloc::Layout::new::<JitFrame>();
+    // SAFETY: the layout is not empty; all fields are integers and pointers, valid when zero, and the jump cache is
+    // overwritten before the box is made.
+    unsafe {
+        let p = std::alloc::alloc_zeroed(layout).cast::<JitFrame>();
+        if p.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        std::ptr::copy_nonoverlapping(jumps.as_ptr(), (&raw mut (*p).jumps).cast::<Jump>(), jumps.len());
+        Box::from_raw(p)
+    }
+}
+
+/// Takes a block out of the jump cache.
+fn forget_jump(frame: &mut JitFrame, tb: &Tb) {
+    let p = std::ptr::from_ref(tb);
+    let clear = |j: &mut Jump| {
+        if j.tb == p {
+            j.tag = u64::MAX;
+            j.tb = std::ptr::null();
+        }
+    };
+    if tb.flat {
+        clear(&mut frame.jumps[jump_index(tb.key.rip)]);
+    } else {
+        // Its linear address may be any.
+        frame.jumps.iter_mut().for_each(clear);
+    }
+}

@@ -1,0 +1,184 @@
+//! From RIP to a block: jump cache, table, decoder.
+
+#![expect(unsafe_code, reason = "the jump cache holds blocks by address between safepoints")]
+
+use std::sync::Arc;
+
+use softmmu::{FetchPage, Gpa, MemTrap, PAGE_SIZE, RamPage};
+use x86::decode::{self, MAX_LEN};
+use x86::state::{Mode, seg};
+use x86::{Block, Vcpu};
+
+use crate::engine::{Engine, TierPolicy};
+use crate::layout::{Jump, jump_index, jump_tag};
+use crate::tb::{Key, Tb, lines};
+use crate::thunks;
+
+impl Engine {
+    /// The block at RIP. `None`: fetching it raised an exception, or it was executed already; look at the state again.
+    /// Valid until the next safepoint.
+    #[inline]
+    pub(crate) fn find(&mut self, cpu: &mut Vcpu) -> Option<*const Tb> {
+        let mode = cpu.st.mode;
+        let rip = cpu.st.rip;
+        let linear = if mode.has(Mode::CODE64) || mode.has(Mode::CS_FLAT) {
+            rip
+        } else {
+            cpu.st.seg[seg::CS as usize].base.wrapping_add(rip) & 0xffff_ffff
+        };
+        let tag = jump_tag(cpu.mmu.epoch(), mode);
+        let e = &self.frame.jumps[jump_index(linear)];
+        if e.rip == linear && e.tag == tag {
+            let tb = e.tb;
+            // SAFETY: entries of removed blocks are cleared at once; the others are alive.
+            let t = unsafe { &*tb };
+            if t.flat || t.key.rip == rip && u64::from(t.block.len) <= decode::fetch_room(cpu) {
+                return Some(tb);
+            }
+        }
+        self.find_slow(cpu)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_slow(&mut self, cpu: &mut Vcpu) -> Option<*const Tb> {
+        self.stats.lookups += 1;
+        let linear = decode::fetch_address(cpu).ok()?;
+        let at = match cpu.mmu.fetch(linear) {
+            Ok(p) => p,
+            Err(MemTrap::Mmio { gpa }) => {
+                self.run_from_device(cpu, linear, gpa);
+                return None;
+            }
+            Err(trap) => {
+                cpu.mem_fault(seg::CS, linear, trap);
+                return None;
+            }
+        };
+        let key = Key { ram: at.page.offset() + linear % PAGE_SIZE, rip: cpu.st.rip, mode: cpu.st.mode };
+        let room = decode::fetch_room(cpu);
+        let known = self.table.find(key).filter(|tb| tb.flat || u64::from(tb.block.len) <= room);
+        let known = known.map(|tb| (std::ptr::from_ref(tb), tb.spans[1]));
+        // An instruction that crosses its page depends on the next page's mapping as well.
+        let known = match known {
+            Some((tb, Some((page, _)))) if self.next_page(cpu, linear)?.page != page => {
+                self.discard(tb);
+                None
+            }
+            k => k.map(|(tb, _)| tb),
+        };
+        let tb: *const Tb = match known {
+            Some(tb) => tb,
+            None => self.decode(cpu, linear, at, key)?,
+        };
+        // SAFETY: it was just found in the table or put there.
+        let t = unsafe { &*tb };
+        if t.code().is_null() && self.config.tier == TierPolicy::One {
+            self.compile_now(t);
+        }
+        let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        let code = if t.code().is_null() { thunks::exit_stub as *const () as *const u8 } else { t.code() };
+        // A block over two pages is looked up each time: the second one's mapping is not part of an entry's tag.
+        if t.spans[1].is_none() {
+            self.frame.jumps[jump_index(linear)] = Jump { rip: linear, tag, code, tb };
+        }
+        Some(tb)
+    }
+
+    fn next_page(&mut self, cpu: &mut Vcpu, linear: u64) -> Option<FetchPage> {
+        let mut next = (linear | (PAGE_SIZE - 1)).wrapping_add(1);
+        if !cpu.st.mode.has(Mode::CODE64) {
+            next &= 0xffff_ffff;
+        }
+        match cpu.mmu.fetch(next) {
+            Ok(p) => Some(p),
+            Err(MemTrap::Mmio { .. }) => {
+                cpu.gp(0);
+                None
+            }
+            Err(trap) => {
+                cpu.mem_fault(seg::CS, next, trap);
+                None
+            }
+        }
+    }
+
+    fn decode(&mut self, cpu: &mut Vcpu, linear: u64, at: FetchPage, key: Key) -> Option<*const Tb> {
+        let start = (linear % PAGE_SIZE) as usize;
+        let room = usize::try_from(decode::fetch_room(cpu)).unwrap_or(usize::MAX);
+        // Whatever is written to these lines from here on is noticed; the bytes are read after that.
+        let reach = (start as u64 + 64 * 4).min(PAGE_SIZE);
+        let mut tracked = self.space().code_lines(at.page);
+        self.track(at.page, lines(start as u64, reach), &mut tracked);
+        let mut page = [0; PAGE_SIZE as usize];
+        self.space().read_ram_page(at.page, &mut page);
+        let bytes = &page[start..];
+        let bytes = &bytes[..bytes.len().min(room)];
+        let (block, second) = match decode::block(bytes, key.rip, key.mode) {
+            Some(b) => (b, None),
+            None if bytes.len() >= room => {
+                // The segment's limit ends within the instruction.
+                cpu.gp(0);
+                return None;
+            }
+            None => self.decode_across(cpu, linear, bytes, room, key)?,
+        };
+        let len = u64::from(block.len);
+        let first = len.min(PAGE_SIZE - start as u64);
+        let mine = lines(start as u64, start as u64 + first);
+        self.track(at.page, mine, &mut tracked);
+        let second = second.map(|p| (p, lines(0, len - first)));
+        self.stats.decoded += 1;
+        let tb = Tb::new(block, key.ram, [Some((at.page, mine)), second]);
+        Some(self.table.insert(Arc::new(tb)))
+    }
+
+    fn track(&self, page: RamPage, lines: u64, tracked: &mut u64) {
+        if lines & !*tracked != 0 {
+            self.space().track_code(page, lines);
+            *tracked |= lines;
+        }
+    }
+
+    /// An instruction that begins with `head` at the end of a page.
+    fn decode_across(
+        &mut self,
+        cpu: &mut Vcpu,
+        linear: u64,
+        head: &[u8],
+        room: usize,
+        key: Key,
+    ) -> Option<(Block, Option<RamPage>)> {
+        let next = self.next_page(cpu, linear)?;
+        self.space().track_code(next.page, 1);
+        let mut page = [0; PAGE_SIZE as usize];
+        self.space().read_ram_page(next.page, &mut page);
+        let mut bytes = head.to_vec();
+        bytes.extend_from_slice(&page[..MAX_LEN]);
+        bytes.truncate(room);
+        match decode::single(&bytes, key.rip, key.mode) {
+            Some(b) => Some((b, Some(next.page))),
+            None => {
+                cpu.gp(0);
+                None
+            }
+        }
+    }
+
+    /// Code in device memory or in no memory at all: read bytewise and executed once, nothing is kept.
+    fn run_from_device(&mut self, cpu: &mut Vcpu, linear: u64, gpa: Gpa) {
+        let room = decode::fetch_room(cpu).min(MAX_LEN as u64).min(PAGE_SIZE - linear % PAGE_SIZE);
+        let now = cpu.st.now();
+        let bytes: Vec<u8> =
+            (0..room).map(|k| cpu.bus.mmio_read(gpa.0.wrapping_add(k), 1, now) as u8).collect();
+        match decode::single(&bytes, cpu.st.rip, cpu.st.mode) {
+            Some(block) => {
+                // An exit asked for here is found again in the state by the next round.
+                let _ = self.step_insn(cpu, &block.insns[0]);
+            }
+            None => {
+                cpu.gp(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The table of translation blocks, shared by the vCPUs of a machine.
+//!
+//! Look-up is lock-free: buckets are singly linked lists of blocks behind atomic pointers. Changes (insertion, removal,
+//! linking) take the lock. A removed block stays allocated until [`Table::reclaim`], which the dispatcher calls at a
+//! safepoint where no vCPU holds a block.
+//!
+//! Per page of RAM the table knows which blocks lie there, and for each which 64-byte lines: a store into translated
+//! code removes the blocks that overlap the written lines and no others.
+
+#![expect(unsafe_code, reason = "lock-free lists of blocks")]
+
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use softmmu::{AddressSpace, CodeWrite, RamPage};
+
+use crate::layout::Link;
+use crate::tb::{Key, LinkRef, Tb};
+
+const BUCKETS: usize = 1 << 16;
+
+/// See the module.
+pub struct Table {
+    buckets: Box<[AtomicPtr<Tb>]>,
+    inner: Mutex<Inner>,
+    /// Host code that returns to the dispatcher: where unlinked exits lead.
+    stub: *const u8,
+}
+
+// SAFETY: the raw pointers lead to blocks that the table owns (one strong count each) and to code that lives for ever.
+unsafe impl Send for Table {}
+// SAFETY: as above; mutation happens under `inner`.
+unsafe impl Sync for Table {}
+
+#[derive(Default)]
+struct Inner {
+    /// Never iterated over: its order cannot be seen.
+    pages: HashMap<u32, Vec<*const Tb>>,
+    graveyard: Vec<Arc<Tb>>,
+    blocks: usize,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("blocks", &self.lock().blocks).finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    /// An empty table whose unlinked exits lead to `stub`.
+    pub fn new(stub: *const u8) -> Self {
+        let buckets = (0..BUCKETS).map(|_| AtomicPtr::default()).collect();
+        Self { buckets, inner: Mutex::default(), stub }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bucket(&self, key: Key) -> &AtomicPtr<Tb> {
+        &self.buckets[(key.hash() >> 48) as usize & (BUCKETS - 1)]
+    }
+
+    /// Number of blocks.
+    pub fn len(&self) -> usize {
+        self.lock().blocks
+    }
+
+    /// No blocks?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The block for `key`. Valid until the caller's next safepoint.
+    pub fn find(&self, key: Key) -> Option<&Tb> {
+        // Acquire: pairs with the release store of an insertion.
+        let mut at = self.bucket(key).load(Ordering::Acquire);
+        while !at.is_null() {
+            // SAFETY: blocks in a bucket are alive, and removed ones stay allocated until a safepoint.
+            let tb = unsafe { &*at };
+            if tb.key == key {
+                return Some(tb);
+            }
+            at = tb.next.load(Ordering::Acquire);
+        }
+        None
+    }
+
+    /// Adds a block. Its lines are tracked already.
+    pub fn insert(&self, tb: Arc<Tb>) -> &Tb {
+        let mut inner = self.lock();
+        let p = Arc::into_raw(tb);
+        // SAFETY: the table owns the count that `into_raw` left.
+        let tb = unsafe { &*p };
+        for (page, _) in tb.spans.iter().flatten() {
+            let list = inner.pages.entry(page.0).or_default();
+            if !list.contains(&p) {
+                list.push(p);
+            }
+        }
+        inner.blocks += 1;
+        let bucket = self.bucket(tb.key);
+        tb.next.store(bucket.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Release: pairs with the acquire loads of `find`.
+        bucket.store(p.cast_mut(), Ordering::Release);
+        tb
+    }
+
+    /// A second strong reference to a block of the table, for a compile worker.
+    pub fn share(&self, tb: &Tb) -> Arc<Tb> {
+        let p = ptr::from_ref(tb);
+        // SAFETY: every `&Tb` outside workers comes from a table, where it is held by an `Arc`.
+        unsafe {
+            Arc::increment_strong_count(p);
+            Arc::from_raw(p)
+        }
+    }
+
+    /// Removes the blocks that lie in the written lines; `gone` is told of each.
+    pub fn invalidate(&self, space: &AddressSpace, write: CodeWrite, mut gone: impl FnMut(&Tb)) {
+        let mut inner = self.lock();
+        let Some(list) = inner.pages.get(&write.page.0) else { return };
+        // SAFETY: blocks in a page's list are alive.
+        let hit = |p: &*const Tb| unsafe { (**p).lines(write.page) } & write.lines != 0;
+        let victims: Vec<*const Tb> = list.iter().copied().filter(hit).collect();
+        for p in victims {
+            // SAFETY: as above.
+            let tb = unsafe { &*p };
+            gone(tb);
+            self.remove(&mut inner, tb);
+        }
+        self.retrack(&inner, space, write.page);
+    }
+
+    /// Removes one block; its lines stay tracked.
+    pub fn discard(&self, tb: &Tb) {
+        let mut inner = self.lock();
+        if !tb.dead.load(Ordering::Acquire) {
+            self.remove(&mut inner, tb);
+        }
+    }
+
+    /// Tells the address space which lines still hold code.
+    fn retrack(&self, inner: &Inner, space: &AddressSpace, page: RamPage) {
+        // SAFETY: blocks in a page's list are alive.
+        let lines = |l: &Vec<*const Tb>| l.iter().fold(0, |a, p| a | unsafe { (**p).lines(page) });
+        let left = inner.pages.get(&page.0).map_or(0, lines);
+        space.untrack_code(page);
+        if left != 0 {
+            space.track_code(page, left);
+        }
+    }
+
+    fn remove(&self, inner: &mut Inner, tb: &Tb) {
+        let p = ptr::from_ref(tb).cast_mut();
+        tb.dead.store(true, Ordering::Release);
+        let mut at = self.bucket(tb.key);
+        loop {
+            let here = at.load(Ordering::Acquire);
+            if here == p {
+                at.store(tb.next.load(Ordering::Acquire), Ordering::Release);
+                break;
+            }
+            assert!(!here.is_null(), "a block of the table is in its bucket");
+            // SAFETY: blocks in a bucket are alive.
+            at = unsafe { &(*here).next };
+        }
+        for (page, _) in tb.spans.iter().flatten() {
+            if let Some(list) = inner.pages.get_mut(&page.0) {
+                list.retain(|q| *q != p.cast_const());
+                if list.is_empty() {
+                    inner.pages.remove(&page.0);
+                }
+            }
+        }
+        self.drop_code_locked(tb);
+        inner.blocks -= 1;
+        // SAFETY: takes over the count that `insert` left in the table.
+        inner.graveyard.push(unsafe { Arc::from_raw(p) });
+    }
+
+    /// Makes `link` lead to `tb`, which has code.
+    pub fn link(&self, link: &Link, tb: &Tb, epoch: u64) {
+        let _lock = self.lock();
+        let code = tb.code();
+        if !link.linkable || code.is_null() || tb.dead.load(Ordering::Acquire) {
+            return;
+        }
+        self.unlink(link);
+        link.epoch.store(epoch, Ordering::Relaxed);
+        link.to.store(ptr::from_ref(tb).cast_mut(), Ordering::Relaxed);
+        tb.incoming.lock().unwrap_or_else(PoisonError::into_inner).push(LinkRef(link));
+        // Release: pairs with the load in generated code (an address dependency on every host).
+        link.target.store(code.cast_mut(), Ordering::Release);
+    }
+
+    /// Makes `link` lead to the stub. Under the lock.
+    fn unlink(&self, link: &Link) {
+        link.target.store(self.stub.cast_mut(), Ordering::Release);
+        let to = link.to.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !to.is_null() {
+            // SAFETY: a block unlinks everything that leads to it before it dies.
+            let list = unsafe { &(*to).incoming };
+            list.lock().unwrap_or_else(PoisonError::into_inner).retain(|l| l.0 != ptr::from_ref(link));
+        }
+    }
+
+    /// Takes a block's code away: nothing leads into it any more, and it leads nowhere.
+    pub fn drop_code(&self, tb: &Tb) {
+        let _lock = self.lock();
+        self.drop_code_locked(tb);
+    }
+
+    fn drop_code_locked(&self, tb: &Tb) {
+        tb.code.store(ptr::null_mut(), Ordering::Release);
+        let incoming = std::mem::take(&mut *tb.incoming.lock().unwrap_or_else(PoisonError::into_inner));
+        for l in incoming {
+            // SAFETY: a link removes itself from its target's list before its block dies.
+            let link = unsafe { &*l.0 };
+            link.to.store(ptr::null_mut(), Ordering::Relaxed);
+            link.target.store(self.stub.cast_mut(), Ordering::Release);
+        }
+        for link in &tb.links.lock().unwrap_or_else(PoisonError::into_inner).0 {
+            self.unlink(link);
+        }
+    }
+
+    /// Frees removed blocks. No vCPU may hold one, nor run generated code.
+    pub fn reclaim(&self) {
+        let dead = std::mem::take(&mut self.lock().graveyard);
+        drop(dead);
+    }
+
+    /// Removes everything.
+    pub fn clear(&self, space: &AddressSpace) {
+        let mut inner = self.lock();
+        for b in &self.buckets {
+            loop {
+                let p = b.load(Ordering::Acquire);
+                if p.is_null() {
+                    break;
+                }
+                // SAFETY: blocks in a bucket are alive.
+                let tb = unsafe { &*p };
+                self.remove(&mut inner, tb);
+                for (page, _) in tb.spans.iter().flatten() {
+                    space.untrack_code(*page);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let mut inner = self.lock();
+        for b in &self.buckets {
+            loop {
+                let p = b.load(Ordering::Acquire);
+                if p.is_null() {
+                    break;
+                }
+                // SAFETY: blocks in a bucket are alive.
+                self.remove(&mut inner, unsafe { &*p });
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Translation blocks: a decoded block with where it lies, what was compiled from it, and who leads to it.
+
+#![expect(unsafe_code, reason = "shared between the dispatcher and compile workers")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+
+use softmmu::RamPage;
+use x86::Block;
+use x86::state::Mode;
+
+use crate::layout::Link;
+
+/// What identifies a block: the place of its first byte in RAM, its RIP and its mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Offset of the first byte in guest RAM.
+    pub ram: u64,
+    /// RIP of the first instruction.
+    pub rip: u64,
+    /// Mode.
+    pub mode: Mode,
+}
+
+impl Key {
+    /// For the table.
+    pub fn hash(self) -> u64 {
+        let x = self.ram ^ self.rip.rotate_left(17) ^ u64::from(self.mode.0).rotate_left(40);
+        x.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// A translation block. Its address is stable: generated code holds the addresses of its instructions and links.
+#[derive(Debug)]
+pub struct Tb {
+    /// The instructions.
+    pub block: Block,
+    /// Identity.
+    pub key: Key,
+    /// Pages and 64-byte lines that the bytes lie in; the second one for an instruction that crosses a page.
+    pub spans: [Option<(RamPage, u64)>; 2],
+    /// Next in the table's bucket.
+    pub next: AtomicPtr<Tb>,
+    /// Host code, null while there is none.
+    pub code: AtomicPtr<u8>,
+    /// Executions in tier 0, and [`HOT_QUEUED`] or [`HOT_NEVER`].
+    pub heat: AtomicU32,
+    /// Removed from the table: not to be compiled, linked or executed again.
+    pub dead: AtomicBool,
+    /// Static exits of the compiled code.
+    pub links: Mutex<Links>,
+    /// Links of other blocks that lead here.
+    pub incoming: Mutex<Vec<LinkRef>>,
+    /// May generated code rely on RIP being the linear address?
+    pub flat: bool,
+}
+
+/// Value of [`Tb::heat`]: at a worker.
+pub const HOT_QUEUED: u32 = 1 << 31;
+/// Value of [`Tb::heat`]: not compiled because that failed or would not pay.
+pub const HOT_NEVER: u32 = u32::MAX;
+
+/// The links of one block, boxed one by one so that their addresses do not depend on the number.
+#[derive(Debug, Default)]
+pub struct Links(pub Vec<Box<Link>>);
+
+/// A link held by address, by the block that it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkRef(pub *const Link);
+
+// SAFETY: a link lives as long as its block, which removes it from its target's list before it dies; all such changes are
+// made under the table's lock.
+unsafe impl Send for LinkRef {}
+// SAFETY: as above.
+unsafe impl Sync for LinkRef {}
+// SAFETY: links contain atomics only, apart from constants.
+unsafe impl Send for Links {}
+// SAFETY: as above.
+unsafe impl Sync for Links {}
+
+impl Tb {
+    /// A fresh block.
+    pub fn new(block: Block, ram: u64, spans: [Option<(RamPage, u64)>; 2]) -> Self {
+        let key = Key { ram, rip: block.ip, mode: block.mode };
+        let flat = block.mode.has(Mode::CODE64) || block.mode.has(Mode::CS_FLAT);
+        Self {
+            block,
+            key,
+            spans,
+            next: AtomicPtr::default(),
+            code: AtomicPtr::default(),
+            heat: AtomicU32::new(0),
+            dead: AtomicBool::new(false),
+            links: Mutex::default(),
+            incoming: Mutex::default(),
+            flat,
+        }
+    }
+
+    /// Host code, null while there is none.
+    #[inline(always)]
+    pub fn code(&self) -> *const u8 {
+        // Acquire: pairs with the release store that installs code (icache maintenance is done before it).
+        self.code.load(Ordering::Acquire)
+    }
+
+    /// The lines of `page` that the block's bytes lie in.
+    pub fn lines(&self, page: RamPage) -> u64 {
+        self.spans.iter().flatten().filter(|(p, _)| *p == page).fold(0, |a, (_, l)| a | l)
+    }
+}
+
+/// The 64-byte lines of bytes `start..end` of a page.
+pub fn lines(start: u64, end: u64) -> u64 {
+    if end <= start {
+        return 0;
+    }
+    let (first, last) = (start >> 6 & 63, (end - 1) >> 6 & 63);
+    (!0 << first) & (!0 >> (63 - last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_cover_first_and_last_byte() {
+        assert_eq!(lines(0, 1), 1);
+        assert_eq!(lines(63, 65), 3);
+        assert_eq!(lines(64, 128), 2);
+        assert_eq!(lines(0, 4096), !0);
+        assert_eq!(lines(4095, 4096), 1 << 63);
+        assert_eq!(lines(5, 5), 0);
+    }
+}

@@ -1,0 +1,171 @@
+//! Thunks for aarch64 hosts (AAPCS64).
+
+#![expect(unsafe_code, reason = "naked functions")]
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use super::slow_memory;
+use crate::layout::{JitFrame, LINK_RIP, Link, off};
+use x86::Vcpu;
+
+/// Runs generated code at `code` until it comes back to the dispatcher.
+///
+/// # Safety
+/// `code` is the entry of a live block, and `scratch[SCRATCH_FRAME]` of `cpu` holds the address of its frame.
+#[unsafe(naked)]
+pub unsafe extern "C" fn enter(cpu: *mut Vcpu, code: *const u8, frame: *mut JitFrame) {
+    naked_asm!(
+        "stp x29, x30, [sp, #-160]!",
+        "mov x29, sp",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "stp d8, d9, [sp, #96]",
+        "stp d10, d11, [sp, #112]",
+        "stp d12, d13, [sp, #128]",
+        "stp d14, d15, [sp, #144]",
+        "mov x9, sp",
+        "str x9, [x2, #{sp}]",
+        "mov x9, x1",
+        "mov x1, xzr",
+        "blr x9",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d14, d15, [sp, #144]",
+        "ldp x29, x30, [sp], #160",
+        "ret",
+        sp = const offset_of!(JitFrame, sp),
+    )
+}
+
+/// Where a call that does not come back to its block ends: as if the block had returned to [`enter`]. `x0` is the state.
+///
+/// # Safety
+/// Only generated code and thunks jump here.
+#[unsafe(naked)]
+pub unsafe extern "C" fn leave(cpu: *mut Vcpu) {
+    naked_asm!(
+        "ldr x9, [x0, #{frame}]",
+        "ldr x9, [x9, #{sp}]",
+        "mov sp, x9",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d14, d15, [sp, #144]",
+        "ldp x29, x30, [sp], #160",
+        "ret",
+        frame = const off::FRAME,
+        sp = const offset_of!(JitFrame, sp),
+    )
+}
+
+/// Target of unlinked exits: notes the link and RIP and returns to the dispatcher. A tail-called block: state in `x0`,
+/// link in `x1`.
+///
+/// # Safety
+/// Only generated code jumps here.
+#[unsafe(naked)]
+pub unsafe extern "C" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
+    naked_asm!(
+        "cbz x1, 2f",
+        "ldr x9, [x0, #{frame}]",
+        "str x1, [x9, #{link}]",
+        "ldr x9, [x1, #{link_rip}]",
+        "str x9, [x0, #{rip}]",
+        "2:",
+        "ret",
+        frame = const off::FRAME,
+        link = const offset_of!(JitFrame, link),
+        link_rip = const LINK_RIP,
+        rip = const off::RIP,
+    )
+}
+
+/// Calls [`slow_memory`] with every register preserved; leaves the block when that says so.
+///
+/// # Safety
+/// Only generated code calls this.
+#[unsafe(naked)]
+pub unsafe extern "C" fn memory_thunk() {
+    naked_asm!(
+        "stp x29, x30, [sp, #-176]!",
+        "mov x29, sp",
+        "stp x0, x1, [sp, #16]",
+        "stp x2, x3, [sp, #32]",
+        "stp x4, x5, [sp, #48]",
+        "stp x6, x7, [sp, #64]",
+        "stp x8, x9, [sp, #80]",
+        "stp x10, x11, [sp, #96]",
+        "stp x12, x13, [sp, #112]",
+        "stp x14, x15, [sp, #128]",
+        "stp x16, x17, [sp, #144]",
+        "str x18, [sp, #160]",
+        "sub sp, sp, #512",
+        "stp q0, q1, [sp]",
+        "stp q2, q3, [sp, #32]",
+        "stp q4, q5, [sp, #64]",
+        "stp q6, q7, [sp, #96]",
+        "stp q8, q9, [sp, #128]",
+        "stp q10, q11, [sp, #160]",
+        "stp q12, q13, [sp, #192]",
+        "stp q14, q15, [sp, #224]",
+        "stp q16, q17, [sp, #256]",
+        "stp q18, q19, [sp, #288]",
+        "stp q20, q21, [sp, #320]",
+        "stp q22, q23, [sp, #352]",
+        "stp q24, q25, [sp, #384]",
+        "stp q26, q27, [sp, #416]",
+        "stp q28, q29, [sp, #448]",
+        "stp q30, q31, [sp, #480]",
+        "bl {slow}",
+        "cbnz x0, 2f",
+        "ldp q0, q1, [sp]",
+        "ldp q2, q3, [sp, #32]",
+        "ldp q4, q5, [sp, #64]",
+        "ldp q6, q7, [sp, #96]",
+        "ldp q8, q9, [sp, #128]",
+        "ldp q10, q11, [sp, #160]",
+        "ldp q12, q13, [sp, #192]",
+        "ldp q14, q15, [sp, #224]",
+        "ldp q16, q17, [sp, #256]",
+        "ldp q18, q19, [sp, #288]",
+        "ldp q20, q21, [sp, #320]",
+        "ldp q22, q23, [sp, #352]",
+        "ldp q24, q25, [sp, #384]",
+        "ldp q26, q27, [sp, #416]",
+        "ldp q28, q29, [sp, #448]",
+        "ldp q30, q31, [sp, #480]",
+        "add sp, sp, #512",
+        "ldp x0, x1, [sp, #16]",
+        "ldp x2, x3, [sp, #32]",
+        "ldp x4, x5, [sp, #48]",
+        "ldp x6, x7, [sp, #64]",
+        "ldp x8, x9, [sp, #80]",
+        "ldp x10, x11, [sp, #96]",
+        "ldp x12, x13, [sp, #112]",
+        "ldp x14, x15, [sp, #128]",
+        "ldp x16, x17, [sp, #144]",
+        "ldr x18, [sp, #160]",
+        "ldp x29, x30, [sp], #176",
+        "ret",
+        "2:",
+        "ldr x0, [x29, #16]",
+        "b {leave}",
+        slow = sym slow_memory,
+        leave = sym leave,
+    )
+}

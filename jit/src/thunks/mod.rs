@@ -1,0 +1,223 @@
+//! Where generated code and Rust meet.
+//!
+//! `enter` calls a block; blocks go on to each other by tail calls and return to `enter` when the dispatcher is needed.
+//! Memory accesses that miss the TLB call [`slow_memory`] through a thunk that preserves every register, so that the hot
+//! path allocates registers as if there were no call. When nothing can be done there (a fault, a device, a store into
+//! translated code), the thunk does not return: it restores the dispatcher's stack pointer, and the dispatcher executes
+//! the instruction in tier 0, which raises the fault or does the device access exactly. No Rust frame is skipped: the
+//! Rust function has returned by then, and frames of generated code hold nothing to unwind.
+
+#![expect(unsafe_code, reason = "called from generated code with raw pointers")]
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{enter, exit_stub, leave, memory_thunk};
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::{enter, exit_stub, leave, memory_thunk};
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod absent;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use absent::{enter, exit_stub, leave, memory_thunk};
+
+use softmmu::{GuestInt, TlbEntry};
+use x86::cc::{CcKind, cc_op};
+use x86::insn::{Cond, Insn, Width};
+use x86::state::stop;
+use x86::{Emitter, Vcpu};
+
+use crate::layout::{JitFrame, SCRATCH_ADDEND, SCRATCH_FRAME, TLB_INDEX_MASK, jump_tag, pack};
+
+/// The frame of the vCPU whose generated code is running.
+fn frame(cpu: &Vcpu) -> *mut JitFrame {
+    cpu.st.scratch[SCRATCH_FRAME] as *mut JitFrame
+}
+
+/// The slow path of an access at `va`. Zero: the addend is in `scratch[SCRATCH_ADDEND]`, go on. One: leave the block.
+///
+/// # Safety
+/// Called by generated code (through the memory thunk) with its own state, an instruction of the running block, and the
+/// value to store in `frame.bounce` for stores.
+pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn, packed: u64) -> u64 {
+    // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
+    let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
+    let f = frame(cpu);
+    // SAFETY: the dispatcher put its frame there before it entered generated code.
+    let f = unsafe { &mut *f };
+    let size = 1u64 << (packed & 15);
+    let write = packed & pack::WRITE != 0;
+    let served = if packed & pack::RMW != 0 {
+        f.slow_stores += 1;
+        read_modify_write(cpu, va, size)
+    } else if write {
+        f.slow_stores += 1;
+        store(cpu, f, va, size)
+    } else {
+        f.slow_loads += 1;
+        load(cpu, f, va, size)
+    };
+    match served {
+        Some(addend) => {
+            cpu.st.scratch[SCRATCH_ADDEND] = addend;
+            f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+            0
+        }
+        None => {
+            f.redos += 1;
+            redo(cpu, insn, packed);
+            1
+        }
+    }
+}
+
+/// Leaves a block before `insn`, which tier 0 is to execute alone.
+///
+/// # Safety
+/// As [`slow_memory`].
+pub unsafe extern "C" fn redo_insn(cpu: *mut Vcpu, insn: *const Insn, packed: u64) {
+    // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
+    let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
+    // SAFETY: the dispatcher put its frame there before it entered generated code.
+    unsafe { (*frame(cpu)).redos += 1 };
+    redo(cpu, insn, packed);
+}
+
+fn redo(cpu: &mut Vcpu, insn: &Insn, packed: u64) {
+    if packed & pack::PENDING != 0 {
+        // SAFETY: as above.
+        let (op, res) = unsafe { ((*frame(cpu)).pending_op, (*frame(cpu)).pending_res) };
+        let cf = cpu.cond(Cond::B);
+        let (kind, w) = (CcKind::from_u8((op >> 2) as u8), Width::from_u8((op & 3) as u8));
+        debug_assert_eq!(cc_op(kind, w), op as u32);
+        cpu.set_cc(kind, w, res, cf, cf);
+    }
+    cpu.st.stop = stop::REDO;
+    x86::interp::settle(cpu, (packed >> pack::COUNT) as u32, insn);
+}
+
+/// Runs the tier-0 handler of `insn` for generated code. Non-zero: the block must be left; RIP and the budget are exact.
+///
+/// # Safety
+/// As [`slow_memory`].
+pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u64) -> u64 {
+    // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
+    let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
+    (insn.run)(cpu, insn);
+    // SAFETY: the dispatcher put its frame there before it entered generated code.
+    let f = unsafe { &mut *frame(cpu) };
+    if cpu.st.stop == stop::NONE {
+        f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        return 0;
+    }
+    f.stopped += 1;
+    x86::interp::settle(cpu, count as u32, insn);
+    1
+}
+
+/// Evaluates a condition on the flags in the state for generated code that does not know their kind.
+///
+/// # Safety
+/// As [`slow_memory`].
+pub unsafe extern "C" fn eval_cond(cpu: *mut Vcpu, cond: u64) -> u64 {
+    // SAFETY: generated code passes the vCPU that it runs on, exclusively.
+    let cpu = unsafe { &mut *cpu };
+    cpu.cond(Cond::from_u8(cond as u8))
+}
+
+/// The six arithmetic flags for generated code that does not know their kind.
+///
+/// # Safety
+/// As [`slow_memory`].
+pub unsafe extern "C" fn eval_flags(cpu: *mut Vcpu) -> u64 {
+    // SAFETY: generated code passes the vCPU that it runs on, exclusively.
+    let cpu = unsafe { &mut *cpu };
+    cpu.arith_flags()
+}
+
+/// Addend of `va` if a fast entry serves `size` bytes there.
+fn fast(cpu: &Vcpu, va: u64, size: u64, write: bool) -> Option<u64> {
+    let bank = (&raw const cpu.mmu).cast::<u8>().wrapping_add(softmmu::layout::MMU_BANK).cast::<*const u8>();
+    // SAFETY: `MMU_BANK` is the offset of the bank pointer, and the masked offset stays inside the bank.
+    let e = unsafe { &*(*bank).add((va >> 7 & TLB_INDEX_MASK as u64) as usize).cast::<TlbEntry>() };
+    let tag = if write { &e.write } else { &e.read };
+    // Relaxed: only this vCPU's thread fills its entries.
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    let hit = tag.load(relaxed) == va.wrapping_add(size - 1) & !0xfff;
+    hit.then(|| e.addend.load(relaxed))
+}
+
+/// Addend that leads an access at `va` to the bounce buffer.
+fn bounced(f: &mut JitFrame, va: u64) -> Option<u64> {
+    Some((f.bounce.as_ptr() as u64).wrapping_sub(va))
+}
+
+fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
+    fn read<T: GuestInt>(cpu: &mut Vcpu, va: u64) -> Option<u64> {
+        cpu.mmu.read_ram::<T>(va).ok().map(Into::into)
+    }
+    if !reachable(cpu, va, size) {
+        return None;
+    }
+    let v = match size {
+        1 => read::<u8>(cpu, va)?,
+        2 => read::<u16>(cpu, va)?,
+        4 => read::<u32>(cpu, va)?,
+        8 => read::<u64>(cpu, va)?,
+        _ => {
+            f.bounce[1] = read::<u64>(cpu, va.wrapping_add(8))?;
+            read::<u64>(cpu, va)?
+        }
+    };
+    if let Some(addend) = fast(cpu, va, size, false) {
+        return Some(addend);
+    }
+    f.bounce[0] = v;
+    bounced(f, va)
+}
+
+fn store(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
+    if !reachable(cpu, va, size) {
+        return None;
+    }
+    let v = f.bounce[0];
+    match size {
+        1 => cpu.mmu.write_unless_code(va, v as u8).ok()?,
+        2 => cpu.mmu.write_unless_code(va, v as u16).ok()?,
+        4 => cpu.mmu.write_unless_code(va, v as u32).ok()?,
+        8 => cpu.mmu.write_unless_code(va, v).ok()?,
+        _ => {
+            // Both halves or none: the second one is probed by a rewrite of what it holds.
+            let high = va.wrapping_add(8);
+            let old = cpu.mmu.read_ram::<u64>(high).ok()?;
+            cpu.mmu.write_unless_code(high, old).ok()?;
+            cpu.mmu.write_unless_code(va, v).ok()?;
+            cpu.mmu.write_unless_code(high, f.bounce[1]).ok()?;
+        }
+    }
+    // The store is done. Doing it again through a fast entry would be the same; the bounce buffer always takes it.
+    bounced(f, va)
+}
+
+fn read_modify_write(cpu: &mut Vcpu, va: u64, size: u64) -> Option<u64> {
+    if !reachable(cpu, va, size) {
+        return None;
+    }
+    // Fills the entry for writing without changing memory. Tracked pages have no fast entry: tier 0 does those.
+    cpu.mmu.probe(va, size, softmmu::Access::Write).ok()?;
+    fast(cpu, va, size, true)
+}
+
+/// Can the access not wrap or be non-canonical? Such ones are tier 0's.
+fn reachable(cpu: &Vcpu, va: u64, size: u64) -> bool {
+    let last = va.wrapping_add(size - 1);
+    let mode = cpu.st.mode;
+    if mode.has(x86::state::Mode::CODE64) {
+        cpu.canonical(va) && cpu.canonical(last) && last >= va
+    } else {
+        last <= 0xffff_ffff
+    }
+}

@@ -1,0 +1,161 @@
+//! Thunks for x86-64 hosts (System V calling convention).
+
+#![expect(unsafe_code, reason = "naked functions")]
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use super::slow_memory;
+use crate::layout::{JitFrame, LINK_RIP, Link, off};
+use x86::Vcpu;
+
+/// Runs generated code at `code` until it comes back to the dispatcher.
+///
+/// # Safety
+/// `code` is the entry of a live block, and `scratch[SCRATCH_FRAME]` of `cpu` holds the address of its frame.
+#[unsafe(naked)]
+pub unsafe extern "sysv64" fn enter(cpu: *mut Vcpu, code: *const u8, frame: *mut JitFrame) {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov [rdx + {sp}], rsp",
+        "mov rax, rsi",
+        "xor esi, esi",
+        "call rax",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        sp = const offset_of!(JitFrame, sp),
+    )
+}
+
+/// Where a call that does not come back to its block ends: as if the block had returned to [`enter`]. `rdi` is the state.
+///
+/// # Safety
+/// Only generated code and thunks jump here.
+#[unsafe(naked)]
+pub unsafe extern "sysv64" fn leave(cpu: *mut Vcpu) {
+    naked_asm!(
+        "mov rax, [rdi + {frame}]",
+        "mov rsp, [rax + {sp}]",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        frame = const off::FRAME,
+        sp = const offset_of!(JitFrame, sp),
+    )
+}
+
+/// Target of unlinked exits: notes the link and RIP and returns to the dispatcher. A tail-called block: state in `rdi`,
+/// link in `rsi`.
+///
+/// # Safety
+/// Only generated code jumps here.
+#[unsafe(naked)]
+pub unsafe extern "sysv64" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
+    naked_asm!(
+        "test rsi, rsi",
+        "jz 2f",
+        "mov rax, [rdi + {frame}]",
+        "mov [rax + {link}], rsi",
+        "mov rax, [rsi + {link_rip}]",
+        "mov [rdi + {rip}], rax",
+        "2:",
+        "ret",
+        frame = const off::FRAME,
+        link = const offset_of!(JitFrame, link),
+        link_rip = const LINK_RIP,
+        rip = const off::RIP,
+    )
+}
+
+/// Calls [`slow_memory`] with every register preserved; leaves the block when that says so.
+///
+/// # Safety
+/// Only generated code calls this.
+#[unsafe(naked)]
+pub unsafe extern "sysv64" fn memory_thunk() {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "and rsp, -16",
+        "sub rsp, 256",
+        "movaps [rsp], xmm0",
+        "movaps [rsp + 16], xmm1",
+        "movaps [rsp + 32], xmm2",
+        "movaps [rsp + 48], xmm3",
+        "movaps [rsp + 64], xmm4",
+        "movaps [rsp + 80], xmm5",
+        "movaps [rsp + 96], xmm6",
+        "movaps [rsp + 112], xmm7",
+        "movaps [rsp + 128], xmm8",
+        "movaps [rsp + 144], xmm9",
+        "movaps [rsp + 160], xmm10",
+        "movaps [rsp + 176], xmm11",
+        "movaps [rsp + 192], xmm12",
+        "movaps [rsp + 208], xmm13",
+        "movaps [rsp + 224], xmm14",
+        "movaps [rsp + 240], xmm15",
+        "call {slow}",
+        "test eax, eax",
+        "jnz 2f",
+        "movaps xmm0, [rsp]",
+        "movaps xmm1, [rsp + 16]",
+        "movaps xmm2, [rsp + 32]",
+        "movaps xmm3, [rsp + 48]",
+        "movaps xmm4, [rsp + 64]",
+        "movaps xmm5, [rsp + 80]",
+        "movaps xmm6, [rsp + 96]",
+        "movaps xmm7, [rsp + 112]",
+        "movaps xmm8, [rsp + 128]",
+        "movaps xmm9, [rsp + 144]",
+        "movaps xmm10, [rsp + 160]",
+        "movaps xmm11, [rsp + 176]",
+        "movaps xmm12, [rsp + 192]",
+        "movaps xmm13, [rsp + 208]",
+        "movaps xmm14, [rsp + 224]",
+        "movaps xmm15, [rsp + 240]",
+        "lea rsp, [rbp - 72]",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "pop rbp",
+        "ret",
+        "2:",
+        "mov rdi, [rbp - 40]",
+        "jmp {leave}",
+        slow = sym slow_memory,
+        leave = sym leave,
+    )
+}
