@@ -104,7 +104,7 @@ impl Comparator {
 /// Where a comparator's line goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HpetRoute {
-    /// Input of the 8259A pair.
+    /// Input of the 8259A pair: only in place of the legacy timers.
     pub isa_irq: Option<u8>,
     /// Pin of the I/O APIC.
     pub ioapic_pin: u8,
@@ -145,14 +145,14 @@ impl Hpet {
         self.state.config & general::LEGACY != 0
     }
 
-    /// Where comparator `index` (below 3) interrupts.
-    pub fn route(&self, index: usize) -> HpetRoute {
+    /// Where comparator `index` (below 3) interrupts; `None` while no route is set.
+    pub fn route(&self, index: usize) -> Option<HpetRoute> {
         match index {
-            0 if self.replaces_legacy() => HpetRoute { isa_irq: Some(0), ioapic_pin: 2 },
-            1 if self.replaces_legacy() => HpetRoute { isa_irq: Some(8), ioapic_pin: 8 },
+            0 if self.replaces_legacy() => Some(HpetRoute { isa_irq: Some(0), ioapic_pin: 2 }),
+            1 if self.replaces_legacy() => Some(HpetRoute { isa_irq: Some(8), ioapic_pin: 8 }),
             _ => {
                 let pin = (self.state.comparators[index].config >> 9 & 31) as u8;
-                HpetRoute { isa_irq: Some(pin).filter(|pin| *pin < 16 && *pin != 2), ioapic_pin: pin }
+                (ROUTES >> pin & 1 != 0).then_some(HpetRoute { isa_irq: None, ioapic_pin: pin })
             }
         }
     }
@@ -350,7 +350,7 @@ mod tests {
         let lines = Lines::new();
         let mut hpet = hpet(&lines);
         write(&mut hpet, 0x10, 3, 0);
-        assert_eq!(hpet.route(0), HpetRoute { isa_irq: Some(0), ioapic_pin: 2 });
+        assert_eq!(hpet.route(0), Some(HpetRoute { isa_irq: Some(0), ioapic_pin: 2 }));
         // Periodic, VAL_SET, 32-bit.
         write(&mut hpet, 0x100, 0x14c, 0);
         hpet.mmio_write(0x108, 4, 100_000, 0);
@@ -380,9 +380,9 @@ mod tests {
         let mut hpet = hpet(&lines);
         write(&mut hpet, 0x10, 1, 0);
         write(&mut hpet, 0x140, 20 << 9 | 6, 0);
-        assert_eq!(hpet.route(2), HpetRoute { isa_irq: None, ioapic_pin: 20 });
+        assert_eq!(hpet.route(2), Some(HpetRoute { isa_irq: None, ioapic_pin: 20 }));
         write(&mut hpet, 0x120, 3 << 9, 0);
-        assert_eq!(hpet.route(1).ioapic_pin, 0, "not offered");
+        assert_eq!(hpet.route(1), None, "not offered");
         write(&mut hpet, 0x148, 10, 0);
         hpet.advance(100);
         assert_eq!((lines.levels(), hpet.mmio_read(0x20, 4, 100)), (4, 4));

@@ -100,9 +100,12 @@ impl Channel {
         }
     }
 
-    /// The tick of the next rising edge.
+    /// The next tick at which the output may rise: an edge, or the point from which a new count is in force.
     fn next_rise(&self, tick: u64) -> Option<u64> {
         let since = self.since.filter(|_| self.loaded)?;
+        if self.next_count.is_some() {
+            return Some((since + self.boundary().0).max(tick + 1));
+        }
         let elapsed = self.elapsed(tick);
         let at = match self.mode {
             0 | 1 => self.count,
@@ -129,15 +132,20 @@ impl Channel {
         if self.bcd { to_bcd(value) } else { value as u16 }
     }
 
+    /// Ticks from `since`, where `load` pinned the phase, to the next (half) period; true if that is the half.
+    fn boundary(&self) -> (u64, bool) {
+        let phase = self.base % self.period();
+        if self.mode == 3 && phase < self.high_half() {
+            (self.high_half() - phase, true)
+        } else {
+            (self.period() - phase, false)
+        }
+    }
+
     /// Lets a count that waits for the end of a (half) period take effect. True if the output rose there.
     fn settle(&mut self, tick: u64) -> bool {
         let (Some(next), Some(since)) = (self.next_count, self.since) else { return false };
-        let period = self.period();
-        let elapsed_then = self.base;
-        // The first boundary after the point where `load_later` pinned `base`.
-        let phase = elapsed_then % period;
-        let to_half = self.mode == 3 && phase < self.high_half();
-        let boundary = if to_half { self.high_half() - phase } else { period - phase };
+        let (boundary, to_half) = self.boundary();
         if tick.saturating_sub(since) < boundary {
             return false;
         }

@@ -99,6 +99,25 @@ fn square_wave_and_new_count() {
 }
 
 #[test]
+fn a_shorter_count_interrupts_from_the_half_period_on() {
+    let lines = Lines::new();
+    let mut pit = Pit8254::new(lines.line(0));
+    program(&mut pit, 0, 6, 1000, 0);
+    lines.take_rose();
+    write(&mut pit, 0x40, 10, at(101));
+    write(&mut pit, 0x40, 0, at(101));
+    let mut edges = Vec::new();
+    while edges.len() < 3 {
+        let deadline = pit.next_deadline().unwrap();
+        pit.advance(deadline);
+        if lines.take_rose() != 0 {
+            edges.push(tick_at(deadline, PIT_HZ));
+        }
+    }
+    assert_eq!(edges, [506, 516, 526]);
+}
+
+#[test]
 fn bcd_read_back_and_strobes() {
     let lines = Lines::new();
     let mut pit = Pit8254::new(lines.line(0));

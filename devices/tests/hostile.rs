@@ -1,7 +1,7 @@
 //! A hostile guest: random accesses to every register of the board, at random times.
 //!
 //! Nothing may panic (overflow checks are on), no deadline may lie in the past after `advance`, and the state must
-//! survive a save and restore.
+//! survive a save and restore. The same for a board restored from a damaged snapshot.
 
 use devices::pc::{MMIO_WINDOWS, PORTS, PcConfig, PcDevices};
 use proptest::prelude::*;
@@ -83,9 +83,9 @@ fn board() -> PcDevices {
     })
 }
 
-fn run(steps: Vec<Step>) {
+/// A guest that has set everything up, so that random writes reach past the enables.
+fn prepared() -> PcDevices {
     let mut pc = board();
-    // A guest that has set everything up, so that random writes reach past the enables.
     for (port, value) in
         [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 3), (0x43, 0x34), (0x40, 9), (0x40, 0)]
     {
@@ -93,6 +93,10 @@ fn run(steps: Vec<Step>) {
     }
     pc.mmio_write(0, 0xfee0_00f0, 4, 0x1ff, 0);
     pc.mmio_write(0, 0xfed0_0010, 8, 1, 0);
+    pc
+}
+
+fn run(mut pc: PcDevices, steps: Vec<Step>) {
     let mut now = 0u64;
     for step in steps {
         match step {
@@ -142,6 +146,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
     #[test]
     fn random_accesses(steps in prop::collection::vec(step(), 1..200)) {
-        run(steps);
+        run(prepared(), steps);
+    }
+
+    /// A snapshot that somebody has tampered with is refused or runs on.
+    #[test]
+    fn damaged_snapshots(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut bytes = postcard::to_allocvec(&prepared().save()).unwrap();
+        for (at, value) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let mut pc = board();
+        if let Ok(state) = postcard::from_bytes(&bytes) && pc.restore(state).is_ok() {
+            run(pc, steps);
+        }
     }
 }

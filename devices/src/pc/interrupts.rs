@@ -68,7 +68,7 @@ impl PcDevices {
             }
         }
         for timer in 0..3 {
-            let route = self.hpet.route(timer.into());
+            let Some(route) = self.hpet.route(timer.into()) else { continue };
             if let Some(irq) = route.isa_irq {
                 isa.drive(irq, driver(LINE_HPET + timer));
             }
