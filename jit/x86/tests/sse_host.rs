@@ -132,6 +132,8 @@ host_op!(i64_to_f32, "cvtsi2ss xmm0, rax");
 host_op!(i64_to_f64, "cvtsi2sd xmm0, rax");
 host_op!(fma32, "vfmadd213ss xmm0, xmm1, xmm2");
 host_op!(fma64, "vfmadd213sd xmm0, xmm1, xmm2");
+host_op!(fma132, "vfmadd132sd xmm0, xmm1, xmm2");
+host_op!(fma231, "vfmadd231sd xmm0, xmm1, xmm2");
 host_op!(fnms32, "vfnmsub213ss xmm0, xmm1, xmm2");
 host_op!(fnms64, "vfnmsub213sd xmm0, xmm1, xmm2");
 host_op!(fms64, "vfmsub213sd xmm0, xmm1, xmm2");
@@ -404,6 +406,9 @@ fn fused_multiply_add() {
         u64::from(sse::fma32(b as u32, a as u32, c as u32, env))
     });
     compare("fma64", COUNT, Kind::Double, fma64, |a, b, c, env| sse::fma64(b, a, c, env));
+    // The order of the operands in the product and sum, which decides between NaNs.
+    compare("fma132", COUNT / 2, Kind::Double, fma132, |a, b, c, env| sse::fma64(a, c, b, env));
+    compare("fma231", COUNT / 2, Kind::Double, fma231, |a, b, c, env| sse::fma64(b, c, a, env));
     let both = FmaSign { negate_product: true, negate_addend: true };
     compare("fnmsub32", COUNT / 2, Kind::Single, fnms32, |a, b, c, env| {
         u64::from(sse::fma_op32(b as u32, a as u32, c as u32, both, env))
