@@ -91,6 +91,7 @@ pub enum Seen {
 }
 
 /// Reads a tag word of the slot of `page`. `slot_mask` selects the bits of a page address that choose the slot.
+#[inline]
 pub fn decode(tag: u64, read_tag: u64, addend: u64, page: u64, access: Access, slot_mask: u64) -> Seen {
     if tag == INVALID {
         return Seen::Absent;

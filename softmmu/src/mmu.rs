@@ -12,13 +12,13 @@ use std::sync::Arc;
 use crate::addr::{Access, Gpa, PAGE_MASK, Privilege, RamPage};
 use crate::bank::{Bank, Filled, slot_of};
 use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen, TRACKED};
-use crate::generation::Verdict;
+use crate::generation::{Sample, Verdict};
 use crate::quiesce::ThreadToken;
 use crate::space::AddressSpace;
 use crate::sync::{Ordering, relax};
 use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
 use crate::view::{Directory, Tables, Untouched, View};
-use crate::walk::{PageFault, Paging, PagingContext, walk_in};
+use crate::walk::{PageFault, Paging, PagingContext, Rules, Translation, walk_by, walk_in, walk_quickly};
 
 /// Where generated code finds things.
 pub mod layout {
@@ -128,7 +128,7 @@ pub struct Mmu {
     /// Supervisor (both banks: SMAP does not govern fetches) and user.
     epochs: [u64; 2],
     last_epoch: u64,
-    ctx: PagingContext,
+    rules: Rules,
     view: View,
     directory: Directory,
     owned: [Bank; 3],
@@ -146,7 +146,7 @@ impl std::fmt::Debug for Mmu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mmu")
             .field("privilege", &self.privilege)
-            .field("paging", &self.ctx)
+            .field("paging", &self.rules.ctx)
             .field("epoch", &self.epoch)
             .field("counters", &self.counters)
             .finish_non_exhaustive()
@@ -177,7 +177,7 @@ impl Mmu {
             banks,
             epochs: [1, 2],
             last_epoch: 2,
-            ctx: PagingContext { phys_bits: 52, ..PagingContext::default() },
+            rules: Rules::new(&PagingContext { phys_bits: 52, ..PagingContext::default() }),
             view: View::new(&space),
             directory: Directory::default(),
             owned: [Bank::new(), Bank::new(), Bank::new()],
@@ -196,14 +196,14 @@ impl Mmu {
 
     /// Takes over the paging registers, then flushes.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
-        self.ctx = *ctx;
+        self.rules = Rules::new(ctx);
         self.directory.forget();
         self.flush(flush);
     }
 
     /// The paging registers in force.
     pub fn paging(&self) -> &PagingContext {
-        &self.ctx
+        &self.rules.ctx
     }
 
     /// Makes `p` the privilege of the accesses that name none. A pointer change.
@@ -302,7 +302,7 @@ impl Mmu {
 
     /// Physical address of `gva` as a debugger sees it: rights are not checked, nothing changes, nothing is cached.
     pub fn debug_translate(&self, gva: u64) -> Option<Gpa> {
-        let ctx = PagingContext { smap: false, ..self.ctx };
+        let ctx = PagingContext { smap: false, ..self.rules.ctx };
         let mut tables = Untouched { space: &self.space, seen: Vec::new() };
         walk_in(&mut tables, &ctx, Privilege::SupervisorAc, gva, Access::Read).ok().map(|t| t.gpa)
     }
@@ -322,7 +322,7 @@ impl Mmu {
     /// First address of the page after that of `gva`; wraps at 4 GiB where linear addresses have 32 bits.
     pub(crate) fn next_page(&self, gva: u64) -> u64 {
         let next = (gva & PAGE_MASK).wrapping_add(4096);
-        match self.ctx.paging {
+        match self.rules.ctx.paging {
             Paging::Level4 | Paging::Level5 => next,
             Paging::None | Paging::Bits32 { .. } | Paging::Pae => next & 0xffff_ffff,
         }
@@ -381,75 +381,112 @@ impl Mmu {
     }
 
     /// Walks and fills. `None`: something changed meanwhile, look again.
+    #[inline(always)]
     fn walk_and_fill(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Option<Place>, MemTrap> {
         self.counters.walks += 1;
         let sample = self.space.generation.sample();
         self.view.refresh(&self.space);
         let mut tables = Tables { view: &mut self.view, space: &self.space, directory: &mut self.directory };
-        let t = walk_in(&mut tables, &self.ctx, p, gva, access).map_err(MemTrap::Page)?;
-
+        let t = match walk_quickly(&mut tables, &self.rules, p, gva, access) {
+            Some(t) => t,
+            None => walk_by(&mut tables, &self.rules, p, gva, access).map_err(MemTrap::Page)?,
+        };
         let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
-        let permitted = |right: bool, tag: u64| if right { tag } else { INVALID };
-        let mut filled = Filled { page, page_size: t.page_size, global: t.global, executes: None };
-        let pattern = |access| {
-            sample.number().map(|generation| MmioEntry { frame: Gpa(frame), access, generation }.encode())
+        let Some((offset, false)) = self.view.memory(frame) else {
+            return Ok(self.fill_other(p, gva, access, &t, sample));
         };
-        // No number: a map update is running, and an answer about devices from now could be of either map.
-        let Some((offset, rom)) = self.view.memory(frame) else {
-            let Some(read) = pattern(Access::Read) else {
-                self.await_update();
-                return Ok(None);
-            };
-            if access != Access::Execute {
-                let words = Words {
-                    read: permitted(t.readable, read),
-                    write: permitted(t.writable, pattern(Access::Write).unwrap_or(INVALID)),
-                    exec: INVALID,
-                    addend: page | MMIO_ADDEND,
-                };
-                self.tlb.publish(p as usize, slot, words);
-                self.owned[p as usize].note_fill(slot, &filled);
-            }
-            return Ok(Some(Place::Mmio(t.gpa)));
-        };
-
-        let addend =
-            (self.space.ram.base().expose_provenance() as u64).wrapping_add(offset).wrapping_sub(page);
-        if rom && access == Access::Write && sample.number().is_none() {
-            self.await_update();
-            return Ok(None);
-        }
-        let write = if rom {
-            // Only a write needs the pattern; it is made when one comes.
-            permitted(access == Access::Write, pattern(Access::Write).unwrap_or(INVALID))
-        } else if !t.writable {
+        let addend = self.addend(offset, page);
+        let write = if !t.writable {
             INVALID
         } else if self.space.pages.admit_writer(RamPage::containing(offset), slot) {
             page
         } else {
             page | TRACKED
         };
-        let old = self.entry_as(p, gva);
-        let keep_exec = t.executable
-            && old.exec.load(Ordering::Relaxed) == page
-            && old.addend.load(Ordering::Relaxed) == addend;
-        if access == Access::Execute {
-            filled.executes = Some(frame);
-        }
+        self.fill_ram(p, page, access, &t, addend, write);
+        let host = Self::host(addend, gva);
+        let watched = access == Access::Write && write != page;
+        Ok(Some(if watched { Place::Watched(host) } else { Place::Ram(host) }))
+    }
+
+    #[inline(always)]
+    fn addend(&self, offset: u64, page: u64) -> u64 {
+        (self.space.ram.base().expose_provenance() as u64).wrapping_add(offset).wrapping_sub(page)
+    }
+
+    /// Publishes an entry for memory, with a write tag made by the caller.
+    #[inline(always)]
+    fn fill_ram(
+        &mut self,
+        p: Privilege,
+        page: u64,
+        access: Access,
+        t: &Translation,
+        addend: u64,
+        write: u64,
+    ) {
+        let slot = slot_of(page);
+        let old = self.entry_as(p, page);
+        // An execute tag is made by a fetch; a refill for data keeps it where it stays true.
+        let exec = t.executable
+            && (access == Access::Execute
+                || (old.exec.load(Ordering::Relaxed) == page
+                    && old.addend.load(Ordering::Relaxed) == addend));
         let words = Words {
-            read: permitted(t.readable, page),
+            read: if t.readable { page } else { INVALID },
             write,
-            exec: permitted(access == Access::Execute || keep_exec, page),
+            exec: if exec { page } else { INVALID },
             addend,
         };
         self.tlb.publish(p as usize, slot, words);
-        self.owned[p as usize].note_fill(slot, &filled);
-        let host = Self::host(addend, gva);
-        Ok(Some(match access {
-            Access::Write if rom => Place::Mmio(t.gpa),
-            Access::Write if write != page => Place::Watched(host),
-            _ => Place::Ram(host),
-        }))
+        let executes = (access == Access::Execute).then_some(t.gpa.0 & PAGE_MASK);
+        self.owned[p as usize]
+            .note_fill(slot, &Filled { page, page_size: t.page_size, global: t.global, executes });
+    }
+
+    /// Fills for ROM, devices and gaps.
+    #[cold]
+    #[inline(never)]
+    fn fill_other(
+        &mut self,
+        p: Privilege,
+        gva: u64,
+        access: Access,
+        t: &Translation,
+        sample: Sample,
+    ) -> Option<Place> {
+        let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
+        let pattern = |access, generation| MmioEntry { frame: Gpa(frame), access, generation }.encode();
+        let memory = self.view.memory(frame);
+        if let Some((offset, _rom)) = memory
+            && access != Access::Write
+        {
+            // Only a write needs the pattern; it is made when one comes.
+            let addend = self.addend(offset, page);
+            self.fill_ram(p, page, access, t, addend, INVALID);
+            return Some(Place::Ram(Self::host(addend, gva)));
+        }
+        let Some(generation) = sample.number() else {
+            // A map update is running, and an answer about devices from now could be of either map.
+            self.await_update();
+            return None;
+        };
+        if let Some((offset, _rom)) = memory {
+            let addend = self.addend(offset, page);
+            self.fill_ram(p, page, access, t, addend, pattern(Access::Write, generation));
+        } else if access != Access::Execute {
+            let permitted = |right, access| if right { pattern(access, generation) } else { INVALID };
+            let words = Words {
+                read: permitted(t.readable, Access::Read),
+                write: permitted(t.writable, Access::Write),
+                exec: INVALID,
+                addend: page | MMIO_ADDEND,
+            };
+            self.tlb.publish(p as usize, slot, words);
+            self.owned[p as usize]
+                .note_fill(slot, &Filled { page, page_size: t.page_size, global: t.global, executes: None });
+        }
+        Some(Place::Mmio(t.gpa))
     }
 
     /// Waits, quiescent, for the end of a map update. Host addresses from before are void.
@@ -512,10 +549,10 @@ impl Mmu {
             entry.write.load(Ordering::Relaxed),
             entry.exec.load(Ordering::Relaxed),
             entry.addend.load(Ordering::Relaxed),
-            self.ctx
+            self.rules.ctx
         );
         let mut tables = Untouched { space: &self.space, seen: Vec::new() };
-        let result = walk_in(&mut tables, &self.ctx, p, gva, access);
+        let result = walk_in(&mut tables, &self.rules.ctx, p, gva, access);
         for (at, word) in tables.seen {
             let _ = match word {
                 Some(word) => write!(report, "; [{at:#x}] = {word:#x}"),

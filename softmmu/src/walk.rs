@@ -129,7 +129,6 @@ pub fn walk(
 }
 
 /// [`walk`] over any table memory.
-#[inline]
 pub fn walk_in<M: TableMemory>(
     memory: &mut M,
     ctx: &PagingContext,
@@ -137,9 +136,20 @@ pub fn walk_in<M: TableMemory>(
     gva: u64,
     access: Access,
 ) -> Result<Translation, PageFault> {
-    let walker = Walker { ctx, privilege, gva, access };
+    walk_by(memory, &Rules::new(ctx), privilege, gva, access)
+}
+
+/// [`walk`] with what follows from the context worked out before.
+pub(crate) fn walk_by<M: TableMemory>(
+    memory: &mut M,
+    rules: &Rules,
+    privilege: Privilege,
+    gva: u64,
+    access: Access,
+) -> Result<Translation, PageFault> {
+    let walker = Walker { rules, ctx: &rules.ctx, privilege, gva, access };
     loop {
-        let result = match ctx.paging {
+        let result = match rules.ctx.paging {
             Paging::None => return Ok(walker.identity()),
             Paging::Bits32 { pse } => walker.bits32(memory, pse),
             Paging::Pae => walker.pae(memory),
@@ -154,6 +164,100 @@ pub fn walk_in<M: TableMemory>(
     }
 }
 
+/// The common case of [`walk_by`]: the page table is known, the access is allowed, and no bit has to be set. `None` says
+/// nothing: walk.
+#[inline(always)]
+pub(crate) fn walk_quickly<M: TableMemory>(
+    memory: &mut M,
+    rules: &Rules,
+    privilege: Privilege,
+    gva: u64,
+    access: Access,
+) -> Option<Translation> {
+    let table = memory.cached_table(gva)?;
+    let pte = memory.load_entry((table & FRAME) | (((gva >> 12) & 0x1ff) << 3), 8)?;
+    let merged = merge(pte, table, table);
+    let used = P | A | if access == Access::Write { D } else { 0 };
+    let rights = &rules.rights[privilege as usize];
+    if merged & used != used || pte & rules.reserved != 0 || !rights[access as usize].allow(merged) {
+        return None;
+    }
+    Some(rules.translation(rights, merged, (pte & FRAME) | (gva & 0xfff), 1 << 12))
+}
+
+/// A leaf with the rights of the whole path: `all` holds the AND of R/W and U/S, `any` the OR of XD.
+#[inline(always)]
+fn merge(leaf: u64, all: u64, any: u64) -> u64 {
+    (leaf & (all | !(RW | US))) | (any & XD)
+}
+
+/// The bits of a merged entry that an access needs set and clear (SDM vol. 3, 4.6).
+#[derive(Clone, Copy, Default, Debug)]
+struct Rights {
+    mask: u64,
+    need: u64,
+}
+
+impl Rights {
+    fn of(ctx: &PagingContext, privilege: Privilege, access: Access) -> Self {
+        let (mut need, mut forbid) = (0, 0);
+        if privilege == Privilege::User {
+            need |= US;
+        } else if match access {
+            Access::Execute => ctx.smep,
+            _ => ctx.smap && privilege == Privilege::Supervisor,
+        } {
+            forbid |= US;
+        }
+        match access {
+            Access::Read => {}
+            Access::Write if ctx.wp || privilege == Privilege::User => need |= RW,
+            Access::Write => {}
+            Access::Execute => forbid |= XD,
+        }
+        Self { mask: need | forbid, need }
+    }
+
+    #[inline(always)]
+    fn allow(self, merged: u64) -> bool {
+        merged & self.mask == self.need
+    }
+}
+
+/// A context, and what follows from it.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Rules {
+    pub ctx: PagingContext,
+    /// By privilege, then access.
+    rights: [[Rights; 3]; 3],
+    /// Reserved in every entry of 4-level and 5-level paging.
+    reserved: u64,
+}
+
+impl Rules {
+    pub fn new(ctx: &PagingContext) -> Self {
+        let rights = [Privilege::Supervisor, Privilege::SupervisorAc, Privilege::User].map(|privilege| {
+            [Access::Read, Access::Write, Access::Execute].map(|access| Rights::of(ctx, privilege, access))
+        });
+        let above_phys = u64::MAX.checked_shl(ctx.phys_bits.into()).unwrap_or(0);
+        let reserved = (above_phys & FRAME) | if ctx.nxe { 0 } else { XD };
+        Self { ctx: *ctx, rights, reserved }
+    }
+
+    #[inline(always)]
+    fn translation(&self, rights: &[Rights; 3], merged: u64, gpa: u64, page_size: u64) -> Translation {
+        Translation {
+            gpa: Gpa(gpa),
+            page_size,
+            readable: rights[Access::Read as usize].allow(merged),
+            writable: rights[Access::Write as usize].allow(merged) && merged & D != 0,
+            executable: rights[Access::Execute as usize].allow(merged),
+            user: merged & US != 0,
+            global: self.ctx.pge && merged & G != 0,
+        }
+    }
+}
+
 enum Stop {
     Fault(u32),
     /// An entry changed between our read and our update of its A/D bits.
@@ -161,6 +265,7 @@ enum Stop {
 }
 
 struct Walker<'a> {
+    rules: &'a Rules,
     ctx: &'a PagingContext,
     privilege: Privilege,
     gva: u64,
@@ -279,7 +384,7 @@ impl Walker<'_> {
             return Err(self.not_present());
         }
         // SDM table 4-10: bits 62:MAXPHYADDR are reserved, XD too unless NXE.
-        let reserved = (self.above_phys() & FRAME) | 0x7ff0_0000_0000_0000 | self.xd_reserved();
+        let reserved = self.rules.reserved | 0x7ff0_0000_0000_0000;
         let mut path = Path::new(8);
         let at = (pdpte & FRAME) | (((gva >> 21) & 0x1ff) << 3);
         let pde = self.step(memory, &mut path, at, reserved)?;
@@ -301,15 +406,9 @@ impl Walker<'_> {
         if ((gva << unused) as i64 >> unused) as u64 != gva {
             return Err(self.not_present());
         }
-        let reserved = (self.above_phys() & FRAME) | self.xd_reserved();
+        let reserved = self.rules.reserved;
         let mut path = Path::new(8);
-        if let Some(table) = memory.cached_table(gva) {
-            (path.all, path.any) = (table | A, table);
-            let at = (table & FRAME) | (((gva >> 12) & 0x1ff) << 3);
-            let pte = self.step(memory, &mut path, at, reserved)?;
-            return self.finish(memory, &path, pte & FRAME, gva, 1 << 12);
-        }
-        let mut table = self.ctx.cr3 & FRAME & !self.above_phys();
+        let mut table = self.ctx.cr3 & FRAME & !reserved;
         for level in (2..=levels).rev() {
             let shift = 12 + 9 * (level - 1);
             let at = table | (((gva >> shift) & 0x1ff) << 3);
@@ -332,14 +431,6 @@ impl Walker<'_> {
         Ok(result)
     }
 
-    fn above_phys(&self) -> u64 {
-        u64::MAX.checked_shl(self.ctx.phys_bits.into()).unwrap_or(0)
-    }
-
-    fn xd_reserved(&self) -> u64 {
-        if self.ctx.nxe { 0 } else { XD }
-    }
-
     /// Rights (SDM vol. 3, 4.6), then A/D.
     #[inline(always)]
     fn finish<M: TableMemory>(
@@ -350,28 +441,14 @@ impl Walker<'_> {
         gva: u64,
         page_size: u64,
     ) -> Result<Translation, Stop> {
-        let user_page = path.all & US != 0;
-        let writes = path.all & RW != 0;
-        let nx = path.any & XD != 0;
-        let (readable, may_write, executable) = match self.privilege {
-            Privilege::User => (user_page, user_page && writes, user_page && !nx),
-            supervisor => {
-                let data = !(user_page && self.ctx.smap && supervisor == Privilege::Supervisor);
-                (data, data && (writes || !self.ctx.wp), !nx && !(user_page && self.ctx.smep))
-            }
-        };
-        let allowed = match self.access {
-            Access::Read => readable,
-            Access::Write => may_write,
-            Access::Execute => executable,
-        };
-        if !allowed {
-            return Err(self.denied());
-        }
         let leaf = path.len - 1;
         let leaf_entry = path.entries[leaf].1;
+        let merged = merge(leaf_entry, path.all, path.any);
+        let rights = &self.rules.rights[self.privilege as usize];
+        if !rights[self.access as usize].allow(merged) {
+            return Err(self.denied());
+        }
         let sets_dirty = if self.access == Access::Write { D } else { 0 };
-        let dirty = (leaf_entry | sets_dirty) & D != 0;
         if path.all & A == 0 || !leaf_entry & sets_dirty != 0 {
             for (i, &(at, entry)) in path.entries[..path.len].iter().enumerate() {
                 let want = if i == leaf { A | sets_dirty } else { A };
@@ -380,14 +457,6 @@ impl Walker<'_> {
                 }
             }
         }
-        Ok(Translation {
-            gpa: Gpa(frame | (gva & (page_size - 1))),
-            page_size,
-            readable,
-            writable: may_write && dirty,
-            executable,
-            user: user_page,
-            global: self.ctx.pge && leaf_entry & G != 0,
-        })
+        Ok(self.rules.translation(rights, merged | sets_dirty, frame | (gva & (page_size - 1)), page_size))
     }
 }
