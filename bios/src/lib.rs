@@ -23,6 +23,7 @@ mod elf;
 mod entry;
 mod error;
 pub mod firmware;
+pub mod initrd;
 mod install;
 pub mod load;
 mod mptable;
