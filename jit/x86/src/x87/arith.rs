@@ -153,32 +153,32 @@ pub(super) enum Target {
     Flags,
 }
 
-/// Puts the outcome where it belongs and pops.
+/// Puts the outcome where it belongs, and pops if `go_on`. Processors set codes and flags even when an unmasked
+/// exception keeps the instruction from popping.
 #[inline(always)]
-fn outcome(cpu: &mut Vcpu, r: Relation, to: Target, pops: u8) {
+fn outcome(cpu: &mut Vcpu, r: Relation, to: Target, pops: u8, go_on: bool) {
     match to {
         Target::Codes => cpu.st.x87.set_codes(r.x87_codes()),
         Target::Flags => cpu.set_cc(CcKind::Flags, Width::D, r.eflags().into(), 0, 0),
     }
-    for _ in 0..pops {
-        cpu.st.x87.pop();
+    if go_on {
+        for _ in 0..pops {
+            cpu.st.x87.pop();
+        }
     }
 }
 
 #[cold]
 fn compare_empty(cpu: &mut Vcpu, to: Target, pops: u8) {
-    if cpu.st.x87.fault(StackFault::Underflow) {
-        outcome(cpu, Relation::Unordered, to, pops);
-    }
+    let masked = cpu.st.x87.fault(StackFault::Underflow);
+    outcome(cpu, Relation::Unordered, to, pops, masked);
 }
 
 #[inline(always)]
 fn compare(cpu: &mut Vcpu, b: F80, mut env: Env, quiet: bool, to: Target, pops: u8) {
     let a = cpu.st.x87.st(0);
     let r = if quiet { x87::compare_quiet(a, b, &mut env) } else { x87::compare(a, b, &mut env) };
-    if !env.suppressed() {
-        outcome(cpu, r, to, pops);
-    }
+    outcome(cpu, r, to, pops, !env.suppressed());
     cpu.st.x87.conclude(&env);
 }
 

@@ -108,6 +108,7 @@ pub(super) fn rotate(cpu: &mut Vcpu, i: &Insn, by: u16) -> R<()> {
 pub(super) fn free(cpu: &mut Vcpu, i: &Insn, pop: bool) -> R<()> {
     begin(cpu, i)?;
     let s = &mut cpu.st.x87;
+    s.clear_c1();
     s.empty |= 1 << s.physical(i.rd);
     if pop {
         s.pop();

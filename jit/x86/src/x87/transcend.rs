@@ -79,18 +79,19 @@ pub(super) fn scale(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 #[inline(always)]
 pub(super) fn remainder(cpu: &mut Vcpu, i: &Insn, f: impl FnOnce(F80, F80, &mut Env) -> Remainder) -> R<()> {
     begin(cpu, i)?;
+    // Complete, as far as a failed one tells; C0 and C3 stay then.
+    cpu.st.x87.sw &= !C2;
     if !both(cpu, 0, false) {
         return Ok(());
     }
     let s = &mut cpu.st.x87;
     let mut env = s.env();
     let r = f(s.st(0), s.st(1), &mut env);
-    let suppressed = env.suppressed();
-    if !suppressed {
+    if !env.suppressed() {
         s.set_st(0, r.value);
     }
     s.conclude(&env);
-    if !suppressed {
+    if !env.suppressed() && !r.value.is_nan() {
         // C1 is a bit of the quotient here.
         s.set_codes(r.codes());
     }
