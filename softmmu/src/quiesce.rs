@@ -210,6 +210,8 @@ impl Quiescence {
         self.attention.fetch_add(1, Ordering::SeqCst);
         let held = lock(&self.exclusive);
         self.stopped.store(true, Ordering::SeqCst);
+        // SeqCst with `join`: either we see the vCPU online and wait, or it sees the stop.
+        fence(Ordering::SeqCst);
         for vcpu in vcpus.clone().filter(|v| !v.driven_by(me)) {
             while vcpu.online() {
                 relax();

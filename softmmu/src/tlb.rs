@@ -5,10 +5,10 @@
 //! belongs to a slot whose old content is dead already.
 //!
 //! A zap that lands between a walk and the store that publishes its result must not be lost. Who zaps first makes the
-//! reason visible (a page's flags, a new map), then notes which vCPUs are online, zaps, and waits until those have
-//! passed a safepoint: fills that were under way are over then, and later ones see the reason. What they published is
-//! zapped in a second pass. So a fill costs plain stores; the alternative, an exchange and the check of a sequence
-//! number in every fill, was measured at a fifth of a TLB miss.
+//! reason visible (a page's flags, a new map), notes which vCPUs are online, zaps, and waits until those that are online
+//! then have passed a safepoint: fills that were under way are over, and later ones see the reason. What they
+//! published is zapped in a second pass. So a fill costs plain stores; the alternative, an exchange and the check of a
+//! sequence number in every fill, was measured at a fifth of a TLB miss.
 
 use crate::addr::{Access, PAGE_MASK};
 use crate::entry::INVALID;

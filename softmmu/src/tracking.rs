@@ -181,11 +181,14 @@ impl Pages {
                 written.iter().flat_map(|(writers, host)| vcpus.clone().map(move |tlb| (writers, host, tlb)));
             all.fold(false, |any, (writers, host, tlb)| any | writers.zap(*host, tlb))
         };
-        let readers = quiescence.readers(presences.clone(), me);
+        // Those who may have a fill under way that has not seen the flag ...
+        let filling = quiescence.readers(presences.clone(), me);
         zap();
-        quiescence.wait(&readers, presences.clone(), me);
-        if !readers.none() && zap() {
-            // A fill that was under way had published meanwhile, and its entry may be in use.
+        // ... and those who may be using what was zapped: also one that came online in between.
+        let using = quiescence.readers(presences.clone(), me);
+        quiescence.wait(&using, presences.clone(), me);
+        if !filling.none() && zap() {
+            // Such a fill had published meanwhile, and its entry may be in use.
             quiescence.wait_for_readers(presences, me);
         }
     }
