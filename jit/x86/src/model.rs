@@ -70,7 +70,7 @@ enum Place {
     /// CPUID.07H.0:EDX.
     L7D,
     /// CPUID.0DH.1:EAX.
-    LDA,
+    LdA,
     /// CPUID.80000001H:ECX.
     X1C,
     /// CPUID.80000001H:EDX.
@@ -159,9 +159,9 @@ features! {
     Stibp "stibp" L7D 27 Level::Max;
     ArchCapabilities "arch-capabilities" L7D 29 Level::Max;
     Ssbd "ssbd" L7D 31 Level::Max;
-    Xsaveopt "xsaveopt" LDA 0 Level::Max;
-    Xsavec "xsavec" LDA 1 Level::Max;
-    Xgetbv1 "xgetbv1" LDA 2 Level::Max;
+    Xsaveopt "xsaveopt" LdA 0 Level::Max;
+    Xsavec "xsavec" LdA 1 Level::Max;
+    Xgetbv1 "xgetbv1" LdA 2 Level::Max;
     LahfLm "lahf-lm" X1C 0 Level::V1;
     Lzcnt "lzcnt" X1C 5 BIT_MANIPULATION;
     Prefetchw "prefetchw" X1C 8 Level::Max;
@@ -206,6 +206,9 @@ pub struct CpuModel {
     pub cpus: u32,
     /// State of the generator behind RDRAND and RDSEED: part of a snapshot, seeded by the configuration.
     pub rng: u64,
+    /// Refused MSR accesses that were logged.
+    #[serde(skip)]
+    pub(crate) reports: u32,
 }
 
 impl Default for CpuModel {
@@ -238,6 +241,7 @@ impl CpuModel {
             apic_id: 0,
             cpus: 1,
             rng: 0x5245_5452_4f47_5241,
+            reports: 0,
         }
     }
 
@@ -379,7 +383,7 @@ impl CpuModel {
         let mask = self.xcr0_mask();
         match sub {
             0 => [mask as u32, size(st.xcr0), size(mask), 0],
-            1 => [self.bits(Place::LDA), size(st.xcr0), 0, 0],
+            1 => [self.bits(Place::LdA), size(st.xcr0), 0, 0],
             2 if mask & 4 != 0 => [256, 576, 0, 0],
             _ => [0; 4],
         }

@@ -246,11 +246,11 @@ fn mov_to_cr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
             cpu.need_single()?;
             let now = cpu.now_single();
             cpu.bus.set_cr8(v as u8, now);
+            cpu.stop_after();
         }
         _ => return Err(cpu.ud()),
     }
     advance(cpu, i);
-    cpu.stop_after();
     Ok(())
 }
 

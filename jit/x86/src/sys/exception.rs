@@ -461,7 +461,13 @@ fn int3(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 }
 
 fn int1(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    software(cpu, i, vector::DB, Source::Privileged)
+    software(cpu, i, vector::DB, Source::Privileged).inspect_err(|_| {
+        // Unlike INT n, its delivery counts as that of an external event.
+        let f = &mut cpu.st.fault;
+        if cpu.st.stop == stop::FAULT && f.has_code && f.vector != vector::PF {
+            f.code |= 1;
+        }
+    })
 }
 
 fn into(cpu: &mut Vcpu, i: &Insn) -> R<()> {

@@ -93,16 +93,12 @@ fn set_ac(cpu: &mut Vcpu, set: bool) -> R<()> {
     Ok(())
 }
 
-fn stac(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    set_ac(cpu, true)?;
-    advance(cpu, i);
-    Ok(())
+fn stac(cpu: &mut Vcpu, _: &Insn) -> R<()> {
+    set_ac(cpu, true)
 }
 
-fn clac(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    set_ac(cpu, false)?;
-    advance(cpu, i);
-    Ok(())
+fn clac(cpu: &mut Vcpu, _: &Insn) -> R<()> {
+    set_ac(cpu, false)
 }
 
 pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
@@ -117,9 +113,10 @@ pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
         Mnemonic::Cli => (handler!(cli), GOES_ON),
         Mnemonic::Sti => (handler!(sti), ENDS),
         Mnemonic::Hlt => (handler!(hlt), ENDS),
-        // They choose another translation bank, so they end their block.
-        Mnemonic::Stac => (handler!(stac), ENDS),
-        Mnemonic::Clac => (handler!(clac), ENDS),
+        // They choose another translation bank, which callers read again after every helper; instruction fetch does not
+        // depend on AC, so the block goes on.
+        Mnemonic::Stac => (handler!(stac), GOES_ON),
+        Mnemonic::Clac => (handler!(clac), GOES_ON),
         _ => return None,
     })
 }

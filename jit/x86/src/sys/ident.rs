@@ -5,8 +5,8 @@ use iced_x86::{Instruction, Mnemonic};
 use crate::emit::{Emitter, R};
 use crate::insn::{Insn, Opnd, Width};
 use crate::model::Feature;
-use crate::state::{cr0, cr4, reg};
-use crate::vcpu::{Vcpu, vector};
+use crate::state::{cr4, reg};
+use crate::vcpu::Vcpu;
 
 use super::{ENDS, GOES_ON, Pick, advance, handler};
 
@@ -112,24 +112,6 @@ fn xsetbv(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     Ok(())
 }
 
-/// FWAIT: #NM with CR0.MP and TS, then pending x87 exceptions.
-fn wait(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    const BOTH: u64 = cr0::MP | cr0::TS;
-    if cpu.st.cr0 & BOTH == BOTH {
-        return Err(cpu.nm());
-    }
-    if cpu.st.x87.sw & 0x80 != 0 {
-        if cpu.st.cr0 & cr0::NE != 0 {
-            return Err(cpu.raise(vector::MF, None, 0));
-        }
-        cpu.need_single()?;
-        let now = cpu.now_at(i);
-        cpu.bus.ferr(true, now);
-        cpu.stop_after();
-    }
-    Ok(())
-}
-
 pub(super) fn select(x: &Instruction) -> Pick {
     Some(match x.mnemonic() {
         Mnemonic::Cpuid => (handler!(cpuid), GOES_ON),
@@ -139,7 +121,6 @@ pub(super) fn select(x: &Instruction) -> Pick {
         Mnemonic::Rdpmc => (handler!(rdpmc), GOES_ON),
         Mnemonic::Xgetbv => (handler!(xgetbv), GOES_ON),
         Mnemonic::Xsetbv => (handler!(xsetbv), ENDS),
-        Mnemonic::Wait => (handler!(wait), GOES_ON),
         _ => return None,
     })
 }

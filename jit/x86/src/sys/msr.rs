@@ -1,6 +1,6 @@
 //! RDMSR and WRMSR: what Linux, Windows-era kernels, firmware and memtest86+ touch on an Intel-like processor (SDM
-//! vol. 4, chapter 2). Everything else raises #GP(0), as on hardware, and is logged once for each MSR number and
-//! direction (up to a limit), so that a guest's probing cannot flood the log.
+//! vol. 4, chapter 2). Everything else raises #GP(0), as on hardware, and is logged up to a limit, so that a guest's
+//! probing cannot flood the log.
 
 use iced_x86::{Instruction, Mnemonic};
 
@@ -12,7 +12,7 @@ use crate::vcpu::Vcpu;
 
 use super::{ENDS, GOES_ON, Pick, advance, handler};
 
-mod msr {
+mod index {
     pub const TSC: u32 = 0x10;
     pub const PLATFORM_ID: u32 = 0x17;
     pub const APIC_BASE: u32 = 0x1b;
@@ -72,6 +72,8 @@ const MCG_CAP: u64 = 4 | 1 << 8;
 const MICROCODE: u64 = 1 << 32;
 /// IA32_FEATURE_CONTROL: locked, with VMX and SGX off.
 const FEATURES_LOCKED: u64 = 1;
+/// Refused accesses that are logged for each processor.
+const MAX_REPORTS: u32 = 64;
 /// Bus ratio 10 (10 × 100 MHz).
 const RATIO: u64 = 10 << 8;
 
@@ -87,10 +89,10 @@ fn all_memory_types(v: u64, uc_minus: bool) -> bool {
 /// Index of a fixed-range MTRR in `Msrs::mtrr_fixed`.
 fn fixed_index(n: u32) -> Option<usize> {
     Some(match n {
-        msr::MTRR_FIX64K => 0,
-        msr::MTRR_FIX16K_80000 => 1,
-        msr::MTRR_FIX16K_A0000 => 2,
-        msr::MTRR_FIX4K_FIRST..=msr::MTRR_FIX4K_LAST => 3 + (n - msr::MTRR_FIX4K_FIRST) as usize,
+        index::MTRR_FIX64K => 0,
+        index::MTRR_FIX16K_80000 => 1,
+        index::MTRR_FIX16K_A0000 => 2,
+        index::MTRR_FIX4K_FIRST..=index::MTRR_FIX4K_LAST => 3 + (n - index::MTRR_FIX4K_FIRST) as usize,
         _ => return None,
     })
 }
@@ -99,41 +101,41 @@ fn fixed_index(n: u32) -> Option<usize> {
 fn read(cpu: &mut Vcpu, i: &Insn, n: u32) -> R<Option<u64>> {
     let m = &cpu.st.msr;
     Ok(Some(match n {
-        msr::TSC => cpu.tsc_at(cpu.now_at(i)),
+        index::TSC => cpu.tsc_at(cpu.now_at(i)),
         // TSC and TSC_ADJUST move together, and both start at 0.
-        msr::TSC_ADJUST => m.tsc_offset,
-        msr::PLATFORM_ID | msr::BIOS_UPDT_TRIG | msr::MISC_FEATURE_ENABLES => 0,
-        msr::PERF_CTL | msr::CLOCK_MODULATION | msr::THERM_INTERRUPT | msr::THERM_STATUS => 0,
-        msr::APIC_BASE => cpu.bus.apic_base(),
-        msr::FEATURE_CONTROL => FEATURES_LOCKED,
-        msr::SPEC_CTRL if cpu.model.has(Feature::SpecCtrl) => m.spec_ctrl,
-        msr::BIOS_SIGN_ID => MICROCODE,
-        msr::PLATFORM_INFO => RATIO,
-        msr::PERF_STATUS => RATIO,
-        msr::MTRRCAP => MTRR_CAP,
-        msr::ARCH_CAPABILITIES if cpu.model.has(Feature::ArchCapabilities) => ARCH_CAPABILITIES,
-        msr::SYSENTER_CS => m.sysenter_cs,
-        msr::SYSENTER_ESP => m.sysenter_esp,
-        msr::SYSENTER_EIP => m.sysenter_eip,
-        msr::MCG_CAP => MCG_CAP,
-        msr::MCG_STATUS => m.mcg_status,
-        msr::MCG_CTL => m.mcg_ctl,
-        msr::MISC_ENABLE => m.misc_enable,
-        msr::DEBUGCTL => m.debugctl,
-        msr::MTRR_PHYS_FIRST..=msr::MTRR_PHYS_LAST => m.mtrr_var[(n & 15) as usize],
-        msr::PAT => m.pat,
-        msr::MTRR_DEF_TYPE => m.mtrr_def_type,
-        msr::MC_FIRST..=msr::MC_LAST => m.mc[(n & 15) as usize],
-        msr::EFER => m.efer,
-        msr::STAR => m.star,
-        msr::LSTAR => m.lstar,
-        msr::CSTAR => m.cstar,
-        msr::FMASK => m.sfmask,
-        msr::FS_BASE => cpu.st.seg[seg::FS as usize].base,
-        msr::GS_BASE => cpu.st.seg[seg::GS as usize].base,
-        msr::KERNEL_GS_BASE => m.kernel_gs_base,
-        msr::TSC_AUX if cpu.model.has(Feature::Rdtscp) => m.tsc_aux,
-        msr::TSC_DEADLINE if cpu.model.has(Feature::TscDeadline) => {
+        index::TSC_ADJUST => m.tsc_offset,
+        index::PLATFORM_ID | index::BIOS_UPDT_TRIG | index::MISC_FEATURE_ENABLES => 0,
+        index::PERF_CTL | index::CLOCK_MODULATION | index::THERM_INTERRUPT | index::THERM_STATUS => 0,
+        index::APIC_BASE => cpu.bus.apic_base(),
+        index::FEATURE_CONTROL => FEATURES_LOCKED,
+        index::SPEC_CTRL if cpu.model.has(Feature::SpecCtrl) => m.spec_ctrl,
+        index::BIOS_SIGN_ID => MICROCODE,
+        index::PLATFORM_INFO => RATIO,
+        index::PERF_STATUS => RATIO,
+        index::MTRRCAP => MTRR_CAP,
+        index::ARCH_CAPABILITIES if cpu.model.has(Feature::ArchCapabilities) => ARCH_CAPABILITIES,
+        index::SYSENTER_CS => m.sysenter_cs,
+        index::SYSENTER_ESP => m.sysenter_esp,
+        index::SYSENTER_EIP => m.sysenter_eip,
+        index::MCG_CAP => MCG_CAP,
+        index::MCG_STATUS => m.mcg_status,
+        index::MCG_CTL => m.mcg_ctl,
+        index::MISC_ENABLE => m.misc_enable,
+        index::DEBUGCTL => m.debugctl,
+        index::MTRR_PHYS_FIRST..=index::MTRR_PHYS_LAST => m.mtrr_var[(n & 15) as usize],
+        index::PAT => m.pat,
+        index::MTRR_DEF_TYPE => m.mtrr_def_type,
+        index::MC_FIRST..=index::MC_LAST => m.mc[(n & 15) as usize],
+        index::EFER => m.efer,
+        index::STAR => m.star,
+        index::LSTAR => m.lstar,
+        index::CSTAR => m.cstar,
+        index::FMASK => m.sfmask,
+        index::FS_BASE => cpu.st.seg[seg::FS as usize].base,
+        index::GS_BASE => cpu.st.seg[seg::GS as usize].base,
+        index::KERNEL_GS_BASE => m.kernel_gs_base,
+        index::TSC_AUX if cpu.model.has(Feature::Rdtscp) => m.tsc_aux,
+        index::TSC_DEADLINE if cpu.model.has(Feature::TscDeadline) => {
             cpu.need_single()?;
             let now = cpu.now_single();
             // 0 means disarmed, whatever the offset.
@@ -142,7 +144,7 @@ fn read(cpu: &mut Vcpu, i: &Insn, n: u32) -> R<Option<u64>> {
                 at => cpu.tsc_at(at),
             }
         }
-        msr::X2APIC_FIRST..=msr::X2APIC_LAST if cpu.model.has(Feature::X2apic) => {
+        index::X2APIC_FIRST..=index::X2APIC_LAST if cpu.model.has(Feature::X2apic) => {
             cpu.need_single()?;
             let now = cpu.now_single();
             let v = cpu.bus.x2apic_read(n, now);
@@ -172,12 +174,12 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
         Ok(ok)
     };
     match n {
-        msr::TSC => {
+        index::TSC => {
             m.tsc_offset = v.wrapping_sub(now);
             Ok(true)
         }
-        msr::TSC_ADJUST => store(&mut m.tsc_offset, true),
-        msr::APIC_BASE => {
+        index::TSC_ADJUST => store(&mut m.tsc_offset, true),
+        index::APIC_BASE => {
             cpu.need_single()?;
             let now = cpu.now_single();
             let ok = v & beyond == 0 && cpu.bus.set_apic_base(v, now);
@@ -185,41 +187,43 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
             Ok(ok)
         }
         // IBRS, STIBP, SSBD: stored only.
-        msr::SPEC_CTRL => store(&mut m.spec_ctrl, spec_ctrl && v & !7 == 0),
-        msr::PRED_CMD => Ok(spec_ctrl && v & !1 == 0),
+        index::SPEC_CTRL => store(&mut m.spec_ctrl, spec_ctrl && v & !7 == 0),
+        index::PRED_CMD => Ok(spec_ctrl && v & !1 == 0),
         // A microcode update "succeeds" and changes nothing.
-        msr::BIOS_UPDT_TRIG | msr::BIOS_SIGN_ID => Ok(true),
-        msr::PERF_CTL | msr::CLOCK_MODULATION | msr::THERM_INTERRUPT | msr::THERM_STATUS => Ok(true),
-        msr::MISC_FEATURE_ENABLES => Ok(v == 0),
-        msr::SYSENTER_CS => store(&mut m.sysenter_cs, true),
-        msr::SYSENTER_ESP => store(&mut m.sysenter_esp, canonical),
-        msr::SYSENTER_EIP => store(&mut m.sysenter_eip, canonical),
-        msr::MCG_STATUS => store(&mut m.mcg_status, v & !7 == 0),
-        msr::MCG_CTL => store(&mut m.mcg_ctl, v == 0 || v == u64::MAX),
-        msr::MISC_ENABLE => store(&mut m.misc_enable, true),
+        index::BIOS_UPDT_TRIG | index::BIOS_SIGN_ID => Ok(true),
+        index::PERF_CTL | index::CLOCK_MODULATION | index::THERM_INTERRUPT | index::THERM_STATUS => Ok(true),
+        index::MISC_FEATURE_ENABLES => Ok(v == 0),
+        index::SYSENTER_CS => store(&mut m.sysenter_cs, true),
+        index::SYSENTER_ESP => store(&mut m.sysenter_esp, canonical),
+        index::SYSENTER_EIP => store(&mut m.sysenter_eip, canonical),
+        index::MCG_STATUS => store(&mut m.mcg_status, v & !7 == 0),
+        index::MCG_CTL => store(&mut m.mcg_ctl, v == 0 || v == u64::MAX),
+        index::MISC_ENABLE => store(&mut m.misc_enable, true),
         // Branch tracing is absent: only LBR and BTF can be set, without effect.
-        msr::DEBUGCTL => store(&mut m.debugctl, v & !3 == 0),
-        msr::MTRR_PHYS_FIRST..=msr::MTRR_PHYS_LAST => {
+        index::DEBUGCTL => store(&mut m.debugctl, v & !3 == 0),
+        index::MTRR_PHYS_FIRST..=index::MTRR_PHYS_LAST => {
             let ok = match n & 1 {
                 0 => v & (beyond | 0xf00) == 0 && is_memory_type(v & 0xff, false),
                 _ => v & (beyond | 0x7ff) == 0,
             };
             store(&mut m.mtrr_var[(n & 15) as usize], ok)
         }
-        msr::PAT => store(&mut m.pat, all_memory_types(v, true)),
-        msr::MTRR_DEF_TYPE => store(&mut m.mtrr_def_type, v & !0xcff == 0 && is_memory_type(v & 0xff, false)),
+        index::PAT => store(&mut m.pat, all_memory_types(v, true)),
+        index::MTRR_DEF_TYPE => {
+            store(&mut m.mtrr_def_type, v & !0xcff == 0 && is_memory_type(v & 0xff, false))
+        }
         // MCi_CTL stores anything; status, address and misc can be cleared only (SDM vol. 3, 16.3.2).
-        msr::MC_FIRST..=msr::MC_LAST => store(&mut m.mc[(n & 15) as usize], n & 3 == 0 || v == 0),
-        msr::EFER => cpu.write_efer(v).map(|()| true),
-        msr::STAR => store(&mut m.star, true),
-        msr::LSTAR => store(&mut m.lstar, canonical),
-        msr::CSTAR => store(&mut m.cstar, canonical),
-        msr::FMASK => store(&mut m.sfmask, v >> 32 == 0),
-        msr::FS_BASE => store(&mut cpu.st.seg[seg::FS as usize].base, canonical),
-        msr::GS_BASE => store(&mut cpu.st.seg[seg::GS as usize].base, canonical),
-        msr::KERNEL_GS_BASE => store(&mut m.kernel_gs_base, canonical),
-        msr::TSC_AUX => store(&mut m.tsc_aux, rdtscp && v >> 32 == 0),
-        msr::TSC_DEADLINE if deadline => {
+        index::MC_FIRST..=index::MC_LAST => store(&mut m.mc[(n & 15) as usize], n & 3 == 0 || v == 0),
+        index::EFER => cpu.write_efer(v).map(|()| true),
+        index::STAR => store(&mut m.star, true),
+        index::LSTAR => store(&mut m.lstar, canonical),
+        index::CSTAR => store(&mut m.cstar, canonical),
+        index::FMASK => store(&mut m.sfmask, v >> 32 == 0),
+        index::FS_BASE => store(&mut cpu.st.seg[seg::FS as usize].base, canonical),
+        index::GS_BASE => store(&mut cpu.st.seg[seg::GS as usize].base, canonical),
+        index::KERNEL_GS_BASE => store(&mut m.kernel_gs_base, canonical),
+        index::TSC_AUX => store(&mut m.tsc_aux, rdtscp && v >> 32 == 0),
+        index::TSC_DEADLINE if deadline => {
             let at = if v == 0 { 0 } else { v.wrapping_sub(m.tsc_offset) };
             cpu.need_single()?;
             let now = cpu.now_single();
@@ -227,7 +231,7 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
             cpu.stop_after();
             Ok(true)
         }
-        msr::X2APIC_FIRST..=msr::X2APIC_LAST if x2apic => {
+        index::X2APIC_FIRST..=index::X2APIC_LAST if x2apic => {
             cpu.need_single()?;
             let now = cpu.now_single();
             let ok = cpu.bus.x2apic_write(n, v, now);
@@ -241,15 +245,15 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
     }
 }
 
-/// Logs an access that is refused: the first few by number, at debug level the rest.
+/// Logs an access that is refused, up to [`MAX_REPORTS`] times.
 #[cold]
-fn refused(cpu: &Vcpu, n: u32, value: Option<u64>) {
-    tracing::debug!(
-        msr = format_args!("{n:#x}"),
-        ?value,
-        rip = format_args!("{:#x}", cpu.st.rip),
-        "MSR access refused"
-    );
+fn refused(cpu: &mut Vcpu, n: u32, value: Option<u64>) {
+    if cpu.model.reports >= MAX_REPORTS {
+        return;
+    }
+    cpu.model.reports += 1;
+    let more = if cpu.model.reports == MAX_REPORTS { " (further ones are not reported)" } else { "" };
+    tracing::debug!(msr = format_args!("{n:#x}"), ?value, "MSR access refused with #GP{more}");
 }
 
 fn rdmsr(cpu: &mut Vcpu, i: &Insn) -> R<()> {

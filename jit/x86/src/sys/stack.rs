@@ -25,6 +25,8 @@ pub struct Stack {
     code: u32,
     /// Segmentation is checked with a limit; else addresses must be canonical.
     checked: bool,
+    /// A protected-mode segment: expand-down and P count. (An inner stack is one even while virtual-8086 mode is left.)
+    protected: bool,
 }
 
 impl Stack {
@@ -47,18 +49,35 @@ impl Stack {
             privilege,
             code: 0,
             checked: width != Width::Q,
+            protected: cpu.protected(),
         }
     }
 
     /// A stack that an inner level or a return will use: its segment, pointer and level. `code` goes with #SS.
     pub fn other(cpu: &Vcpu, segment: Segment, sp: u64, cpl: u8, code: u32) -> Self {
         let width = if segment.db() { Width::D } else { Width::W };
-        Self { segment, sp: sp & width.mask(), width, privilege: cpu.privilege_at(cpl), code, checked: true }
+        Self {
+            segment,
+            sp: sp & width.mask(),
+            width,
+            privilege: cpu.privilege_at(cpl),
+            code,
+            checked: true,
+            protected: true,
+        }
     }
 
     /// A stack of 64-bit code.
     pub fn long(cpu: &Vcpu, segment: Segment, sp: u64, cpl: u8) -> Self {
-        Self { segment, sp, width: Width::Q, privilege: cpu.privilege_at(cpl), code: 0, checked: false }
+        Self {
+            segment,
+            sp,
+            width: Width::Q,
+            privilege: cpu.privilege_at(cpl),
+            code: 0,
+            checked: false,
+            protected: true,
+        }
     }
 
     fn linear(&self, cpu: &mut Vcpu, off: u64, len: u32) -> R<u64> {
@@ -71,7 +90,7 @@ impl Stack {
         }
         let d = &self.segment;
         let limit = u64::from(d.limit);
-        let protected = cpu.protected();
+        let protected = self.protected;
         let ok = if protected && d.is_expand_down() {
             let top = if d.db() { 0xffff_ffff } else { 0xffff };
             off > limit && last <= top

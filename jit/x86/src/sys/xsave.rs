@@ -93,8 +93,8 @@ impl Area<'_> {
         let tags = self.get(cpu, 4, Width::B)? as u8;
         let fop = self.get(cpu, 6, Width::W)? as u16 & 0x7ff;
         let (ip, dp) = (self.get(cpu, 8, Width::Q)?, self.get(cpu, 16, Width::Q)?);
-        // Bit 6 of the control word always reads as set (SDM vol. 1, 8.1.5, reserved).
-        let mut f = X87 { cw: cw | 0x40, sw, empty: !tags, fop, ..X87::default() };
+        // As FLDCW: bit 6 of the control word reads as one, undefined bits as zeros.
+        let mut f = X87 { cw: cw & 0x1f3f | 0x40, sw, empty: !tags, fop, ..X87::default() };
         if self.wide {
             (f.fip, f.fdp) = (ip, dp);
         } else {
