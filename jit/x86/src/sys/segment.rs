@@ -39,7 +39,13 @@ impl Vcpu {
         if self.st.mode.has(Mode::VM86) {
             return vm86_segment(selector);
         }
-        Segment { base: u64::from(selector) << 4, selector, ..self.st.seg[s as usize] }
+        let base = u64::from(selector) << 4;
+        let old = self.st.seg[s as usize];
+        if old.attrs & Segment::P == 0 {
+            // A null selector from protected mode left nothing to keep: what it has after reset.
+            return Segment { base, limit: 0xffff, attrs: 0x93, selector };
+        }
+        Segment { base, selector, ..old }
     }
 
     /// Checks a selector for `s` (not CS) and gives what to load (SDM vol. 2, MOV; vol. 3, 5.5 to 5.7).
