@@ -14,6 +14,7 @@ mod access;
 mod addr;
 mod atomic;
 mod bank;
+mod dma;
 mod entry;
 mod generation;
 mod map;
@@ -28,6 +29,7 @@ mod view;
 mod walk;
 
 pub use addr::{Access, Gpa, Gva, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Privilege, RamPage};
+pub use dma::{DmaMemory, DmaRegion, DmaSpace, Funnel};
 pub use map::{MapError, MemoryMap, Region, RegionKind};
 pub use mmu::{Counters, FetchPage, Flush, MemTrap, Mmu, Refused, layout};
 pub use ram::{GuestInt, GuestRam, RamError};

@@ -184,7 +184,7 @@ mod tests {
         let old = MemoryMap::new(vec![ram(0, 0x10000, 0), ram(0x10_0000, 0x1000, 0x20000)]).unwrap();
         assert_eq!(old.memory_changed_in(&old), []);
         let split = MemoryMap::new(vec![ram(0, 0x8000, 0), ram(0x8000, 0x8000, 0x8000)]).unwrap();
-        assert_eq!(old.memory_changed_in(&split), [0x20000..0x21000]);
+        assert!(old.memory_changed_in(&split).into_iter().eq(std::iter::once(0x20000..0x21000)));
         let hole = MemoryMap::new(vec![
             ram(0, 0x4000, 0),
             region(0x4000, 0x1000, RegionKind::Rom { offset: 0x4000 }),

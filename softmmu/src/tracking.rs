@@ -316,6 +316,11 @@ impl Pages {
         }
     }
 
+    /// Whether a page is in the dirty log.
+    pub fn is_dirty(&self, page: RamPage) -> bool {
+        self.dirty[page.0 as usize / 64].load(Ordering::SeqCst) >> (page.0 % 64) & 1 != 0
+    }
+
     /// Takes a page out of the dirty log; true if it was in.
     pub fn take_dirty(&self, page: RamPage) -> bool {
         let (word, bit) = (&self.dirty[page.0 as usize / 64], 1 << (page.0 % 64));

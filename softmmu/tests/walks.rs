@@ -310,7 +310,8 @@ fn reference(
             (Execute, true) => user_page && !nx,
             (Read, false) => !smap,
             (Write, false) => !smap && (writable || !ctx.wp),
-            (Execute, false) => !nx && !(ctx.smep && user_page),
+            (Execute, false) if ctx.smep && user_page => false,
+            (Execute, false) => !nx,
         };
         if !can(access) {
             return (Err(code | 1), after);
