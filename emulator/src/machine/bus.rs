@@ -64,7 +64,7 @@ impl Bus for PcBus {
     fn set_cr8(&mut self, value: u8, _now: Ns) {
         self.devices.set_cr8(self.cpu, value);
     }
-    fn tsc_deadline(&self, now: Ns) -> u64 {
+    fn tsc_deadline(&mut self, now: Ns) -> u64 {
         self.devices.tsc_deadline(self.cpu, now)
     }
     fn set_tsc_deadline(&mut self, deadline: u64, now: Ns) {

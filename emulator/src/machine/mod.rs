@@ -113,7 +113,8 @@ impl Machine {
         let space = AddressSpace::new(ram, map);
         let devices = PcDevices::new(&PcConfig {
             cpus: 1,
-            ram_bytes: bytes,
+            ram_below_4g: spec.layout.below_4g(),
+            ram_above_4g: spec.layout.above_4g(),
             epoch_seconds: spec.epoch_seconds,
             serial_ports: 1,
             debug_exit: spec.debug_exit,
@@ -176,7 +177,7 @@ impl Machine {
         st.seg[x86::state::seg::CS as usize] = seg(&e.cs);
         st.tr = seg(&e.tr);
         self.cpu.set_rflags(e.rflags | rflags::FIXED);
-        x86::sys::load_state_changed(&mut self.cpu);
+        self.cpu.load_state_changed();
     }
 
     /// Starts again as after power-on, with the same kernel.
@@ -188,7 +189,7 @@ impl Machine {
         *st = x86::CpuState::power_on();
         // Counts and time go on.
         (st.icount_end, st.budget, st.time_offset) = (icount, 0, offset);
-        x86::sys::load_state_changed(&mut self.cpu);
+        self.cpu.load_state_changed();
         if let Some(b) = self.boot.take() {
             bios::install(&b.chunks, &self.spec.layout, &self.space)?;
             self.apply_entry(&b.entry);

@@ -55,9 +55,9 @@ impl Machine {
             return Err(bad("it has another memory size than this machine"));
         }
         self.space().restore_ram(r)?;
+        self.devices().restore(state.devices).map_err(|_| bad("it has other devices than this machine"))?;
         self.cpu.st = *state.cpu;
-        self.devices().restore(state.devices);
-        x86::sys::load_state_changed(&mut self.cpu);
+        self.cpu.load_state_changed();
         self.engine.forget_all();
         Ok(())
     }

@@ -34,7 +34,7 @@ pub trait Bus: Send + std::any::Any {
     /// Writes the task priority by CR8.
     fn set_cr8(&mut self, value: u8, now: Ns);
     /// IA32_TSC_DEADLINE.
-    fn tsc_deadline(&self, now: Ns) -> u64;
+    fn tsc_deadline(&mut self, now: Ns) -> u64;
     /// Writes IA32_TSC_DEADLINE; the deadline is in TSC ticks of a counter without an offset.
     fn set_tsc_deadline(&mut self, deadline: u64, now: Ns);
     /// Reads an x2APIC register (MSR 800h..8FFh); `None` asks for #GP.
