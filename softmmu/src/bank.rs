@@ -1,7 +1,7 @@
 //! The owner's side of a TLB bank: what was filled, so that flushes clear that and nothing else.
 //!
-//! A slot is listed once, when it is first filled after a flush. Global pages stay listed through
-//! [`Flush::NonGlobal`](crate::Flush::NonGlobal). A 4 KiB entry that was made from a large page is marked with the
+//! A slot is listed once per kind, when it is first filled after a flush with a page of that kind; global pages have
+//! their own list, so that [`Flush::NonGlobal`](crate::Flush::NonGlobal) does not even look at them. A 4 KiB entry that was made from a large page is marked with the
 //! page's size class, and a small filter remembers which large pages had any, so that INVLPG looks for siblings only
 //! where there may be some; removing too much is always allowed.
 //!
@@ -13,7 +13,11 @@ use crate::entry::MMIO_ADDEND;
 use crate::sync::Ordering;
 use crate::tlb::{TLB_ENTRIES, TlbEntry};
 
+/// In the list of slots that got a page that is not global.
 const LISTED: u8 = 1;
+/// In the list of slots that got a global page.
+const LISTED_GLOBAL: u8 = 32;
+/// Holds a global page now.
 const GLOBAL: u8 = 2;
 /// Made from a 2 MiB or 4 MiB page.
 const LARGE: u8 = 4;
@@ -50,6 +54,7 @@ pub(crate) struct Filled {
 
 pub(crate) struct Bank {
     listed: Vec<u16>,
+    listed_global: Vec<u16>,
     marks: Box<[u8]>,
     /// Guest physical page of each execute tag.
     exec_frames: Box<[u64]>,
@@ -69,6 +74,7 @@ impl Bank {
     pub fn new() -> Self {
         Self {
             listed: Vec::with_capacity(TLB_ENTRIES),
+            listed_global: Vec::with_capacity(TLB_ENTRIES),
             marks: vec![0; TLB_ENTRIES].into(),
             exec_frames: vec![0; TLB_ENTRIES].into(),
             large: Filter::default(),
@@ -82,13 +88,13 @@ impl Bank {
     #[inline]
     pub fn note_fill(&mut self, slot: usize, fill: &Filled) {
         let mark = &mut self.marks[slot];
-        if *mark & LISTED == 0 {
-            self.listed.push(slot as u16);
+        let mut new = *mark & (EXEC | LISTED | LISTED_GLOBAL);
+        let (list, kind) =
+            if fill.global { (&mut self.listed_global, LISTED_GLOBAL) } else { (&mut self.listed, LISTED) };
+        if new & kind == 0 {
+            list.push(slot as u16);
         }
-        let mut new = LISTED | (*mark & EXEC);
-        if fill.global {
-            new |= GLOBAL;
-        }
+        new |= kind | if fill.global { GLOBAL } else { 0 };
         if fill.page_size > 4096 {
             if fill.page_size > 1 << 22 {
                 new |= HUGE;
@@ -116,22 +122,28 @@ impl Bank {
 
     /// Clears the entries; true when an execute translation may be gone.
     pub fn flush(&mut self, entries: &[TlbEntry], keep_global: bool) -> bool {
-        let Self { listed, marks, exec_frames: _, large, huge, exec_any, exec_nonglobal } = self;
-        let lost = if keep_global { *exec_nonglobal } else { *exec_any };
-        listed.retain(|&slot| {
-            let mark = &mut marks[usize::from(slot)];
+        let lost = if keep_global { self.exec_nonglobal } else { self.exec_any };
+        for slot in self.listed.drain(..).map(usize::from) {
+            let mark = &mut self.marks[slot];
             if keep_global && *mark & GLOBAL != 0 {
-                return true;
+                *mark &= !LISTED;
+                continue;
             }
-            *mark = 0;
-            entries[usize::from(slot)].clear();
-            false
-        });
-        *exec_nonglobal = false;
-        if listed.is_empty() {
-            *exec_any = false;
-            *large = Filter::default();
-            *huge = Filter::default();
+            // EXEC stays: a global page that was handed out may have lost this slot to another.
+            *mark &= LISTED_GLOBAL | EXEC;
+            entries[slot].clear();
+        }
+        self.exec_nonglobal = false;
+        if !keep_global {
+            for slot in self.listed_global.drain(..).map(usize::from) {
+                self.marks[slot] = 0;
+                entries[slot].clear();
+            }
+            self.exec_any = false;
+        }
+        if self.listed_global.is_empty() {
+            self.large = Filter::default();
+            self.huge = Filter::default();
         }
         lost
     }
@@ -156,7 +168,7 @@ impl Bank {
 
     #[cold]
     fn sweep(&mut self, entries: &[TlbEntry], class: u8, key: u64, shift: u32) {
-        for &slot in &self.listed {
+        for &slot in self.listed.iter().chain(&self.listed_global) {
             let slot = usize::from(slot);
             if self.marks[slot] & class != 0 && derives(&entries[slot], |page| page >> shift == key) {
                 entries[slot].clear();

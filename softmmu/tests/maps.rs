@@ -114,6 +114,20 @@ fn numbers_wrap() {
     assert_eq!(mmu.read::<u8>(at), Ok(0), "the number is the one that the entry carries");
 }
 
+/// Two spaces with the same generation number: each MMU knows one of them.
+#[test]
+fn two_spaces_share_a_number() {
+    let (a, b) = (space(), space());
+    let mut mmus = [Mmu::new(Arc::clone(&a)), Mmu::new(Arc::clone(&b))];
+    b.update_map(with_page(0x5000, Some(RegionKind::Mmio { id: 1 })));
+    a.update_map(MemoryMap::new(regions()).unwrap());
+    a.store(Gpa(0x5000), 3u8).unwrap();
+    for _ in 0..2 {
+        assert_eq!(mmus[0].read::<u8>(0x5000), Ok(3));
+        assert_eq!(mmus[1].read::<u8>(0x5000), mmio(0x5000));
+    }
+}
+
 #[test]
 #[should_panic(expected = "outside the guest RAM")]
 fn maps_are_checked() {

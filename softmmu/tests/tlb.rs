@@ -95,6 +95,108 @@ fn flushes_keep_global_pages() {
     let before = mmu.counters().walks;
     mmu.read::<u8>(alias).unwrap();
     assert_eq!(mmu.counters().walks - before, 1);
+    // And the other way round.
+    mmu.read::<u8>(0x1000).unwrap();
+    mmu.flush(Flush::NonGlobal);
+    let before = mmu.counters().walks;
+    mmu.read::<u8>(0x1000).unwrap();
+    assert_eq!(mmu.counters().walks, before);
+    mmu.flush(Flush::All);
+    mmu.read::<u8>(0x1000).unwrap();
+    assert_eq!(mmu.counters().walks, before + 1);
+}
+
+/// A long mixture of fills and flushes against a model of what an architectural TLB may still hold.
+#[test]
+fn flushed_translations_are_never_used() {
+    let space = space();
+    let mut tables = Tables::new(&space);
+    let slots = (TLB_ENTRIES as u64) << 12;
+    let pages: Vec<u64> = (0..12).map(|i| 0x1000 * (1 + i % 4) + slots * (i / 4)).collect();
+    let mut mmu = long_mode(&tables);
+    let mut seed = 1u64;
+    let mut random = |n: u64| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) % n
+    };
+    // Frame of each page, and since when that is what the tables say without a flush for it.
+    let mut frame = [0u64; 12];
+    let mut global = [false; 12];
+    for (i, page) in pages.iter().enumerate() {
+        global[i] = i % 3 == 0;
+        frame[i] = i as u64;
+        tables.map(*page, 1, 0x40_0000 + frame[i] * 0x1000, P | W | if global[i] { G } else { 0 });
+    }
+    for f in 0..64u64 {
+        space.store(Gpa(0x40_0000 + f * 0x1000), f).unwrap();
+    }
+    for _ in 0..20_000 {
+        let i = random(12) as usize;
+        match random(8) {
+            0 => {
+                frame[i] = random(64);
+                global[i] = random(2) == 0;
+                let bits = P | W | if global[i] { G } else { 0 };
+                let was_global = tables.pte(pages[i], 1) & G != 0;
+                tables.map(pages[i], 1, 0x40_0000 + frame[i] * 0x1000, bits);
+                match random(3) {
+                    0 => mmu.flush(Flush::All),
+                    1 if !was_global => mmu.flush(Flush::NonGlobal),
+                    _ => mmu.invlpg(pages[i] + random(4096)),
+                }
+            }
+            1 if random(16) == 0 => mmu.flush(Flush::NonGlobal),
+            2 => assert_eq!(mmu.fetch(pages[i]).unwrap().gpa, Gpa(0x40_0000 + frame[i] * 0x1000)),
+            _ => assert_eq!(mmu.read::<u64>(pages[i]), Ok(frame[i])),
+        }
+    }
+}
+
+/// The engine's look-ups by (address, epoch) live longer than TLB slots: none may survive the loss of its translation.
+#[test]
+fn epochs_cover_all_that_was_fetched() {
+    let space = space();
+    let mut tables = Tables::new(&space);
+    let slots = (TLB_ENTRIES as u64) << 12;
+    let pages: Vec<u64> = (0..8).map(|i| 0x1000 * (1 + i % 2) + slots * (i / 2)).collect();
+    let mut mmu = long_mode(&tables);
+    let mut seed = 7u64;
+    let mut random = |n: u64| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) % n
+    };
+    let mut frame: Vec<u64> = (0..8).collect();
+    for (i, page) in pages.iter().enumerate() {
+        tables.map(*page, 1, 0x40_0000 + frame[i] * 0x1000, P | W | if i % 3 == 0 { G } else { 0 });
+    }
+    let mut cache = std::collections::HashMap::new();
+    for _ in 0..20_000 {
+        let i = random(8) as usize;
+        match random(8) {
+            0 => {
+                frame[i] = random(64);
+                tables.map(
+                    pages[i],
+                    1,
+                    0x40_0000 + frame[i] * 0x1000,
+                    P | W | if i % 3 == 0 { G } else { 0 },
+                );
+                match random(3) {
+                    0 => mmu.flush(Flush::All),
+                    1 if i % 3 != 0 => mmu.flush(Flush::NonGlobal),
+                    _ => mmu.invlpg(pages[i]),
+                }
+            }
+            1 if random(8) == 0 => mmu.flush(Flush::NonGlobal),
+            2 => drop(mmu.read::<u64>(pages[i])),
+            _ => {
+                let expected = Gpa(0x40_0000 + frame[i] * 0x1000);
+                let found =
+                    *cache.entry((i, mmu.epoch())).or_insert_with(|| mmu.fetch(pages[i]).unwrap().gpa);
+                assert_eq!(found, expected);
+            }
+        }
+    }
 }
 
 #[test]
