@@ -197,13 +197,13 @@ impl Engine {
             let Some(tb) = self.find(cpu) else { continue };
             // SAFETY: blocks live until the next safepoint at least.
             let tb = unsafe { &*tb };
+            if i64::from(tb.block.count) > cpu.st.budget {
+                self.run_singly(cpu, tb);
+                continue;
+            }
             let code = tb.code();
             if !code.is_null() {
                 self.enter(cpu, code);
-                continue;
-            }
-            if i64::from(tb.block.count) > cpu.st.budget {
-                self.run_singly(cpu, tb);
                 continue;
             }
             self.warm(tb);
