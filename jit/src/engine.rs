@@ -150,6 +150,19 @@ impl Engine {
         &self.space
     }
 
+    /// Host code of all compiled blocks as text, in the order of their addresses: Cranelift's input and its output.
+    pub fn dump_blocks(&mut self) -> Vec<String> {
+        let Some(native) = &mut self.native else { return Vec::new() };
+        let blocks = self.table.compiled();
+        blocks
+            .iter()
+            .map(|tb| match native.compiler.dump(tb) {
+                Ok((ir, code)) => format!("block {:#x}: {:?}\n{ir}\n{code}", tb.key.rip, tb.block.insns),
+                Err(why) => format!("block {:#x}: {why}", tb.key.rip),
+            })
+            .collect()
+    }
+
     /// Drops all translations: memory was replaced as a whole (a snapshot was restored).
     pub fn forget_all(&mut self) {
         self.table.clear(&self.space);

@@ -108,6 +108,25 @@ impl Table {
         tb
     }
 
+    /// All blocks that have code, by RIP.
+    pub fn compiled(&self) -> Vec<Arc<Tb>> {
+        let _lock = self.lock();
+        let mut all = Vec::new();
+        for b in &self.buckets {
+            let mut at = b.load(Ordering::Acquire);
+            while !at.is_null() {
+                // SAFETY: blocks in a bucket are alive.
+                let tb = unsafe { &*at };
+                if !tb.code().is_null() {
+                    all.push(self.share(tb));
+                }
+                at = tb.next.load(Ordering::Acquire);
+            }
+        }
+        all.sort_by_key(|tb| (tb.key.rip, tb.key.ram));
+        all
+    }
+
     /// A second strong reference to a block of the table, for a compile worker.
     pub fn share(&self, tb: &Tb) -> Arc<Tb> {
         let p = ptr::from_ref(tb);

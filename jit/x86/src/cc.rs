@@ -304,7 +304,14 @@ pub fn all<E: Emitter>(e: &mut E, c: Cc<E::V>) -> E::V {
     if c.kind == CcKind::Flags {
         return e.trunc(Width::D, c.res);
     }
-    let parts = [(carry(e, c), 0), (parity(e, c), 2), (adjust(e, c), 4), (zero(e, c), 6), (sign(e, c), 7), (overflow(e, c), 11)];
+    let parts = [
+        (carry(e, c), 0),
+        (parity(e, c), 2),
+        (adjust(e, c), 4),
+        (zero(e, c), 6),
+        (sign(e, c), 7),
+        (overflow(e, c), 11),
+    ];
     let mut f = e.imm(Width::D, 0);
     for (v, place) in parts {
         let v = e.zext(Width::B, Width::D, v);

@@ -1,6 +1,8 @@
 //! From bytes to [`Block`]s of predecoded instructions.
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register,
+};
 
 use crate::block::{Block, MAX_INSNS};
 use crate::emit::R;
@@ -176,7 +178,10 @@ fn memory(x: &Instruction, i: &mut Insn, mode: Mode) {
     if x.is_ip_rel_memory_operand() {
         i.aw = if base == Register::EIP { Width::D } else { Width::Q };
     } else {
-        let by_reg = [base, index].iter().filter(|r| **r != Register::None && !r.is_vector_register()).find_map(|r| size(*r));
+        let by_reg = [base, index]
+            .iter()
+            .filter(|r| **r != Register::None && !r.is_vector_register())
+            .find_map(|r| size(*r));
         i.aw = by_reg
             .or_else(|| Width::from_bytes(x.memory_displ_size()).filter(|w| *w != Width::B))
             .unwrap_or(i.aw);

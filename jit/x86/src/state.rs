@@ -148,7 +148,9 @@ impl Segment {
     }
     /// Base 0, limit 4 GiB - 1, present, expand-up: an offset is a linear address and no limit check can fail.
     pub fn is_flat(&self) -> bool {
-        self.base == 0 && self.limit == u32::MAX && self.attrs & 0x94 == 0x90 | (self.attrs & 0x04 & self.code_mask())
+        self.base == 0
+            && self.limit == u32::MAX
+            && self.attrs & 0x94 == 0x90 | (self.attrs & 0x04 & self.code_mask())
     }
     fn code_mask(&self) -> u16 {
         // For code segments bit 2 is "conforming", which does not restrict data accesses' range.
@@ -229,7 +231,18 @@ pub struct X87 {
 impl Default for X87 {
     fn default() -> Self {
         // SDM vol. 3, table 10-1: FPU state after power-up is that of FNINIT here (Linux and BIOSes run FNINIT anyway).
-        Self { mant: [0; 8], sexp: [0; 8], cw: 0x37f, sw: 0, empty: 0xff, fop: 0, fip: 0, fcs: 0, fdp: 0, fds: 0 }
+        Self {
+            mant: [0; 8],
+            sexp: [0; 8],
+            cw: 0x37f,
+            sw: 0,
+            empty: 0xff,
+            fop: 0,
+            fip: 0,
+            fcs: 0,
+            fdp: 0,
+            fds: 0,
+        }
     }
 }
 

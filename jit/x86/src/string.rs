@@ -39,7 +39,8 @@ pub fn handler(s: Str, w: Width, ends: bool) -> Handler {
 /// One iteration.
 #[inline(always)]
 fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
-    let step = if c.st.flags & rflags::DF != 0 { u64::from(w.bytes()).wrapping_neg() } else { u64::from(w.bytes()) };
+    let step =
+        if c.st.flags & rflags::DF != 0 { u64::from(w.bytes()).wrapping_neg() } else { u64::from(w.bytes()) };
     let (si, di) = (c.gpr(i.aw, reg::RSI), c.gpr(i.aw, reg::RDI));
     let src_mode = addr_mode(c.st.mode, i.seg);
     let (uses_si, uses_di) = match s {

@@ -66,7 +66,8 @@ impl Vcpu {
     pub fn privilege_changed(&mut self) {
         let p = if self.st.cpl == 3 {
             Privilege::User
-        } else if self.st.flags & crate::state::rflags::AC != 0 && self.st.cr4 & crate::state::cr4::SMAP != 0 {
+        } else if self.st.flags & crate::state::rflags::AC != 0 && self.st.cr4 & crate::state::cr4::SMAP != 0
+        {
             Privilege::SupervisorAc
         } else {
             Privilege::Supervisor
@@ -403,7 +404,8 @@ impl Vcpu {
     #[inline(always)]
     pub fn ea(&self, i: &Insn) -> u64 {
         let g = &self.st.gpr;
-        let a = g[i.base as usize & 31].wrapping_add(g[i.index as usize & 31] << i.scale).wrapping_add(i.disp);
+        let a =
+            g[i.base as usize & 31].wrapping_add(g[i.index as usize & 31] << i.scale).wrapping_add(i.disp);
         if i.aw == Width::Q { a } else { a & i.aw.mask() }
     }
 

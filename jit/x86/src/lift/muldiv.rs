@@ -125,7 +125,13 @@ pub fn idiv<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
     let by_zero = e.eq(w, b, z);
     e.fault_if(by_zero, DIVIDE_ERROR)?;
     let a = dividend(e, w);
-    let a = if w == Width::B { e.sext(Width::W, Width::Q, a) } else if w == Width::W { e.sext(Width::D, Width::Q, a) } else { a };
+    let a = if w == Width::B {
+        e.sext(Width::W, Width::Q, a)
+    } else if w == Width::W {
+        e.sext(Width::D, Width::Q, a)
+    } else {
+        a
+    };
     let b = e.sext(w, Width::Q, b);
     if w == Width::D {
         // The only overflow of the 64-bit division itself: it overflows EAX as well.

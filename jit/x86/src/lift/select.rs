@@ -316,7 +316,8 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
             set!(
                 Op::Push,
                 match i.src {
-                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i| done(mov::push::<_, Reg>(c, i, Width::from_u8(W)))),
+                    Opnd::Gpr(_) =>
+                        widths!(i.w, |W| |c, i| done(mov::push::<_, Reg>(c, i, Width::from_u8(W)))),
                     _ => |c, i| done(mov::push::<_, Any>(c, i, i.w)),
                 }
             )
@@ -329,7 +330,8 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
             set!(
                 Op::Pop,
                 match i.dst {
-                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i| done(mov::pop::<_, Reg>(c, i, Width::from_u8(W)))),
+                    Opnd::Gpr(_) =>
+                        widths!(i.w, |W| |c, i| done(mov::pop::<_, Reg>(c, i, Width::from_u8(W)))),
                     _ => |c, i| done(mov::pop::<_, Any>(c, i, i.w)),
                 }
             )
@@ -380,7 +382,12 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         M::Cmpxchg => set!(Op::Cmpxchg, |c, i| done(alu::cmpxchg(c, i, i.w))),
         M::Xadd => set!(Op::Xadd, |c, i| done(alu::xadd(c, i, i.w))),
         M::Nop | M::Pause | M::Endbr32 | M::Endbr64 | M::Reservednop => set!(Op::Nop, |_, _| ()),
-        M::Prefetchnta | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchw | M::Prefetch
+        M::Prefetchnta
+        | M::Prefetcht0
+        | M::Prefetcht1
+        | M::Prefetcht2
+        | M::Prefetchw
+        | M::Prefetch
         | M::Prefetchwt1 => {
             // A hint: no access, no fault.
             i.dst = Opnd::None;

@@ -222,7 +222,7 @@ pub trait VecEmitter: Emitter {
     // Building and taking apart.
     fn const128(&mut self, x: [u64; 2]) -> Self::X;
     /// `v` (width `w`) in the lowest lane, zeros above.
-    fn from_low(&mut self, w: Width, v: Self::V) -> Self::X;
+    fn zext128(&mut self, w: Width, v: Self::V) -> Self::X;
     /// Lane `lane` (constant) of width `w`.
     fn lane(&mut self, w: Width, x: Self::X, lane: u8) -> Self::V;
     /// `x` with one lane replaced.

@@ -227,7 +227,7 @@ impl VecEmitter for Vcpu {
         x
     }
     #[inline(always)]
-    fn from_low(&mut self, _: Width, v: u64) -> Xmm {
+    fn zext128(&mut self, _: Width, v: u64) -> Xmm {
         [v, 0]
     }
     #[inline(always)]

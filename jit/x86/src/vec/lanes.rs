@@ -1,16 +1,17 @@
 //! Integer vector operations on two quadwords, as the evaluator runs them: pure functions, the same on every host.
 //!
-//! Lanes are taken apart with `to_le_bytes`-like splits of fixed size, which LLVM turns back into vector instructions.
+//! What can be done without taking lanes apart is (`swar`); the rest splits into arrays of fixed size and joins again.
 
 use std::array::from_fn;
 
 use super::emitter::{VBin, VShift, VUn};
+use super::swar::{self, both};
 use crate::insn::Width;
 use crate::state::Xmm;
 
-/// Defines the split into lanes of a type, the join, and lane-wise maps.
+/// Defines the split into lanes of a type, and the join.
 macro_rules! lanes {
-    ($t:ty, $n:literal, $split:ident, $join:ident, $map1:ident, $map2:ident) => {
+    ($t:ty, $n:literal, $split:ident, $join:ident) => {
         /// The lanes, lowest first.
         #[inline(always)]
         pub fn $split(x: Xmm) -> [$t; $n] {
@@ -29,38 +30,32 @@ macro_rules! lanes {
                 let mut v = 0u64;
                 let mut k = 0;
                 while k < PER {
-                    v |= u64::from(l[h * PER + k]) << (k * B * 8);
+                    v |= (l[h * PER + k] as u64) << (k * B * 8);
                     k += 1;
                 }
                 v
             };
             [q(0), q(1)]
         }
-        /// Lane by lane.
-        #[inline(always)]
-        pub fn $map2(a: Xmm, b: Xmm, f: impl Fn($t, $t) -> $t) -> Xmm {
-            let (a, b) = ($split(a), $split(b));
-            $join(from_fn(|k| f(a[k], b[k])))
-        }
-        /// Lane by lane.
-        #[inline(always)]
-        pub fn $map1(a: Xmm, f: impl Fn($t) -> $t) -> Xmm {
-            let a = $split(a);
-            $join(from_fn(|k| f(a[k])))
-        }
     };
 }
 
-lanes!(u8, 16, bytes, from_bytes, map_b, map2_b);
-lanes!(u16, 8, words, from_words, map_w, map2_w);
-lanes!(u32, 4, dwords, from_dwords, map_d, map2_d);
-lanes!(u64, 2, quads, from_quads, map_q, map2_q);
+lanes!(u8, 16, bytes, from_bytes);
+lanes!(u16, 8, words, from_words);
+lanes!(u32, 4, dwords, from_dwords);
 
-/// All ones if `c`.
-macro_rules! ones {
-    ($c:expr, $t:ty) => {
-        if $c { <$t>::MAX } else { 0 }
-    };
+/// Words, lane by lane.
+#[inline(always)]
+fn map2_w(a: Xmm, b: Xmm, f: impl Fn(u16, u16) -> u16) -> Xmm {
+    let (a, b) = (words(a), words(b));
+    from_words(from_fn(|k| f(a[k], b[k])))
+}
+
+/// Doublewords, lane by lane.
+#[inline(always)]
+fn map2_d(a: Xmm, b: Xmm, f: impl Fn(u32, u32) -> u32) -> Xmm {
+    let (a, b) = (dwords(a), dwords(b));
+    from_dwords(from_fn(|k| f(a[k], b[k])))
 }
 
 #[inline(always)]
@@ -141,6 +136,12 @@ fn horizontal_d(a: Xmm, b: Xmm, f: impl Fn(u32, u32) -> u32) -> Xmm {
     from_dwords([f(a[0], a[1]), f(a[2], a[3]), f(b[0], b[1]), f(b[2], b[3])])
 }
 
+/// PSIGN: `a` negated, zeroed or kept by `b`'s sign.
+#[inline(always)]
+fn sign(l: swar::Lanes, a: u64, b: u64) -> u64 {
+    l.negate_where(a, l.negative(b)) & !l.equal(b, 0)
+}
+
 /// Sum of the absolute differences of eight bytes.
 #[inline(always)]
 fn sad(a: u64, b: u64) -> u64 {
@@ -158,29 +159,29 @@ pub fn vbin(op: VBin, a: Xmm, b: Xmm) -> Xmm {
         Or => [a[0] | b[0], a[1] | b[1]],
         Xor => [a[0] ^ b[0], a[1] ^ b[1]],
 
-        AddB => map2_b(a, b, u8::wrapping_add),
-        AddW => map2_w(a, b, u16::wrapping_add),
-        AddD => map2_d(a, b, u32::wrapping_add),
-        AddQ => map2_q(a, b, u64::wrapping_add),
-        SubB => map2_b(a, b, u8::wrapping_sub),
-        SubW => map2_w(a, b, u16::wrapping_sub),
-        SubD => map2_d(a, b, u32::wrapping_sub),
-        SubQ => map2_q(a, b, u64::wrapping_sub),
-        AddSB => map2_b(a, b, |x, y| (x as i8).saturating_add(y as i8) as u8),
-        AddSW => map2_w(a, b, |x, y| (x as i16).saturating_add(y as i16) as u16),
-        AddUsB => map2_b(a, b, u8::saturating_add),
-        AddUsW => map2_w(a, b, u16::saturating_add),
-        SubSB => map2_b(a, b, |x, y| (x as i8).saturating_sub(y as i8) as u8),
-        SubSW => map2_w(a, b, |x, y| (x as i16).saturating_sub(y as i16) as u16),
-        SubUsB => map2_b(a, b, u8::saturating_sub),
-        SubUsW => map2_w(a, b, u16::saturating_sub),
+        AddB => both(a, b, |x, y| swar::B.add(x, y)),
+        AddW => both(a, b, |x, y| swar::W.add(x, y)),
+        AddD => both(a, b, |x, y| swar::D.add(x, y)),
+        AddQ => both(a, b, u64::wrapping_add),
+        SubB => both(a, b, |x, y| swar::B.sub(x, y)),
+        SubW => both(a, b, |x, y| swar::W.sub(x, y)),
+        SubD => both(a, b, |x, y| swar::D.sub(x, y)),
+        SubQ => both(a, b, u64::wrapping_sub),
+        AddSB => both(a, b, |x, y| swar::B.add_signed_saturating(x, y)),
+        AddSW => both(a, b, |x, y| swar::W.add_signed_saturating(x, y)),
+        AddUsB => both(a, b, |x, y| swar::B.add_unsigned_saturating(x, y)),
+        AddUsW => both(a, b, |x, y| swar::W.add_unsigned_saturating(x, y)),
+        SubSB => both(a, b, |x, y| swar::B.sub_signed_saturating(x, y)),
+        SubSW => both(a, b, |x, y| swar::W.sub_signed_saturating(x, y)),
+        SubUsB => both(a, b, |x, y| swar::B.sub_unsigned_saturating(x, y)),
+        SubUsW => both(a, b, |x, y| swar::W.sub_unsigned_saturating(x, y)),
 
         MulLoW => map2_w(a, b, u16::wrapping_mul),
         MulHiW => map2_w(a, b, |x, y| (mul_sw(x, y) >> 16) as u16),
-        MulHiUW => map2_w(a, b, |x, y| (u32::from(x) * u32::from(y) >> 16) as u16),
+        MulHiUW => map2_w(a, b, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16),
         MulLoD => map2_d(a, b, u32::wrapping_mul),
-        MulUD => map2_q(a, b, |x, y| (x & 0xffff_ffff) * (y & 0xffff_ffff)),
-        MulSD => map2_q(a, b, |x, y| (i64::from(x as i32) * i64::from(y as i32)) as u64),
+        MulUD => both(a, b, |x, y| (x & 0xffff_ffff) * (y & 0xffff_ffff)),
+        MulSD => both(a, b, |x, y| (i64::from(x as i32) * i64::from(y as i32)) as u64),
         MulHrsW => map2_w(a, b, |x, y| (((mul_sw(x, y) >> 14) + 1) >> 1) as u16),
         MaddWD => map2_d(a, b, |x, y| {
             let low = mul_sw(x as u16, y as u16);
@@ -191,29 +192,29 @@ pub fn vbin(op: VBin, a: Xmm, b: Xmm) -> Xmm {
             sat_i16(low + i32::from((x >> 8) as u8) * i32::from((y >> 8) as i8))
         }),
         SadBW => [sad(a[0], b[0]), sad(a[1], b[1])],
-        AvgB => map2_b(a, b, |x, y| ((u16::from(x) + u16::from(y) + 1) >> 1) as u8),
-        AvgW => map2_w(a, b, |x, y| ((u32::from(x) + u32::from(y) + 1) >> 1) as u16),
-        MinUB => map2_b(a, b, u8::min),
-        MaxUB => map2_b(a, b, u8::max),
-        MinSW => map2_w(a, b, |x, y| (x as i16).min(y as i16) as u16),
-        MaxSW => map2_w(a, b, |x, y| (x as i16).max(y as i16) as u16),
-        MinSB => map2_b(a, b, |x, y| (x as i8).min(y as i8) as u8),
-        MaxSB => map2_b(a, b, |x, y| (x as i8).max(y as i8) as u8),
-        MinUW => map2_w(a, b, u16::min),
-        MaxUW => map2_w(a, b, u16::max),
-        MinSD => map2_d(a, b, |x, y| (x as i32).min(y as i32) as u32),
-        MaxSD => map2_d(a, b, |x, y| (x as i32).max(y as i32) as u32),
-        MinUD => map2_d(a, b, u32::min),
-        MaxUD => map2_d(a, b, u32::max),
+        AvgB => both(a, b, |x, y| swar::B.average(x, y)),
+        AvgW => both(a, b, |x, y| swar::W.average(x, y)),
+        MinUB => both(a, b, |x, y| swar::choose(y, x, swar::B.below(x, y))),
+        MaxUB => both(a, b, |x, y| swar::choose(x, y, swar::B.below(x, y))),
+        MinSB => both(a, b, |x, y| swar::choose(y, x, swar::B.less(x, y))),
+        MaxSB => both(a, b, |x, y| swar::choose(x, y, swar::B.less(x, y))),
+        MinUW => both(a, b, |x, y| swar::choose(y, x, swar::W.below(x, y))),
+        MaxUW => both(a, b, |x, y| swar::choose(x, y, swar::W.below(x, y))),
+        MinSW => both(a, b, |x, y| swar::choose(y, x, swar::W.less(x, y))),
+        MaxSW => both(a, b, |x, y| swar::choose(x, y, swar::W.less(x, y))),
+        MinUD => both(a, b, |x, y| swar::choose(y, x, swar::D.below(x, y))),
+        MaxUD => both(a, b, |x, y| swar::choose(x, y, swar::D.below(x, y))),
+        MinSD => both(a, b, |x, y| swar::choose(y, x, swar::D.less(x, y))),
+        MaxSD => both(a, b, |x, y| swar::choose(x, y, swar::D.less(x, y))),
 
-        CmpEqB => map2_b(a, b, |x, y| ones!(x == y, u8)),
-        CmpEqW => map2_w(a, b, |x, y| ones!(x == y, u16)),
-        CmpEqD => map2_d(a, b, |x, y| ones!(x == y, u32)),
-        CmpEqQ => map2_q(a, b, |x, y| ones!(x == y, u64)),
-        CmpGtB => map2_b(a, b, |x, y| ones!(x as i8 > y as i8, u8)),
-        CmpGtW => map2_w(a, b, |x, y| ones!(x as i16 > y as i16, u16)),
-        CmpGtD => map2_d(a, b, |x, y| ones!(x as i32 > y as i32, u32)),
-        CmpGtQ => map2_q(a, b, |x, y| ones!(x as i64 > y as i64, u64)),
+        CmpEqB => both(a, b, |x, y| swar::B.equal(x, y)),
+        CmpEqW => both(a, b, |x, y| swar::W.equal(x, y)),
+        CmpEqD => both(a, b, |x, y| swar::D.equal(x, y)),
+        CmpEqQ => both(a, b, |x, y| swar::Q.equal(x, y)),
+        CmpGtB => both(a, b, |x, y| swar::B.less(y, x)),
+        CmpGtW => both(a, b, |x, y| swar::W.less(y, x)),
+        CmpGtD => both(a, b, |x, y| swar::D.less(y, x)),
+        CmpGtQ => both(a, b, |x, y| swar::Q.less(y, x)),
 
         PackSsWB => pack_words(a, b, sat_i8),
         PackUsWB => pack_words(a, b, sat_u8),
@@ -231,21 +232,9 @@ pub fn vbin(op: VBin, a: Xmm, b: Xmm) -> Xmm {
             let (a, b) = (bytes(a), bytes(b));
             from_bytes(from_fn(|k| if b[k] & 0x80 != 0 { 0 } else { a[b[k] as usize & 15] }))
         }
-        SignB => map2_b(a, b, |x, y| match y as i8 {
-            0 => 0,
-            1.. => x,
-            _ => x.wrapping_neg(),
-        }),
-        SignW => map2_w(a, b, |x, y| match y as i16 {
-            0 => 0,
-            1.. => x,
-            _ => x.wrapping_neg(),
-        }),
-        SignD => map2_d(a, b, |x, y| match y as i32 {
-            0 => 0,
-            1.. => x,
-            _ => x.wrapping_neg(),
-        }),
+        SignB => both(a, b, |x, y| sign(swar::B, x, y)),
+        SignW => both(a, b, |x, y| sign(swar::W, x, y)),
+        SignD => both(a, b, |x, y| sign(swar::D, x, y)),
         HaddW => horizontal_w(a, b, |x, y| x.wrapping_add(y) as u16),
         HaddD => horizontal_d(a, b, u32::wrapping_add),
         HaddSW => horizontal_w(a, b, |x, y| x.saturating_add(y) as u16),
@@ -259,9 +248,9 @@ pub fn vbin(op: VBin, a: Xmm, b: Xmm) -> Xmm {
 #[inline(always)]
 pub fn vun(op: VUn, a: Xmm) -> Xmm {
     match op {
-        VUn::AbsB => map_b(a, |x| (x as i8).unsigned_abs()),
-        VUn::AbsW => map_w(a, |x| (x as i16).unsigned_abs()),
-        VUn::AbsD => map_d(a, |x| (x as i32).unsigned_abs()),
+        VUn::AbsB => a.map(|x| swar::B.negate_where(x, swar::B.negative(x))),
+        VUn::AbsW => a.map(|x| swar::W.negate_where(x, swar::W.negative(x))),
+        VUn::AbsD => a.map(|x| swar::D.negate_where(x, swar::D.negative(x))),
         VUn::MinPos => {
             let w = words(a);
             let mut best = 0;
@@ -285,14 +274,14 @@ pub fn vshift(op: VShift, a: Xmm, n: u64) -> Xmm {
     }
     let n = n.min(bits - 1) as u32;
     match op {
-        VShift::ShlW => map_w(a, |x| x << n),
-        VShift::ShlD => map_d(a, |x| x << n),
-        VShift::ShlQ => map_q(a, |x| x << n),
-        VShift::ShrW => map_w(a, |x| x >> n),
-        VShift::ShrD => map_d(a, |x| x >> n),
-        VShift::ShrQ => map_q(a, |x| x >> n),
-        VShift::SarW => map_w(a, |x| (x as i16 >> n) as u16),
-        VShift::SarD => map_d(a, |x| (x as i32 >> n) as u32),
+        VShift::ShlW => a.map(|x| swar::W.shl(x, n)),
+        VShift::ShlD => a.map(|x| swar::D.shl(x, n)),
+        VShift::ShlQ => a.map(|x| x << n),
+        VShift::ShrW => a.map(|x| swar::W.shr(x, n)),
+        VShift::ShrD => a.map(|x| swar::D.shr(x, n)),
+        VShift::ShrQ => a.map(|x| x >> n),
+        VShift::SarW => a.map(|x| swar::W.sar(x, n)),
+        VShift::SarD => a.map(|x| swar::D.sar(x, n)),
     }
 }
 
@@ -366,24 +355,23 @@ pub fn align_bytes(high: Xmm, low: Xmm, n: u8) -> Xmm {
 /// `b` where `mask` has ones, else `a`.
 #[inline(always)]
 pub fn choose(a: Xmm, b: Xmm, mask: Xmm) -> Xmm {
-    let one = |k: usize| a[k] & !mask[k] | b[k] & mask[k];
-    [one(0), one(1)]
+    [swar::choose(a[0], b[0], mask[0]), swar::choose(a[1], b[1], mask[1])]
 }
 
 /// Bytes of `b` where `pick` has a bit, else of `a`.
 #[inline(always)]
 pub fn blend(a: Xmm, b: Xmm, pick: u16) -> Xmm {
-    choose(a, b, from_bytes(from_fn(|k| ones!(pick >> k & 1 != 0, u8))))
+    choose(a, b, from_bytes(from_fn(|k| if pick >> k & 1 != 0 { 0xff } else { 0 })))
 }
 
 /// Lanes of `b` where `mask`'s lane is negative, else of `a`.
 #[inline(always)]
 pub fn blend_var(w: Width, a: Xmm, b: Xmm, mask: Xmm) -> Xmm {
     let m = match w {
-        Width::B => map_b(mask, |v| (v as i8 >> 7) as u8),
-        Width::W => map_w(mask, |v| (v as i16 >> 15) as u16),
-        Width::D => map_d(mask, |v| (v as i32 >> 31) as u32),
-        Width::Q => map_q(mask, |v| (v as i64 >> 63) as u64),
+        Width::B => mask.map(|m| swar::B.negative(m)),
+        Width::W => mask.map(|m| swar::W.negative(m)),
+        Width::D => mask.map(|m| swar::D.negative(m)),
+        Width::Q => mask.map(|m| swar::Q.negative(m)),
     };
     choose(a, b, m)
 }

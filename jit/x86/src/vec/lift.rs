@@ -172,7 +172,7 @@ pub fn shuffle<E: VecEmitter>(e: &mut E, i: &Insn, f: Form, s: Shuffle) -> R<()>
 #[inline(always)]
 pub fn movddup<E: VecEmitter>(e: &mut E, i: &Insn, f: Form) -> R<()> {
     let v = low(e, i, f, Width::Q)?;
-    let x = e.from_low(Width::Q, v);
+    let x = e.zext128(Width::Q, v);
     let x = e.shuffle32(x, x, [0, 1, 0, 1])?;
     e.set_xmm(i.rd, x);
     Ok(())
@@ -224,7 +224,7 @@ pub fn extend<E: VecEmitter>(e: &mut E, i: &Insn, f: Form, signed: bool, from: W
         Form::Mem => {
             let w = Width::from_bytes(16 * from.bytes() / to.bytes()).unwrap_or(Width::Q);
             let v = low(e, i, f, w)?;
-            e.from_low(w, v)
+            e.zext128(w, v)
         }
     };
     let x = e.extend(signed, from, to, a)?;
@@ -337,7 +337,7 @@ pub fn scalar_load<E: VecEmitter>(e: &mut E, i: &Insn, f: Form, w: Width) -> R<(
     match f {
         Form::Reg => e.set_xmm_lane(w, i.rd, 0, v),
         Form::Mem => {
-            let x = e.from_low(w, v);
+            let x = e.zext128(w, v);
             e.set_xmm(i.rd, x);
         }
     }
@@ -373,7 +373,7 @@ pub fn half_load<E: VecEmitter>(e: &mut E, i: &Insn, f: Form, to: u8) -> R<()> {
 #[inline(always)]
 pub fn movq<E: VecEmitter>(e: &mut E, i: &Insn, f: Form) -> R<()> {
     let v = low(e, i, f, Width::Q)?;
-    let x = e.from_low(Width::Q, v);
+    let x = e.zext128(Width::Q, v);
     e.set_xmm(i.rd, x);
     Ok(())
 }
@@ -382,7 +382,7 @@ pub fn movq<E: VecEmitter>(e: &mut E, i: &Insn, f: Form) -> R<()> {
 #[inline(always)]
 pub fn from_integer<E: VecEmitter>(e: &mut E, i: &Insn, f: Form, w: Width) -> R<()> {
     let v = integer(e, i, f, w)?;
-    let x = e.from_low(w, v);
+    let x = e.zext128(w, v);
     e.set_xmm(i.rd, x);
     Ok(())
 }
@@ -541,7 +541,7 @@ pub fn convert_packed<E: VecEmitter>(e: &mut E, i: &Insn, f: Form, op: CvtX) -> 
     let a = match (f, op) {
         (Form::Mem, CvtX::I32ToF64 | CvtX::F32ToF64) => {
             let v = low(e, i, f, Width::Q)?;
-            e.from_low(Width::Q, v)
+            e.zext128(Width::Q, v)
         }
         _ => source(e, i, f)?,
     };

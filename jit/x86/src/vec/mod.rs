@@ -17,6 +17,7 @@ mod lift;
 mod mmx;
 mod select;
 mod string;
+mod swar;
 
 #[cfg(test)]
 mod tests;
