@@ -1,0 +1,196 @@
+//! From the configuration to a loaded machine: describes the board to the firmware, reads the user's files, and runs the
+//! loader. Every file problem becomes one line that names the option, the file, and what to do.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use bios::{
+    Board, BootRequest, Chunk, EntryState, Firmware, GpeBlock, ImageKind, LinuxEntry, MemoryLayout, Module,
+    PmBlocks, ResetRegister, SmiCommand, Video,
+};
+use devices::acpi_pm;
+
+use crate::cli::{UserError, module_list};
+use crate::config::MachineConfig;
+
+/// Larger files cannot be kernels or initrds: they would not fit below 4 GiB.
+const MAX_FILE: u64 = 3 << 30;
+
+/// Memory contents and the processor's state for the first instruction.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Where memory lies.
+    pub layout: MemoryLayout,
+    /// Firmware and kernel.
+    pub chunks: Vec<Chunk<'static>>,
+    /// State of the boot processor.
+    pub entry: EntryState,
+}
+
+/// Reads the files that `config` names and loads them.
+pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
+    let layout = MemoryLayout::new(config.ram_bytes)
+        .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?;
+    let Some(kernel_path) = &config.kernel else {
+        return Err(UserError::new("nothing to boot", "no kernel is given", "give one with -kernel FILE"));
+    };
+    let kernel = read_file("-kernel", kernel_path)?;
+    let modules = read_modules(config, &kernel)?;
+    let firmware = Firmware::new(&board(config, layout));
+    let kernel_name = kernel_path.to_string_lossy();
+    let request = BootRequest {
+        kernel: &kernel,
+        kernel_name: &kernel_name,
+        command_line: config.append.as_bytes(),
+        modules: &modules
+            .iter()
+            .map(|(bytes, text)| Module { bytes, command_line: text.as_bytes() })
+            .collect::<Vec<_>>(),
+        layout,
+        e820: &firmware.e820,
+        rsdp: firmware.rsdp,
+        video: Video::None,
+        entry: LinuxEntry::Auto,
+    };
+    let loaded = bios::load(&request)
+        .map_err(|error| UserError::new(format!("-kernel {kernel_name}"), error.to_string(), ""))?;
+    tracing::debug!(kind = %loaded.kind, rip = loaded.entry.rip, "kernel loaded");
+    let entry = loaded.entry;
+    let kernel_chunks = loaded.chunks.into_iter().map(Chunk::into_owned);
+    let chunks = firmware.chunks.into_iter().chain(kernel_chunks).collect();
+    Ok(Prepared { layout, chunks, entry })
+}
+
+/// The board as the firmware's tables describe it. Addresses are those of the `devices` crate.
+pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
+    let pm = PmBlocks {
+        event: acpi_pm::PM_BASE + acpi_pm::PM1_EVT,
+        control: acpi_pm::PM_BASE + acpi_pm::PM1_CNT,
+        timer: acpi_pm::PM_BASE + acpi_pm::PM_TMR,
+        timer_32bit: acpi_pm::PM_TIMER_BITS == 32,
+        gpe0: Some(GpeBlock { port: acpi_pm::PM_BASE + acpi_pm::GPE0, len: acpi_pm::GPE0_LEN as u8 }),
+        smi: Some(SmiCommand {
+            port: acpi_pm::SMI_CMD,
+            enable: acpi_pm::ACPI_ENABLE,
+            disable: acpi_pm::ACPI_DISABLE,
+        }),
+        sci: acpi_pm::SCI_IRQ,
+        reset: Some(ResetRegister { port: acpi_pm::RESET_PORT, value: acpi_pm::RESET_VALUE }),
+        power_button: true,
+        s0_type: 5,
+        s5_type: acpi_pm::SLP_TYP_S5,
+    };
+    let mut board = Board::pc(layout, config.cpus as u8);
+    board.pm = config.acpi.then_some(pm);
+    board.hpet = board.hpet.filter(|_| config.hpet);
+    let ports = config.serial.len();
+    board.serial =
+        SERIAL_PORTS.into_iter().take(ports).map(|(port, irq)| bios::SerialPort { port, irq }).collect();
+    board
+}
+
+/// COM1 to COM4.
+const SERIAL_PORTS: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
+
+/// The initrd, or a multiboot kernel's modules, with their command lines.
+fn read_modules(config: &MachineConfig, kernel: &[u8]) -> Result<Vec<(Vec<u8>, String)>, UserError> {
+    let Some(text) = &config.initrd else { return Ok(Vec::new()) };
+    if ImageKind::detect(kernel) == Ok(ImageKind::Multiboot) {
+        return module_list(text)
+            .into_iter()
+            .map(|(path, command_line)| Ok((read_file("-initrd", Path::new(&path))?, command_line)))
+            .collect();
+    }
+    let initrd = read_file("-initrd", Path::new(text))?;
+    bios::initrd::check(&initrd)
+        .map_err(|problem| UserError::new(format!("-initrd {text}"), problem, "make it or copy it again"))?;
+    Ok(vec![(initrd, String::new())])
+}
+
+/// Reads a whole file that the user named with `option`.
+pub fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, UserError> {
+    let subject = || format!("{option} {}", path.display());
+    let failed = |error: io::Error| {
+        let (problem, remedy) = explain(&error);
+        UserError::new(subject(), problem, remedy)
+    };
+    let file = File::open(path).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    if facts.is_dir() {
+        return Err(UserError::new(subject(), "this is a folder", "name a file in it"));
+    }
+    let mut bytes = Vec::new();
+    if facts.len() <= MAX_FILE {
+        // One byte more than allowed is enough to know, also for a file that grows or has no length.
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if facts.len() > MAX_FILE || bytes.len() as u64 > MAX_FILE {
+        return Err(UserError::new(
+            subject(),
+            "the file is larger than 3 GiB",
+            "no guest can take it; check the name",
+        ));
+    }
+    if bytes.is_empty() {
+        return Err(UserError::new(subject(), "the file is empty", "make it or copy it again"));
+    }
+    Ok(bytes)
+}
+
+/// What went wrong with a file, and what to do.
+pub fn explain(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, StorageFull};
+    match error.kind() {
+        NotFound => ("there is no such file".into(), "check the path"),
+        PermissionDenied => ("permission denied".into(), "check who may access it"),
+        IsADirectory => ("this is a folder".into(), "name a file in it"),
+        NotADirectory => ("a part of the path is not a folder".into(), "check the path"),
+        StorageFull => ("no space is left on the device".into(), "make room or name another place"),
+        _ => (format!("cannot be used: {error}"), "check the file and its device"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_problems_are_one_line_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: &Path| read_file("-kernel", path).unwrap_err().to_string();
+        assert!(message(&folder.path().join("none")).contains("no such file; check the path"));
+        assert!(message(folder.path()).contains("folder"));
+        let empty = folder.path().join("empty");
+        std::fs::write(&empty, b"").unwrap();
+        assert!(message(&empty).contains("empty"));
+        assert!(message(&empty.join("x")).contains("not a folder"));
+        let huge = folder.path().join("huge");
+        File::create(&huge).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert!(message(&huge).contains("3 GiB"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_kernel_is_named_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("script.sh");
+        std::fs::write(&path, b"#!/bin/sh\n").unwrap();
+        let config = MachineConfig { kernel: Some(path.clone()), ..MachineConfig::default() };
+        let message = prepare(&config).unwrap_err().to_string();
+        assert!(message.contains("script.sh") && message.contains("a script"), "{message}");
+    }
+
+    #[test]
+    fn the_board_follows_the_configuration() {
+        let layout = MemoryLayout::new(128 << 20).unwrap();
+        let mut config = MachineConfig::default();
+        let full = board(&config, layout);
+        assert_eq!(
+            full.pm,
+            Some(PmBlocks { gpe0: full.pm.unwrap().gpe0, ..Board::pc(layout, 1).pm.unwrap() })
+        );
+        (config.acpi, config.hpet, config.serial) = (false, false, Vec::new());
+        let bare = board(&config, layout);
+        assert!(bare.pm.is_none() && bare.hpet.is_none() && bare.serial.is_empty());
+    }
+}

@@ -1,0 +1,375 @@
+//! The command line, in QEMU's spellings, so that a script moves over by changing the binary's name.
+//!
+//! QEMU's grammar is not that of getopt: long options with one dash, values that may begin with a dash, comma lists with
+//! doubled commas. So the parser is our own, over one table ([`options`]) from which help and suggestions come too.
+//! The result is plain data; nothing is opened here, except that the names of models and features are looked up.
+
+mod chardev;
+mod cpu;
+mod error;
+mod lists;
+mod log_items;
+mod options;
+mod rtc;
+mod sizes;
+
+use std::ffi::OsString;
+
+pub use error::{UserError, nearest};
+pub use lists::module_list;
+
+use crate::config::{Chardev, MAX_CPUS, MachineConfig, TierChoice};
+use lists::{items, number, switch, unknown_key};
+use options::Opt;
+
+/// Guests that `retrograde run` knows.
+const GUESTS: [&str; 1] = ["debian"];
+
+/// What the user wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// Boot this machine.
+    Boot(Box<MachineConfig>),
+    /// Boot a ready-made guest; the configuration lacks the files that the user did not name.
+    Guest {
+        /// Which.
+        name: String,
+        /// The rest.
+        config: Box<MachineConfig>,
+    },
+    /// Print this text and end.
+    Print(String),
+}
+
+/// Reads the arguments (without the program's name).
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, UserError> {
+    let arguments = arguments.into_iter().map(text).collect::<Result<Vec<String>, _>>()?;
+    if arguments.first().is_some_and(|first| first == "run") {
+        return run(&arguments[1..]);
+    }
+    let mut parser = Parser::new(MachineConfig::default());
+    if let Some(printed) = parser.options(&arguments)? {
+        return Ok(Invocation::Print(printed));
+    }
+    let config = parser.finish()?;
+    if config.kernel.is_none() {
+        return Err(UserError::new(
+            "nothing to boot",
+            "no kernel is given",
+            "give one with -kernel FILE, or try: retrograde run debian",
+        ));
+    }
+    Ok(Invocation::Boot(Box::new(config)))
+}
+
+fn text(argument: OsString) -> Result<String, UserError> {
+    argument.into_string().map_err(|raw| {
+        UserError::new(
+            raw.to_string_lossy(),
+            "this argument is not valid UTF-8",
+            "rename the file or use another path to it",
+        )
+    })
+}
+
+/// `retrograde run [guest] [--] [options]`.
+fn run(arguments: &[String]) -> Result<Invocation, UserError> {
+    let (name, rest) = match arguments.split_first() {
+        Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
+        _ => (GUESTS[0], arguments),
+    };
+    if !GUESTS.contains(&name) {
+        let remedy = match nearest(name, GUESTS) {
+            Some(near) => format!("did you mean \"retrograde run {near}\"?"),
+            None => format!("there is: {}", GUESTS.join(", ")),
+        };
+        return Err(UserError::new(format!("run {name}"), "there is no such guest", remedy));
+    }
+    let rest = match rest.split_first() {
+        Some((dashes, rest)) if dashes == "--" => rest,
+        _ => rest,
+    };
+    let defaults = MachineConfig { ram_bytes: 512 << 20, no_reboot: true, ..MachineConfig::default() };
+    let mut parser = Parser::new(defaults);
+    if let Some(printed) = parser.options(rest)? {
+        return Ok(Invocation::Print(printed));
+    }
+    Ok(Invocation::Guest { name: name.into(), config: Box::new(parser.finish()?) })
+}
+
+/// The configuration under construction.
+struct Parser {
+    config: MachineConfig,
+    initrd: Option<String>,
+    /// Ports named with `-serial`; `None` for `none`.
+    serial: Vec<Option<Chardev>>,
+    nographic: bool,
+    /// `-display none` or `-nodefaults`: no serial port on the terminal unless one is asked for.
+    no_default_serial: bool,
+}
+
+impl Parser {
+    fn new(config: MachineConfig) -> Self {
+        Self { config, initrd: None, serial: Vec::new(), nographic: false, no_default_serial: false }
+    }
+
+    /// Applies all options; gives a text if one of them asks for a print-out.
+    fn options(&mut self, arguments: &[String]) -> Result<Option<String>, UserError> {
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let Some(name) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
+                return Err(UserError::new(
+                    argument,
+                    "this is not an option",
+                    "a kernel is given with -kernel FILE; --help lists the options",
+                ));
+            };
+            // --name=value, the GNU spelling, where the name alone is an option.
+            let (name, joined) = match name.split_once('=') {
+                Some((name, value)) if options::find(name).is_some() => (name, Some(value)),
+                _ => (name, None),
+            };
+            let Some(spec) = options::find(name) else { return Err(unknown_option(argument, name)) };
+            let value = match (spec.value.is_empty(), joined) {
+                (true, None) => "",
+                (true, Some(_)) => {
+                    return Err(UserError::new(
+                        argument,
+                        "this option takes no value",
+                        format!("write -{name}"),
+                    ));
+                }
+                (false, Some(value)) => value,
+                (false, None) => arguments.next().ok_or_else(|| {
+                    UserError::new(argument, "a value must follow", format!("write -{name} {}", spec.value))
+                })?,
+            };
+            if let Some(printed) = self.apply(spec.opt, name, value)? {
+                return Ok(Some(printed));
+            }
+        }
+        Ok(None)
+    }
+
+    fn apply(&mut self, opt: Opt, name: &str, value: &str) -> Result<Option<String>, UserError> {
+        let config = &mut self.config;
+        match opt {
+            Opt::Help => return Ok(Some(options::help())),
+            Opt::Version => return Ok(Some(format!("retrograde {}\n", env!("CARGO_PKG_VERSION")))),
+            Opt::Cpu if is_help(value) => return Ok(Some(cpu::help())),
+            Opt::LogItems if is_help(value) => return Ok(Some(log_items::help())),
+            Opt::Machine if is_help(value) => return Ok(Some(MACHINE_HELP.into())),
+            Opt::Device if is_help(value) => {
+                return Ok(Some("Devices that can be added:\n  isa-debug-exit\n".into()));
+            }
+            Opt::Accel if is_help(value) => return Ok(Some("Accelerators:\n  tcg\n".into())),
+            Opt::Memory => config.ram_bytes = sizes::memory(value)?,
+            Opt::Smp => config.cpus = processors(value)?,
+            Opt::Cpu => config.cpu = cpu::choice(value)?,
+            Opt::Machine => machine(config, name, value)?,
+            Opt::Accel => accelerator(&format!("-accel {value}"), value)?,
+            Opt::Kernel => config.kernel = Some(path(name, value)?),
+            Opt::Initrd => {
+                path(name, value)?;
+                self.initrd = Some(value.into());
+            }
+            Opt::Append => config.append = value.into(),
+            Opt::Serial => self.serial.push(chardev::parse(name, value)?),
+            Opt::Debugcon => config.debugcon = chardev::parse(name, value)?,
+            Opt::Display | Opt::Vga => {
+                none_only(name, value, "there is no graphical display yet")?;
+                self.no_default_serial |= opt == Opt::Display;
+            }
+            Opt::Monitor => none_only(name, value, "there is no monitor yet")?,
+            Opt::Parallel => none_only(name, value, "there is no parallel port")?,
+            Opt::Net | Opt::Nic => none_only(name, value, "there is no network yet")?,
+            Opt::Nographic => self.nographic = true,
+            Opt::NoReboot => config.no_reboot = true,
+            Opt::Device => config.debug_exit = Some(chardev::device(value)?),
+            Opt::LogItems => config.log.items = log_items::parse(value)?,
+            Opt::LogFile => config.log.file = Some(path(name, value)?),
+            Opt::Rtc => config.rtc = rtc::base(value)?,
+            Opt::Seed => config.seed = number(&format!("-seed {value}"), "the seed", value, u64::MAX)?,
+            Opt::Tier => config.tier = tier(value)?,
+            Opt::NoAcpi => config.acpi = false,
+            Opt::NoHpet => config.hpet = false,
+            Opt::Nodefaults => self.no_default_serial = true,
+            Opt::NoUserConfig | Opt::Name => {}
+        }
+        Ok(None)
+    }
+
+    /// Checks what depends on several options.
+    fn finish(self) -> Result<MachineConfig, UserError> {
+        let mut config = self.config;
+        config.serial = match self.serial.as_slice() {
+            [] if self.no_default_serial && !self.nographic => Vec::new(),
+            [] => vec![Chardev::Stdio { escapes: true }],
+            [None] => Vec::new(),
+            // A port that is left out between others keeps its place, without anything behind it.
+            ports => ports.iter().map(|port| port.clone().unwrap_or(Chardev::Null)).collect(),
+        };
+        if config.serial.len() > 4 {
+            return Err(UserError::new(
+                "-serial",
+                "a PC has at most four serial ports",
+                "give it at most four times",
+            ));
+        }
+        let users = config.serial.iter().chain(&config.debugcon);
+        if users.filter(|chardev| matches!(chardev, Chardev::Stdio { .. })).count() > 1 {
+            return Err(UserError::new(
+                "stdio",
+                "two devices cannot share the terminal",
+                "give one of them file:PATH or null",
+            ));
+        }
+        if let Some(initrd) = self.initrd {
+            if config.kernel.is_none() {
+                return Err(UserError::new(
+                    format!("-initrd {initrd}"),
+                    "there is no kernel",
+                    "add -kernel FILE",
+                ));
+            }
+            config.initrd = Some(initrd);
+        }
+        if !config.append.is_empty() && config.kernel.is_none() {
+            return Err(UserError::new("-append", "there is no kernel to pass it to", "add -kernel FILE"));
+        }
+        Ok(config)
+    }
+}
+
+const MACHINE_HELP: &str = "Machines:\n  pc   i440FX and PIIX (the default)\n\n\
+    Properties: acpi=on|off, hpet=on|off\n";
+
+fn is_help(value: &str) -> bool {
+    matches!(value, "help" | "?")
+}
+
+fn unknown_option(argument: &str, name: &str) -> UserError {
+    if let Some(why) = options::absent(name) {
+        let (what, remedy) = why.split_once("; ").unwrap_or((why, ""));
+        return UserError::new(argument, what, remedy);
+    }
+    let names = options::OPTIONS.iter().flat_map(|spec| spec.names).copied();
+    let remedy = match nearest(name, names) {
+        Some(near) => format!("did you mean -{near}? --help lists the options"),
+        None => "--help lists the options".into(),
+    };
+    UserError::new(argument, "there is no such option", remedy)
+}
+
+fn path(name: &str, value: &str) -> Result<std::path::PathBuf, UserError> {
+    if value.is_empty() {
+        return Err(UserError::new(
+            format!("-{name}"),
+            "the file name is empty",
+            format!("write -{name} FILE"),
+        ));
+    }
+    Ok(value.into())
+}
+
+fn none_only(name: &str, value: &str, problem: &str) -> Result<(), UserError> {
+    match value {
+        "none" => Ok(()),
+        _ => Err(UserError::new(format!("-{name} {value}"), problem, format!("use -{name} none"))),
+    }
+}
+
+fn processors(value: &str) -> Result<u32, UserError> {
+    let option = format!("-smp {value}");
+    let (mut cpus, mut product) = (None, 1u64);
+    for item in items(value) {
+        let amount = item.value.as_deref().unwrap_or(&item.key);
+        match (item.key.as_str(), &item.value) {
+            (_, None) | ("cpus", Some(_)) => cpus = Some(number(&option, "the number", amount, 255)?),
+            ("sockets" | "cores" | "threads" | "dies", Some(_)) => {
+                product *= number(&option, &item.key, amount, 255)?;
+            }
+            ("maxcpus", Some(_)) => {
+                number(&option, "maxcpus", amount, 255)?;
+            }
+            (key, _) => return Err(unknown_key(&option, key, &["cpus", "sockets", "cores", "threads"])),
+        }
+    }
+    let count = cpus.unwrap_or(product);
+    if count == 0 {
+        return Err(UserError::new(option, "a machine needs a processor", "use -smp 1"));
+    }
+    if count > u64::from(MAX_CPUS) {
+        return Err(UserError::new(
+            option,
+            "several processors are not supported yet",
+            "use -smp 1 or leave it out",
+        ));
+    }
+    Ok(count as u32)
+}
+
+fn machine(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), UserError> {
+    let option = format!("-{name} {value}");
+    for (index, item) in items(value).into_iter().enumerate() {
+        match (item.key.as_str(), item.value.as_deref()) {
+            (kind, None) if index == 0 => machine_type(&option, kind)?,
+            ("type", Some(kind)) => machine_type(&option, kind)?,
+            ("acpi", on) => config.acpi = switch(&option, on)?,
+            ("hpet", on) => config.hpet = switch(&option, on)?,
+            ("accel", Some(kind)) => accelerator(&option, kind)?,
+            // What QEMU's users switch off is not there to begin with.
+            (
+                "usb" | "vmport" | "graphics" | "smm" | "mem-merge" | "dump-guest-core",
+                Some("off" | "auto"),
+            ) => {}
+            (key, _) => return Err(unknown_key(&option, key, &["acpi", "hpet", "accel"])),
+        }
+    }
+    Ok(())
+}
+
+fn machine_type(option: &str, kind: &str) -> Result<(), UserError> {
+    match kind {
+        "pc" => Ok(()),
+        _ if kind.starts_with("pc-i440fx") => Ok(()),
+        "q35" | "microvm" | "isapc" => {
+            Err(UserError::new(option, format!("the machine \"{kind}\" is not there yet"), "use -machine pc"))
+        }
+        _ if kind.starts_with("pc-q35") => {
+            Err(UserError::new(option, "the machine \"q35\" is not there yet", "use -machine pc"))
+        }
+        _ => Err(UserError::new(option, format!("there is no machine \"{kind}\""), "use -machine pc")),
+    }
+}
+
+fn accelerator(option: &str, value: &str) -> Result<(), UserError> {
+    // QEMU separates alternatives by colons; one that is there suffices.
+    let kind = value.split(',').next().unwrap_or("");
+    if kind.split(':').any(|kind| kind == "tcg") {
+        return Ok(());
+    }
+    let problem = match kind {
+        "kvm" | "xen" | "hvf" | "whpx" | "nvmm" | "hax" => {
+            "the emulator uses no hardware virtualisation".into()
+        }
+        other => format!("there is no accelerator \"{other}\""),
+    };
+    Err(UserError::new(option, problem, "leave it out or use tcg"))
+}
+
+fn tier(value: &str) -> Result<TierChoice, UserError> {
+    match value {
+        "auto" => Ok(TierChoice::Auto),
+        "0" => Ok(TierChoice::Only0),
+        "1" => Ok(TierChoice::Only1),
+        _ => Err(UserError::new(
+            format!("-tier {value}"),
+            "there is no such tier",
+            "use 0 (interpret), 1 (compile) or auto",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

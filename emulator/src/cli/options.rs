@@ -1,0 +1,198 @@
+//! The options: one table from which parsing, help and suggestions come.
+
+/// An option that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opt {
+    Memory,
+    Smp,
+    Cpu,
+    Machine,
+    Accel,
+    Kernel,
+    Initrd,
+    Append,
+    Serial,
+    Display,
+    Nographic,
+    NoReboot,
+    Device,
+    Debugcon,
+    LogItems,
+    LogFile,
+    Rtc,
+    Seed,
+    Tier,
+    NoAcpi,
+    NoHpet,
+    Nodefaults,
+    NoUserConfig,
+    Monitor,
+    Parallel,
+    Vga,
+    Net,
+    Nic,
+    Name,
+    Version,
+    Help,
+}
+
+/// One line of the table.
+pub struct Spec {
+    /// Names without dashes; the first is the one that help shows.
+    pub names: &'static [&'static str],
+    /// Which option.
+    pub opt: Opt,
+    /// How help names the value; empty if there is none.
+    pub value: &'static str,
+    /// For help; empty if the option is accepted for QEMU's sake only.
+    pub help: &'static str,
+}
+
+const fn spec(names: &'static [&'static str], opt: Opt, value: &'static str, help: &'static str) -> Spec {
+    Spec { names, opt, value, help }
+}
+
+/// Every option, in the order of the help text.
+pub const OPTIONS: &[Spec] = &[
+    spec(&["m", "memory"], Opt::Memory, "SIZE", "memory: 512 or 512M, 1.5G, size=1G (default 128M)"),
+    spec(&["smp"], Opt::Smp, "N", "processors: N or cpus=N (so far only 1)"),
+    spec(&["cpu"], Opt::Cpu, "MODEL", "processor: MODEL[,+feature][,-feature]; -cpu help lists them"),
+    spec(&["M", "machine"], Opt::Machine, "TYPE", "machine: pc[,acpi=on|off][,hpet=on|off]"),
+    spec(&["accel"], Opt::Accel, "NAME", "accepted for QEMU's sake: tcg"),
+    spec(&["kernel"], Opt::Kernel, "FILE", "kernel: bzImage, vmlinux, PVH or multiboot ELF, flat multiboot"),
+    spec(&["initrd"], Opt::Initrd, "FILE", "initial RAM disk; for multiboot \"FILE arg,FILE2 arg\""),
+    spec(&["append"], Opt::Append, "TEXT", "kernel command line"),
+    spec(
+        &["serial"],
+        Opt::Serial,
+        "DEV",
+        "serial port: stdio, mon:stdio, file:PATH, null, none; up to 4 times",
+    ),
+    spec(&["display"], Opt::Display, "none", "there is no window yet: none"),
+    spec(&["nographic"], Opt::Nographic, "", "serial port on the terminal, with Ctrl-A commands"),
+    spec(&["no-reboot"], Opt::NoReboot, "", "end when the guest resets the machine"),
+    spec(&["device"], Opt::Device, "DEV", "isa-debug-exit[,iobase=0x501][,iosize=0x02]"),
+    spec(&["debugcon"], Opt::Debugcon, "DEV", "debug console at port 0xE9: stdio, file:PATH, null"),
+    spec(&["d"], Opt::LogItems, "ITEMS", "log these, separated by commas; -d help lists them"),
+    spec(&["D"], Opt::LogFile, "FILE", "write the log to FILE instead of standard error"),
+    spec(&["rtc"], Opt::Rtc, "base=WHEN", "clock at start: utc, localtime or 2026-01-31T12:00:00"),
+    spec(&["seed"], Opt::Seed, "N", "seed of the machine's random numbers"),
+    spec(&["tier"], Opt::Tier, "0|1", "interpret only, or compile everything (for tests)"),
+    spec(&["no-acpi"], Opt::NoAcpi, "", "no ACPI tables"),
+    spec(&["no-hpet"], Opt::NoHpet, "", "no HPET"),
+    spec(&["nodefaults"], Opt::Nodefaults, "", "no serial port unless -serial names one"),
+    spec(&["no-user-config", "nouserconfig"], Opt::NoUserConfig, "", ""),
+    spec(&["monitor"], Opt::Monitor, "none", ""),
+    spec(&["parallel"], Opt::Parallel, "none", ""),
+    spec(&["vga"], Opt::Vga, "none", ""),
+    spec(&["net"], Opt::Net, "none", ""),
+    spec(&["nic"], Opt::Nic, "none", ""),
+    spec(&["name"], Opt::Name, "TEXT", ""),
+    spec(&["version"], Opt::Version, "", "print the version"),
+    spec(&["help", "h"], Opt::Help, "", "print this text"),
+];
+
+/// Options of QEMU that are not there: names, whether a value follows, and what to do instead.
+pub const ABSENT: &[(&[&str], bool, &str)] = &[
+    (
+        &["hda", "hdb", "hdc", "hdd", "drive", "blockdev"],
+        true,
+        "there are no disks yet; put files into an -initrd",
+    ),
+    (&["cdrom", "fda", "fdb"], true, "there are no CD and floppy drives yet; use -kernel"),
+    (&["boot"], true, "only a kernel can be booted so far; leave it out and use -kernel"),
+    (&["bios", "pflash", "L"], true, "other firmware cannot be run yet; use -kernel"),
+    (&["netdev"], true, "there is no network yet; leave it out"),
+    (&["enable-kvm"], false, "there is no KVM here, the emulator needs none; leave it out"),
+    (&["s", "S"], false, "there is no debugger connection yet; leave it out"),
+    (&["gdb"], true, "there is no debugger connection yet; leave it out"),
+    (&["qmp", "mon", "chardev"], true, "there is no control connection yet; use -serial"),
+    (&["vnc", "spice"], true, "there is no graphical display yet; use -nographic"),
+    (&["curses", "sdl", "full-screen"], false, "there is no graphical display yet; use -nographic"),
+    (&["usb"], false, "there is no USB; leave it out"),
+    (&["usbdevice"], true, "there is no USB; leave it out"),
+    (&["audio", "audiodev", "soundhw"], true, "there is no sound; leave it out"),
+    (&["icount"], true, "time is always counted in instructions here; leave it out"),
+    (&["snapshot"], false, "there are no disks yet; leave it out"),
+    (&["loadvm"], true, "saved machines cannot be loaded from the command line yet; leave it out"),
+    (&["daemonize"], false, "start it in the background from the shell; leave it out"),
+    (&["pidfile"], true, "let the shell keep the process id; leave it out"),
+    (&["no-shutdown"], false, "the machine cannot stay after power-off yet; leave it out"),
+    (
+        &["fw_cfg", "smbios", "acpitable", "option-rom", "dtb"],
+        true,
+        "the firmware tables are fixed; leave it out",
+    ),
+    (
+        &[
+            "object",
+            "numa",
+            "global",
+            "set",
+            "readconfig",
+            "sandbox",
+            "runas",
+            "trace",
+            "plugin",
+            "uuid",
+            "k",
+            "g",
+        ],
+        true,
+        "it has no counterpart here; leave it out",
+    ),
+];
+
+/// Finds an option by its name without dashes.
+pub fn find(name: &str) -> Option<&'static Spec> {
+    OPTIONS.iter().find(|spec| spec.names.contains(&name))
+}
+
+/// Why a known option of QEMU is not there, if `name` is one.
+pub fn absent(name: &str) -> Option<&'static str> {
+    ABSENT.iter().find(|(names, _, _)| names.contains(&name)).map(|(_, _, why)| *why)
+}
+
+/// The help text.
+pub fn help() -> String {
+    let mut text = format!(
+        "retrograde {}: a PC in software\n\n\
+         usage: retrograde [options]                  boot a kernel\n       \
+         retrograde run [debian] [-- options]  boot a ready-made guest, fetched on first use\n\n\
+         Options are QEMU's, with one dash or two:\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for spec in OPTIONS.iter().filter(|spec| !spec.help.is_empty()) {
+        let left = format!("-{} {}", spec.names[0], spec.value);
+        text.push_str(&format!("  {left:<18} {}\n", spec.help));
+    }
+    text.push_str("\nWhile the guest has the terminal (-nographic, -serial mon:stdio):\n");
+    text.push_str(crate::terminal::KEYS);
+    text.push_str("\nExit status:\n");
+    text.push_str(crate::exit_status::HELP);
+    text.push_str(
+        "\nExample:\n  retrograde -m 512 -kernel vmlinuz -initrd initramfs.gz -append \"console=ttyS0\" -nographic -no-reboot\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = OPTIONS.iter().flat_map(|spec| spec.names).copied().collect();
+        names.extend(ABSENT.iter().flat_map(|(names, _, _)| *names));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        let long: Vec<String> = help().lines().filter(|line| line.len() > 110).map(str::to_owned).collect();
+        assert!(long.is_empty(), "{long:?}");
+    }
+}

@@ -1,0 +1,154 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{DebugExit, LogItem};
+
+fn parse_line(line: &[&str]) -> Result<Invocation, UserError> {
+    parse(line.iter().map(OsString::from))
+}
+
+fn config(line: &[&str]) -> MachineConfig {
+    match parse_line(line) {
+        Ok(Invocation::Boot(config)) => *config,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+fn mistake(line: &[&str]) -> String {
+    let message = parse_line(line).expect_err("a mistake").to_string();
+    assert!(!message.contains('\n'), "one line: {message}");
+    message
+}
+
+#[test]
+fn a_qemu_line_moves_over_unchanged() {
+    let config = config(&[
+        "-m",
+        "512",
+        "-kernel",
+        "vmlinuz",
+        "-initrd",
+        "initramfs.gz",
+        "-append",
+        "console=ttyS0",
+        "-nographic",
+        "-no-reboot",
+        "-smp",
+        "1",
+        "-cpu",
+        "qemu64,-sse2",
+        "-device",
+        "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        "-d",
+        "int,guest_errors",
+        "-D",
+        "log",
+        "-nodefaults",
+        "-no-user-config",
+        "-M",
+        "pc,accel=tcg",
+        "-net",
+        "none",
+    ]);
+    assert_eq!(config.ram_bytes, 512 << 20);
+    assert_eq!(config.kernel, Some("vmlinuz".into()));
+    assert_eq!(config.initrd.as_deref(), Some("initramfs.gz"));
+    assert_eq!(config.append, "console=ttyS0");
+    assert_eq!(config.serial, [Chardev::Stdio { escapes: true }]);
+    assert!(config.no_reboot);
+    assert_eq!(config.debug_exit, Some(DebugExit { iobase: 0xf4, iosize: 4 }));
+    assert_eq!(config.log.items, [LogItem::Int, LogItem::GuestErrors]);
+}
+
+#[test]
+fn one_dash_or_two_or_an_equals_sign() {
+    for line in [["-kernel", "k", "-tier", "0"], ["--kernel", "k", "--tier", "0"]] {
+        assert_eq!(config(&line).tier, TierChoice::Only0);
+    }
+    assert_eq!(config(&["--kernel=k", "--append=a=b"]).append, "a=b");
+    assert_eq!(config(&["-kernel", "k", "-append", "-x --y"]).append, "-x --y");
+}
+
+#[test]
+fn the_serial_port_follows_qemu() {
+    let serial = |line: &[&str]| config(&[&["-kernel", "k"], line].concat()).serial;
+    let (raw, shared) = ([Chardev::Stdio { escapes: false }], [Chardev::Stdio { escapes: true }]);
+    assert_eq!(serial(&[]), shared);
+    assert_eq!(serial(&["-nographic"]), shared);
+    assert_eq!(serial(&["-serial", "stdio"]), raw);
+    assert_eq!(serial(&["-serial", "mon:stdio", "-display", "none"]), shared);
+    assert_eq!(serial(&["-display", "none"]), []);
+    assert_eq!(serial(&["-nodefaults"]), []);
+    assert_eq!(serial(&["-display", "none", "-nographic"]), shared);
+    assert_eq!(serial(&["-serial", "none"]), []);
+    assert_eq!(serial(&["-serial", "null", "-serial", "mon:stdio"]), [Chardev::Null, shared[0].clone()]);
+}
+
+#[test]
+fn every_mistake_names_itself_and_a_way_out() {
+    for (line, parts) in [
+        (&["-kernle", "k"][..], &["-kernle", "-kernel"][..]),
+        (&["-kernel"], &["-kernel", "must follow"]),
+        (&["-m", "0"], &["-m 0", "needs memory", "-m 512M"]),
+        (&["-m", "99999999T"], &["too much", "511 GiB"]),
+        (&["-smp", "4", "-kernel", "k"], &["-smp 4", "-smp 1"]),
+        (&["-smp", "0"], &["-smp 0"]),
+        (&["-machine", "q35"], &["q35", "-machine pc"]),
+        (&["-enable-kvm"], &["KVM", "leave it out"]),
+        (&["-accel", "kvm"], &["leave it out"]),
+        (&["-hda", "disk.img"], &["-hda", "disks"]),
+        (&["vmlinuz"], &["vmlinuz", "-kernel"]),
+        (&[], &["-kernel FILE", "retrograde run debian"]),
+        (&["-initrd", "x"], &["-initrd x", "-kernel"]),
+        (&["-append", "x"], &["-append", "-kernel"]),
+        (&["-kernel", ""], &["-kernel", "empty"]),
+        (&["-kernel", "k", "-serial", "stdio", "-debugcon", "stdio"], &["stdio", "file:PATH"]),
+        (&["-vga", "std"], &["-vga none"]),
+        (&["-tier", "7"], &["-tier 7", "auto"]),
+        (&["-nographic=yes"], &["takes no value"]),
+        (&["-zzzzzzzz"], &["-zzzzzzzz", "--help"]),
+        (&["-"], &["--help"]),
+        (&["--"], &["--help"]),
+        (&["run", "debain"], &["debian"]),
+        (&["run", "windows"], &["debian"]),
+    ] {
+        let message = mistake(line);
+        assert!(parts.iter().all(|part| message.contains(part)), "{line:?}: {message}");
+    }
+}
+
+#[test]
+fn messages_carry_no_control_characters() {
+    assert!(!mistake(&["-kern\u{1b}[2J\nel"]).contains('\u{1b}'));
+}
+
+#[test]
+fn ready_made_guests() {
+    let guest = |line: &[&str]| match parse_line(line) {
+        Ok(Invocation::Guest { name, config }) => (name, *config),
+        other => panic!("{other:?}"),
+    };
+    let (name, config) = guest(&["run", "debian", "--", "-m", "1G"]);
+    assert_eq!((name.as_str(), config.ram_bytes), ("debian", 1 << 30));
+    assert!(config.no_reboot && config.kernel.is_none());
+    assert_eq!(guest(&["run"]).0, "debian");
+    assert_eq!(guest(&["run", "-tier", "0"]).1.tier, TierChoice::Only0);
+}
+
+#[test]
+fn texts_are_printed() {
+    for line in [&["--help"][..], &["-h"], &["-version"], &["-cpu", "help"], &["-d", "help"], &["-M", "?"]] {
+        let Ok(Invocation::Print(text)) = parse_line(line) else { panic!("{line:?}") };
+        assert!(text.ends_with('\n'));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_line_panics(words in prop::collection::vec("(-m|-smp|-cpu|-serial|-rtc|-device|-M|-d|-initrd|[-,=.:0-9a-zA-Z ]{0,12})", 0..8)) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let Err(error) = parse_line(&words) {
+            prop_assert!(!error.to_string().contains('\n'));
+        }
+    }
+}

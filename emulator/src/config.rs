@@ -1,0 +1,179 @@
+//! The machine that the user asked for: plain data, made by the command line, read by the wiring.
+//!
+//! Nothing here has been opened or looked up yet. Two runs with equal configurations and equal files are equal when no
+//! outside input arrives and the clock's start is fixed ([`RtcBase`]).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// RAM when `-m` is not given, bytes (QEMU's default).
+pub const DEFAULT_RAM: u64 = 128 << 20;
+/// Processors that a machine can have.
+pub const MAX_CPUS: u32 = 1;
+/// Seed of everything random in the machine when `-seed` is not given.
+pub const DEFAULT_SEED: u64 = 0x5245_5452_4f47_5241;
+
+/// A processor model and what to change in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuChoice {
+    /// Name of the model, known to exist.
+    pub model: String,
+    /// Features to turn on or off, in the order given; each is known to exist.
+    pub features: Vec<(String, bool)>,
+}
+
+/// Where characters of a serial port or of the debug console go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Chardev {
+    /// Nowhere, and none come.
+    Null,
+    /// The terminal (or whatever standard input and output are).
+    Stdio {
+        /// Ctrl-A starts a command to the emulator, and Ctrl-C goes to the guest (`mon:stdio`, `-nographic`). Otherwise
+        /// Ctrl-C ends the emulator and Ctrl-A goes to the guest, as in QEMU.
+        escapes: bool,
+    },
+    /// Output is written to this file; there is no input.
+    File(PathBuf),
+}
+
+/// The isa-debug-exit device: a write of `v` ends the emulator with status `(v << 1) | 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugExit {
+    /// First I/O port.
+    pub iobase: u16,
+    /// Number of ports.
+    pub iosize: u16,
+}
+
+/// What the real-time clock shows at power-on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RtcBase {
+    /// The host's clock, UTC.
+    Utc,
+    /// The host's clock, in its time zone.
+    LocalTime,
+    /// A fixed time, seconds since 1970-01-01 UTC.
+    At(i64),
+}
+
+/// Which execution tiers may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TierChoice {
+    /// Interpret cold code, compile hot code.
+    #[default]
+    Auto,
+    /// Interpret everything.
+    Only0,
+    /// Compile every block before it first runs, as far as the compiler knows its instructions.
+    Only1,
+}
+
+/// What `-d` writes to the log. Names and meanings are QEMU's, where QEMU has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogItem {
+    /// Guest instructions of each translated block.
+    InAsm,
+    /// Host instructions of each compiled block.
+    OutAsm,
+    /// Intermediate code of each compiled block.
+    Op,
+    /// Interrupts and exceptions.
+    Int,
+    /// Each block before it runs.
+    Exec,
+    /// The processor's registers before each block.
+    Cpu,
+    /// Page walks and TLB flushes.
+    Mmu,
+    /// Processor and machine resets.
+    CpuReset,
+    /// Use of what is not implemented.
+    Unimp,
+    /// What the guest does wrong.
+    GuestErrors,
+    /// Port accesses (not in QEMU).
+    Io,
+    /// Device memory accesses (not in QEMU).
+    Mmio,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// What is logged, sorted, without repeats.
+    pub items: Vec<LogItem>,
+    /// Where; standard error if not given.
+    pub file: Option<PathBuf>,
+}
+
+/// A whole machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineConfig {
+    /// RAM in bytes: a multiple of 64 KiB that [`bios::MemoryLayout`] accepts.
+    pub ram_bytes: u64,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Processor model.
+    pub cpu: CpuChoice,
+    /// Kernel file.
+    pub kernel: Option<PathBuf>,
+    /// The initrd's path; for a multiboot kernel a list of modules, `file argument argument,file2`.
+    pub initrd: Option<String>,
+    /// Kernel command line.
+    pub append: String,
+    /// Serial ports, COM1 first; at most four.
+    pub serial: Vec<Chardev>,
+    /// Debug console at port 0xE9 (or elsewhere).
+    pub debugcon: Option<Chardev>,
+    /// Exit device.
+    pub debug_exit: Option<DebugExit>,
+    /// The guest's reset ends the emulator.
+    pub no_reboot: bool,
+    /// Publish ACPI tables.
+    pub acpi: bool,
+    /// The HPET is there.
+    pub hpet: bool,
+    /// Clock.
+    pub rtc: RtcBase,
+    /// Seed of the machine's random numbers.
+    pub seed: u64,
+    /// Execution tiers.
+    pub tier: TierChoice,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            ram_bytes: DEFAULT_RAM,
+            cpus: 1,
+            cpu: CpuChoice { model: "max".into(), features: Vec::new() },
+            kernel: None,
+            initrd: None,
+            append: String::new(),
+            serial: vec![Chardev::Stdio { escapes: true }],
+            debugcon: None,
+            debug_exit: None,
+            no_reboot: false,
+            acpi: true,
+            hpet: true,
+            rtc: RtcBase::Utc,
+            seed: DEFAULT_SEED,
+            tier: TierChoice::Auto,
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl MachineConfig {
+    /// How the terminal is used, if it is: with escapes or without.
+    pub fn terminal(&self) -> Option<bool> {
+        self.serial.iter().chain(&self.debugcon).find_map(|chardev| match chardev {
+            Chardev::Stdio { escapes } => Some(*escapes),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! The program from its arguments to its exit status.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use jit::{EngineConfig, TierPolicy};
+use x86::model::CpuModel;
+
+use crate::boot::{self, Prepared};
+use crate::cli::{self, Invocation, UserError};
+use crate::config::{MachineConfig, TierChoice};
+use crate::console::HostConsole;
+use crate::exit_status::ExitStatus;
+use crate::guests::{self, Cache, GuestError};
+use crate::machine::gate::InputGate;
+use crate::machine::{BuildError, Ended, Machine, Spec};
+use crate::terminal::Terminal;
+use crate::{host_clock, logging};
+
+/// An end that is worth a line on standard error.
+#[derive(Debug)]
+struct Failure {
+    status: ExitStatus,
+    message: String,
+}
+
+impl From<UserError> for Failure {
+    fn from(error: UserError) -> Self {
+        Self { status: ExitStatus::UserMistake, message: error.to_string() }
+    }
+}
+
+impl From<GuestError> for Failure {
+    fn from(error: GuestError) -> Self {
+        let remedy = error.remedy().map_or_else(String::new, |remedy| format!("; {remedy}"));
+        Self { status: ExitStatus::HostError, message: format!("{error}{remedy}") }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let status = match error {
+            BuildError::Load(_) => ExitStatus::UserMistake,
+            BuildError::Ram(..) | BuildError::Map(_) => ExitStatus::HostError,
+        };
+        Self { status, message: error.to_string() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { status: ExitStatus::HostError, message: error.to_string() }
+    }
+}
+
+/// Runs the program. A panic is a bug of ours: it ends in a report, with the terminal restored.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(arguments)));
+    let failure = match outcome {
+        Ok(Ok(status)) => return status.into(),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure {
+            status: ExitStatus::CannotGoOn,
+            message: "a bug in the emulator (the message above says where); please report it".into(),
+        },
+    };
+    // Standard error may be closed; the status still tells.
+    let _ = writeln!(io::stderr(), "retrograde: {}", failure.message);
+    failure.status.into()
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitStatus, Failure> {
+    let config = match cli::parse(arguments)? {
+        Invocation::Print(text) => {
+            // A reader that has seen enough (a pager) is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return Ok(ExitStatus::Done);
+        }
+        Invocation::Boot(config) => *config,
+        Invocation::Guest { name, config } => ready_made(&name, *config)?,
+    };
+    logging::start(&config.log)?;
+    let prepared = boot::prepare(&config)?;
+    let console = HostConsole::open(&config)?;
+    run_machine(&config, prepared, console)
+}
+
+/// Fills in the files and the command line of a ready-made guest where the user has not named others.
+fn ready_made(name: &str, mut config: MachineConfig) -> Result<MachineConfig, Failure> {
+    debug_assert_eq!(name, "debian", "the command line knows one guest");
+    let guest = guests::debian(&Cache::open()?)?;
+    if config.kernel.is_none() {
+        config.kernel = Some(guest.kernel);
+    }
+    if config.initrd.is_none() {
+        config.initrd = Some(guest.initrd.to_string_lossy().into_owned());
+    }
+    if config.append.is_empty() {
+        config.append = guest.append.into();
+    }
+    Ok(config)
+}
+
+/// What the machine is made of, from the configuration.
+fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> {
+    let missing = || {
+        UserError::new(
+            format!("-cpu {}", config.cpu.model),
+            "there is no such processor",
+            "-cpu help lists the models",
+        )
+    };
+    let mut model = CpuModel::by_name(&config.cpu.model).ok_or_else(missing)?;
+    for (feature, on) in &config.cpu.features {
+        model.set_feature(feature, *on);
+    }
+    model.rng = config.seed;
+    let tier = match config.tier {
+        TierChoice::Auto => TierPolicy::Auto,
+        TierChoice::Only0 => TierPolicy::Zero,
+        TierChoice::Only1 => TierPolicy::One,
+    };
+    Ok(Spec {
+        layout: prepared.layout,
+        model,
+        engine: EngineConfig { tier, ..EngineConfig::default() },
+        epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
+        debug_exit: config.debug_exit.map(|device| (device.iobase, device.iosize)),
+        no_reboot: config.no_reboot,
+    })
+}
+
+fn run_machine(
+    config: &MachineConfig,
+    prepared: Prepared,
+    mut console: HostConsole,
+) -> Result<ExitStatus, Failure> {
+    let mut machine = Machine::new(spec(config, &prepared)?)?;
+    machine.boot(prepared.chunks, prepared.entry)?;
+    // The terminal last: until here a mistake is reported on an ordinary terminal.
+    let terminal = config.terminal().map(Terminal::open).transpose()?;
+    let mut gate = match &terminal {
+        Some(terminal) => InputGate::live(terminal.input.clone(), terminal.interactive),
+        None => InputGate::sealed(),
+    };
+    let ended = machine.run(&mut gate, &mut console, None);
+    drop(terminal);
+    conclude(ended?)
+}
+
+/// The exit status, and a line where the end was not an orderly one.
+fn conclude(ended: Ended) -> Result<ExitStatus, Failure> {
+    let failure = |status, message: &str| Err(Failure { status, message: message.into() });
+    match ended {
+        Ended::PowerOff | Ended::Reset | Ended::Stopped | Ended::Count => Ok(ExitStatus::Done),
+        Ended::DebugExit(status) => Ok(ExitStatus::DebugExit(status)),
+        Ended::TripleFault => failure(ExitStatus::GuestDied, "the guest's processor shut down: triple fault"),
+        Ended::HaltedForever => {
+            failure(ExitStatus::GuestDied, "the guest halted its processor, and nothing can wake it")
+        }
+        Ended::Report(text) => failure(ExitStatus::CannotGoOn, &text),
+    }
+}
