@@ -510,7 +510,7 @@ impl Mmu {
         self.pauses += 1;
         let space = Arc::clone(&self.space);
         let vcpus = space.vcpus();
-        space.quiescence.exclusive(vcpus.iter().map(|v| &v.presence), ThreadToken::current(), || f(self))
+        space.quiescence.exclusive(vcpus.iter().map(|v| &*v.presence), ThreadToken::current(), || f(self))
     }
 
     /// The page of RAM that instructions at `gva` come from, with the current privilege. Fast when cached.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
 
 use crate::addr::{Gpa, PAGE_SIZE, RamPage};
 use crate::generation::Generation;
@@ -31,7 +32,8 @@ pub struct AddressSpace {
     pub(crate) ram: GuestRam,
     pub(crate) pages: Pages,
     pub(crate) generation: Generation,
-    pub(crate) quiescence: Quiescence,
+    /// Looked at by every vCPU at every safepoint: not in a line that anyone writes otherwise.
+    pub(crate) quiescence: CachePadded<Quiescence>,
     map: ArcSwap<MemoryMap>,
     /// Moves after each publication of a map: tells vCPUs to load it again.
     map_version: AtomicU64,
@@ -59,7 +61,7 @@ impl AddressSpace {
             ram,
             pages,
             generation: Generation::default(),
-            quiescence: Quiescence::default(),
+            quiescence: CachePadded::default(),
             map: ArcSwap::from_pointee(map),
             map_version: AtomicU64::new(0),
             vcpus: ArcSwap::default(),
@@ -342,7 +344,7 @@ impl AddressSpace {
 }
 
 fn presences(vcpus: &[Arc<SharedTlb>]) -> impl Iterator<Item = &Presence> + Clone {
-    vcpus.iter().map(|v| &v.presence)
+    vcpus.iter().map(|v| &*v.presence)
 }
 
 fn check_map(ram: &GuestRam, map: &MemoryMap) {

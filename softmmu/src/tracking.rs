@@ -175,7 +175,7 @@ impl Pages {
         if written.is_empty() {
             return;
         }
-        let presences = vcpus.clone().map(|tlb| &tlb.presence);
+        let presences = vcpus.clone().map(|tlb| &*tlb.presence);
         let zap = || {
             let all =
                 written.iter().flat_map(|(writers, host)| vcpus.clone().map(move |tlb| (writers, host, tlb)));
@@ -208,7 +208,7 @@ impl Pages {
         for _pass in 0..2 {
             // In the first pass a fill under way may come too late to be zapped, not in the second.
             vcpus.clone().for_each(SharedTlb::zap_all_writes);
-            quiescence.wait_for_readers(vcpus.clone().map(|tlb| &tlb.presence), me);
+            quiescence.wait_for_readers(vcpus.clone().map(|tlb| &*tlb.presence), me);
         }
     }
 

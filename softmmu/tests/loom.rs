@@ -120,7 +120,7 @@ impl World {
     }
 
     fn update(&self, map: u64, shootdown: impl FnOnce()) {
-        let vcpus = || [&self.tlb.presence].into_iter();
+        let vcpus = || [&*self.tlb.presence].into_iter();
         self.quiescence.serialized(vcpus(), OTHER, || {
             self.generation.update(
                 || self.map.store(map, Ordering::Release),
@@ -249,7 +249,7 @@ fn old_page_in_use_after_the_update() {
         });
         world.update(1, || {
             world.tlb.zap_ram(|host| host == HOST);
-            world.quiescence.wait_for_readers([&world.tlb.presence].into_iter(), OTHER);
+            world.quiescence.wait_for_readers([&*world.tlb.presence].into_iter(), OTHER);
         });
         // The page is unmapped: loom fails if the vCPU can reach it now.
         page.with_mut(|_| ());

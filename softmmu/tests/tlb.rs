@@ -123,7 +123,7 @@ fn flushed_translations_are_never_used() {
     let mut frame = [0u64; 12];
     let mut global = [false; 12];
     for (i, page) in pages.iter().enumerate() {
-        global[i] = i % 3 == 0;
+        global[i] = i.is_multiple_of(3);
         frame[i] = i as u64;
         tables.map(*page, 1, 0x40_0000 + frame[i] * 0x1000, P | W | if global[i] { G } else { 0 });
     }
@@ -167,7 +167,7 @@ fn epochs_cover_all_that_was_fetched() {
     };
     let mut frame: Vec<u64> = (0..8).collect();
     for (i, page) in pages.iter().enumerate() {
-        tables.map(*page, 1, 0x40_0000 + frame[i] * 0x1000, P | W | if i % 3 == 0 { G } else { 0 });
+        tables.map(*page, 1, 0x40_0000 + frame[i] * 0x1000, P | W | if i.is_multiple_of(3) { G } else { 0 });
     }
     let mut cache = std::collections::HashMap::new();
     for _ in 0..20_000 {
@@ -179,11 +179,11 @@ fn epochs_cover_all_that_was_fetched() {
                     pages[i],
                     1,
                     0x40_0000 + frame[i] * 0x1000,
-                    P | W | if i % 3 == 0 { G } else { 0 },
+                    P | W | if i.is_multiple_of(3) { G } else { 0 },
                 );
                 match random(3) {
                     0 => mmu.flush(Flush::All),
-                    1 if i % 3 != 0 => mmu.flush(Flush::NonGlobal),
+                    1 if !i.is_multiple_of(3) => mmu.flush(Flush::NonGlobal),
                     _ => mmu.invlpg(pages[i]),
                 }
             }
