@@ -1,7 +1,7 @@
 //! The address space: guest RAM, the published memory map, and the funnel that every write passes.
 //!
 //! Everything here may be called from any thread. Calls that wait for vCPUs (map updates, code tracking, the dirty log)
-//! are made at a safepoint when they come from a vCPU's own thread; see [`quiesce`](crate::quiesce).
+//! are made at a safepoint when they come from a vCPU's own thread; see the module `quiesce`.
 
 #![expect(unsafe_code, reason = "accesses guest memory by host address")]
 
@@ -99,7 +99,7 @@ impl AddressSpace {
         self.vcpus.load_full()
     }
 
-    /// Replaces the map by the generation protocol (see [`generation`](crate::generation)) and returns when no vCPU can
+    /// Replaces the map by the generation protocol (see the module `generation`) and returns when no vCPU can
     /// use anything that the old one gave. From a vCPU's thread: at a safepoint, with no device lock held that
     /// another vCPU might wait for; that vCPU's [`Mmu::safepoint`](crate::Mmu::safepoint) comes next.
     ///

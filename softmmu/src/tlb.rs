@@ -22,7 +22,7 @@ pub const TLB_ENTRIES: usize = if cfg!(loom) { 2 } else { 8192 };
 /// Bits of a page address that choose the slot.
 pub(crate) const SLOT_MASK: u64 = (TLB_ENTRIES as u64 - 1) << 12;
 
-/// One TLB entry, read inline by generated code. See [`entry`](crate::entry) for the words.
+/// One TLB entry, read inline by generated code. See the module `entry` for the words.
 #[repr(C)]
 #[derive(Debug)]
 pub struct TlbEntry {

@@ -78,9 +78,10 @@ const DIRECTORY: usize = 512;
 const STAMP_BITS: u32 = 20;
 
 /// A paging-structure cache (SDM vol. 3, 4.10.3): which page table serves a 2 MiB range, and the rights so far, so that
-/// most walks read one entry. Forgotten, as there, at every flush and INVLPG.
+/// most walks read one entry; or the large page that the range lies in, so that they read none. Forgotten at every
+/// flush and INVLPG.
 pub(crate) struct Directory {
-    /// (gva >> 21) << 20 | stamp; then the page table's address with R/W, U/S and XD.
+    /// (gva >> 21) << 20 | stamp; then the entry, see [`TableMemory::remember`].
     ranges: Box<[(u64, u64); DIRECTORY]>,
     /// Entries with another stamp are forgotten. Never 0.
     stamp: u64,
@@ -109,16 +110,16 @@ impl Directory {
 
 impl TableMemory for Tables<'_> {
     #[inline]
-    fn cached_table(&mut self, gva: u64) -> Option<u64> {
+    fn recall(&mut self, gva: u64) -> Option<u64> {
         let (at, key) = self.directory.key(gva);
-        let (found, table) = self.directory.ranges[at];
-        (found == key).then_some(table)
+        let (found, entry) = self.directory.ranges[at];
+        (found == key).then_some(entry)
     }
 
     #[inline]
-    fn cache_table(&mut self, gva: u64, table: u64) {
+    fn remember(&mut self, gva: u64, entry: u64) {
         let (at, key) = self.directory.key(gva);
-        self.directory.ranges[at] = (key, table);
+        self.directory.ranges[at] = (key, entry);
     }
 
     #[inline]

@@ -98,13 +98,14 @@ pub trait TableMemory {
     fn load_entry(&mut self, at: u64, size: u8) -> Option<u64>;
     /// Replaces the entry if it is still `old`; false when it is not. Read-only memory ignores the update: true.
     fn update_entry(&mut self, at: u64, size: u8, old: u64, new: u64) -> bool;
-    /// What [`Self::cache_table`] was last told of the 2 MiB range of `gva`, while it may be used.
-    fn cached_table(&mut self, _gva: u64) -> Option<u64> {
+    /// What [`Self::remember`] was last told of the 2 MiB range of `gva`, while it may be used.
+    fn recall(&mut self, _gva: u64) -> Option<u64> {
         None
     }
-    /// In 4-level and 5-level paging `table` is the page table of the 2 MiB range of `gva`: its address, with the R/W and
-    /// U/S (combined by AND) and XD (by OR) of the entries above it, whose accessed bits are set.
-    fn cache_table(&mut self, _gva: u64, _table: u64) {}
+    /// In 4-level and 5-level paging the 2 MiB range of `gva` has one page table: `entry` is its address, with the R/W and
+    /// U/S (combined by AND) and XD (by OR) of the entries above it, whose accessed bits are set. Or it lies in a
+    /// large page: `entry` is a leaf with PS, the frame of the range, and the combined rights.
+    fn remember(&mut self, _gva: u64, _entry: u64) {}
 }
 
 const P: u64 = 1;
@@ -115,6 +116,8 @@ const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
 const G: u64 = 1 << 8;
 const XD: u64 = 1 << 63;
+/// In a remembered leaf (software may use the bit): the page has 1 GiB.
+const IN_HUGE: u64 = 1 << 9;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 /// Translates `gva` for one access and sets accessed and dirty bits. See the module comment.
@@ -174,7 +177,10 @@ pub(crate) fn walk_quickly<M: TableMemory>(
     gva: u64,
     access: Access,
 ) -> Option<Translation> {
-    let table = memory.cached_table(gva)?;
+    let table = memory.recall(gva)?;
+    if table & PS != 0 {
+        return walk_large_quickly(rules, privilege, gva, access, table);
+    }
     let pte = memory.load_entry((table & FRAME) | (((gva >> 12) & 0x1ff) << 3), 8)?;
     let merged = merge(pte, table, table);
     let used = P | A | if access == Access::Write { D } else { 0 };
@@ -183,6 +189,24 @@ pub(crate) fn walk_quickly<M: TableMemory>(
         return None;
     }
     Some(rules.translation(rights, merged, (pte & FRAME) | (gva & 0xfff), 1 << 12))
+}
+
+/// [`walk_quickly`] in a large page.
+#[inline(always)]
+fn walk_large_quickly(
+    rules: &Rules,
+    privilege: Privilege,
+    gva: u64,
+    access: Access,
+    leaf: u64,
+) -> Option<Translation> {
+    let used = if access == Access::Write { D } else { 0 };
+    let rights = &rules.rights[privilege as usize];
+    if leaf & used != used || !rights[access as usize].allow(leaf) {
+        return None;
+    }
+    let size = if leaf & IN_HUGE != 0 { 1 << 30 } else { 1 << 21 };
+    Some(rules.translation(rights, leaf, (leaf & FRAME) | (gva & 0x1f_ffff), size))
 }
 
 /// A leaf with the rights of the whole path: `all` holds the AND of R/W and U/S, `any` the OR of XD.
@@ -419,7 +443,13 @@ impl Walker<'_> {
                 if entry & (size - 1) & !0x1fff != 0 {
                     return Err(self.reserved());
                 }
-                return self.finish(memory, &path, entry & FRAME & !(size - 1), gva, size);
+                let frame = entry & FRAME & !(size - 1);
+                let result = self.finish(memory, &path, frame, gva, size)?;
+                let dirty = if self.access == Access::Write { D } else { 0 };
+                let flags = merge(entry, path.all, path.any) & (P | RW | US | D | PS | G | XD);
+                let huge = if level == 3 { IN_HUGE } else { 0 };
+                memory.remember(gva, result.gpa.0 & FRAME & !0x1f_ffff | flags | dirty | huge);
+                return Ok(result);
             }
             table = entry & FRAME;
         }
@@ -427,7 +457,7 @@ impl Walker<'_> {
         let at = table | (((gva >> 12) & 0x1ff) << 3);
         let pte = self.step(memory, &mut path, at, reserved)?;
         let result = self.finish(memory, &path, pte & FRAME, gva, 1 << 12)?;
-        memory.cache_table(gva, above);
+        memory.remember(gva, above);
         Ok(result)
     }
 

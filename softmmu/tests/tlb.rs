@@ -226,6 +226,44 @@ fn invlpg_in_a_large_page_takes_all_of_it_and_no_more() {
 }
 
 #[test]
+fn large_pages_are_walked_once_per_range_and_get_dirty() {
+    let space = space();
+    let mut tables = Tables::new(&space);
+    let base = 0x40_0000_0000;
+    tables.map(base, 2, 0, P | W | PS);
+    tables.map(base + (1 << 30), 3, 0, P | W | PS | G);
+    let mut mmu = long_mode(&tables);
+    for (base, level) in [(base, 2), (base + (1 << 30), 3)] {
+        space.store(Gpa(0x5008), 0u64).unwrap();
+        assert_eq!(mmu.read::<u64>(base + 0x3008), Ok(0));
+        assert_eq!(tables.pte(base, level) & (A | D), A);
+        assert_eq!(mmu.read::<u64>(base + 0x4008), Ok(0));
+        mmu.write(base + 0x5008, 7u64).unwrap();
+        assert_eq!(tables.pte(base, level) & (A | D), A | D);
+        mmu.write(base + 0x6008, 7u64).unwrap();
+        assert_eq!(space.load::<u64>(Gpa(0x5008)), Ok(7));
+        mmu.select(Privilege::User);
+        assert_eq!(
+            mmu.read::<u64>(base + 0x7000),
+            Err(MemTrap::Page(PageFault { gva: base + 0x7000, code: 5 }))
+        );
+        mmu.select(Privilege::Supervisor);
+        assert_eq!(mmu.fetch(base + 0x7000).unwrap().gpa, Gpa(0x7000));
+        // Another range of the same page, where it has one.
+        if level == 3 {
+            mmu.write(base + 0x30_0000, 9u64).unwrap();
+            assert_eq!(space.load::<u64>(Gpa(0x30_0000)), Ok(9));
+            assert_eq!(mmu.read::<u64>(base + 0x30_1000), Ok(0));
+        }
+        tables.map(base, level, 0, 0);
+        mmu.invlpg(base + 0x123_4567 % (1 << 21));
+        for page in 3..9 {
+            assert!(matches!(mmu.read::<u64>(base + (page << 12)), Err(MemTrap::Page(_))), "{level} {page}");
+        }
+    }
+}
+
+#[test]
 fn invlpg_of_a_small_page_leaves_its_neighbours() {
     let space = space();
     let mut tables = Tables::new(&space);
