@@ -301,8 +301,10 @@ impl Engine {
     fn enter(&mut self, cpu: &mut Vcpu, code: *const u8) {
         self.frame.link = std::ptr::null();
         self.frame.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        thunks::guest_flags::give(cpu);
         // SAFETY: `code` belongs to a live block; the frame's address is in `scratch`.
         unsafe { thunks::enter(cpu, code, &raw mut *self.frame) };
+        thunks::guest_flags::take(cpu);
         let link = self.frame.link;
         if link.is_null() || cpu.st.stop != stop::NONE {
             return;

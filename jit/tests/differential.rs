@@ -5,7 +5,8 @@ mod rig;
 use std::collections::BTreeSet;
 
 use iced_x86::{
-    Code, CpuidFeature, Encoder, FlowControl, Instruction, MemoryOperand, Mnemonic, OpCodeOperandKind as K, Register,
+    Code, CpuidFeature, Encoder, FlowControl, Instruction, MemoryOperand, Mnemonic, OpCodeOperandKind as K,
+    Register,
 };
 use jit::{Exit, TierPolicy};
 use rig::{CODE, DATA, Rig, Rng, STACK, config};
@@ -52,7 +53,8 @@ fn random(rng: &mut Rng, code: Code) -> Option<Instruction> {
     let mut mem = false;
     for n in 0..op.op_count() {
         let kind = op.op_kind(n);
-        let reg_or_mem = |rng: &mut Rng, size: u32| if rng.below(3) == 0 { None } else { Some(gpr(rng, size)) };
+        let reg_or_mem =
+            |rng: &mut Rng, size: u32| if rng.below(3) == 0 { None } else { Some(gpr(rng, size)) };
         let reg = match kind {
             K::r8_or_mem => reg_or_mem(rng, 1),
             K::r16_or_mem => reg_or_mem(rng, 2),
@@ -154,15 +156,43 @@ fn features(vector: bool) -> Vec<CpuidFeature> {
     if vector {
         vec![F::SSE, F::SSE2, F::SSE3, F::SSSE3, F::SSE4_1, F::SSE4_2]
     } else {
-        vec![F::INTEL8086, F::INTEL186, F::INTEL286, F::INTEL386, F::INTEL486, F::X64, F::CMOV, F::BMI1, F::BMI2, F::ADX, F::POPCNT, F::LZCNT, F::MOVBE]
+        vec![
+            F::INTEL8086,
+            F::INTEL186,
+            F::INTEL286,
+            F::INTEL386,
+            F::INTEL486,
+            F::X64,
+            F::CMOV,
+            F::BMI1,
+            F::BMI2,
+            F::ADX,
+            F::POPCNT,
+            F::LZCNT,
+            F::MOVBE,
+        ]
     }
 }
 
 /// All codes of the sets that neither branch nor touch the system.
 fn codes(vector: bool) -> Vec<Code> {
     let sets = features(vector);
-    let skip = [Mnemonic::Ud0, Mnemonic::Ud1, Mnemonic::Ud2, Mnemonic::Hlt, Mnemonic::Leave, Mnemonic::Enter, Mnemonic::Xlatb,
-        Mnemonic::Popf, Mnemonic::Popfq, Mnemonic::Ldmxcsr, Mnemonic::Invlpg, Mnemonic::Wbinvd, Mnemonic::Invd, Mnemonic::Pop];
+    let skip = [
+        Mnemonic::Ud0,
+        Mnemonic::Ud1,
+        Mnemonic::Ud2,
+        Mnemonic::Hlt,
+        Mnemonic::Leave,
+        Mnemonic::Enter,
+        Mnemonic::Xlatb,
+        Mnemonic::Popf,
+        Mnemonic::Popfq,
+        Mnemonic::Ldmxcsr,
+        Mnemonic::Invlpg,
+        Mnemonic::Wbinvd,
+        Mnemonic::Invd,
+        Mnemonic::Pop,
+    ];
     Code::values()
         .filter(|c| {
             let op = c.op_code();
@@ -216,7 +246,15 @@ fn sequence(rng: &mut Rng, codes: &[Code], n: usize) -> (Vec<u8>, Vec<String>) {
                 ] {
                     add(&mut bytes, &mut text, x);
                 }
-                let s = rng.pick(&[[0xf3, 0xa4], [0xf3, 0xaa], [0xf3, 0xa6], [0xf2, 0xae], [0x90, 0xac], [0x90, 0xa7], [0xf3, 0xa5]]);
+                let s = rng.pick(&[
+                    [0xf3, 0xa4],
+                    [0xf3, 0xaa],
+                    [0xf3, 0xa6],
+                    [0xf2, 0xae],
+                    [0x90, 0xac],
+                    [0x90, 0xa7],
+                    [0xf3, 0xa5],
+                ]);
                 bytes.extend(s);
                 text.push(format!("string {s:x?}"));
             }
@@ -240,16 +278,53 @@ fn sequence(rng: &mut Rng, codes: &[Code], n: usize) -> (Vec<u8>, Vec<String>) {
     (bytes, text)
 }
 
+/// Doubles at the edges: zeros, denormals, the smallest and largest normals, infinities, quiet and signalling NaNs.
+const SPECIAL: [u64; 14] = [
+    0,
+    1 << 63,
+    1,
+    0x000f_ffff_ffff_ffff,
+    0x8000_0000_0000_1234,
+    0x0010_0000_0000_0000,
+    0x8010_0000_0000_0001,
+    0x7fef_ffff_ffff_ffff,
+    0x7ff0_0000_0000_0000,
+    0xfff0_0000_0000_0000,
+    0x7ff8_0000_0000_0001,
+    0xfff8_0000_0000_4321,
+    0x7ff0_0000_0000_0001,
+    0x41df_ffff_ffc0_0000,
+];
+
+/// Likewise, singles.
+const SPECIAL32: [u32; 13] = [
+    0,
+    1 << 31,
+    1,
+    0x007f_ffff,
+    0x8000_1234,
+    0x0080_0000,
+    0x8080_0001,
+    0x7f7f_ffff,
+    0x7f80_0000,
+    0xff80_0000,
+    0x7fc0_0001,
+    0xffc0_4321,
+    0x7f80_0001,
+];
+
 fn prepare(r: &mut Rig, code: &[u8], seed: u64) {
     let mut rng = Rng(seed | 1);
     r.load(CODE, code);
     let noise: Vec<u8> = (0..0x3000 / 8)
-        .flat_map(|_| match rng.below(4) {
-            0 => f64::from(rng.next() as i32).to_bits(),
-            1 => rng.below(256),
-            _ => rng.next(),
-        }
-        .to_le_bytes())
+        .flat_map(|_| {
+            match rng.below(4) {
+                0 => f64::from(rng.next() as i32).to_bits(),
+                1 => rng.below(256),
+                _ => rng.next(),
+            }
+            .to_le_bytes()
+        })
         .collect();
     r.load(DATA - 0x800, &noise);
     // Exceptions end the program: each vector leads to a HLT of its own.
@@ -277,7 +352,16 @@ fn prepare(r: &mut Rig, code: &[u8], seed: u64) {
     r.cpu.st.gpr[5] = DATA + 0x40;
     r.cpu.st.gpr[4] = STACK - 0x400;
     for x in 0..16 {
-        r.cpu.st.xmm[x] = [0, 1].map(|_| match rng.below(5) {
+        r.cpu.st.xmm[x] = [0, 1].map(|_| match rng.below(8) {
+            5 => SPECIAL[rng.below(SPECIAL.len() as u64) as usize],
+            6 => {
+                // Two singles: specials and ordinary ones.
+                let mut half = || match rng.below(2) {
+                    0 => SPECIAL32[rng.below(SPECIAL32.len() as u64) as usize],
+                    _ => (rng.below(2000) as f32 / 8.0).to_bits(),
+                };
+                u64::from(half()) << 32 | u64::from(half())
+            }
             0 => (rng.below(2000) as f64 / 8.0).to_bits(),
             1 => u64::from((rng.below(2000) as f32 / 8.0).to_bits()) << 32 | u64::from(1.5f32.to_bits()),
             2 => f64::from(rng.next() as i32).to_bits(),
@@ -347,5 +431,5 @@ fn vector_instructions() {
 
 #[test]
 fn vector_instructions_one_by_one() {
-    campaign(true, 800, 2);
+    campaign(true, 3000, 2);
 }

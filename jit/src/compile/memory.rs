@@ -15,7 +15,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use x86::emit::{Addr, R, Stop};
-use x86::insn::{AddrMode, Width};
+use x86::insn::{AddrMode, Op, Width};
 
 use super::value::{V, ty};
 use super::{Lifter, state_flags};
@@ -114,7 +114,13 @@ impl Lifter<'_> {
     pub(super) fn load_guest(&mut self, at: Addr<V>, w: Width) -> R<V> {
         let va = self.linear(at)?;
         let host = self.host(va, w.bytes(), Want::Read);
-        Ok(V::Val(self.load_host(ty(w), host)))
+        // Scalars of vector instructions are mostly floating-point numbers.
+        let t = match (self.insn.op, w) {
+            (Op::Vec(_), Width::D) => types::F32,
+            (Op::Vec(_), Width::Q) => types::F64,
+            _ => ty(w),
+        };
+        Ok(V::Val(self.load_host(t, host)))
     }
 
     pub(super) fn load_guest_for_write(&mut self, at: Addr<V>, w: Width) -> R<V> {
@@ -125,7 +131,7 @@ impl Lifter<'_> {
     }
 
     pub(super) fn store_guest(&mut self, at: Addr<V>, w: Width, v: V) -> R<()> {
-        let v = self.val(w, v);
+        let v = self.memory_val(w, v);
         let host = match self.write_place.take() {
             Some((off, host)) if same_place(off, at.off) => host,
             _ => {

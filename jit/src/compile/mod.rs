@@ -9,9 +9,11 @@
 mod emitter;
 mod exits;
 mod flags;
+mod float;
 mod memory;
 mod regs;
 mod value;
+mod vector;
 
 use std::sync::Arc;
 
@@ -184,6 +186,7 @@ impl Compiler {
             flags: Flags::State,
             flags_dirty: false,
             entry_cf: None,
+            xmm: Default::default(),
             bank: None,
             write_place: None,
             links: Links::default(),
@@ -250,6 +253,7 @@ pub struct Lifter<'a> {
     flags_dirty: bool,
     /// CF of the flags in the state, where it was evaluated.
     entry_cf: Option<Value>,
+    xmm: [vector::Xmm; 16],
     /// The TLB bank's address.
     bank: Option<Value>,
     /// Offset and host address of a [`x86::Emitter::load_for_write`] of this instruction.
@@ -266,7 +270,8 @@ impl<'a> Lifter<'a> {
         self.insn = insn;
         self.write_place = None;
         let lifted = match insn.op {
-            Op::Vec(_) | Op::Str(_) | Op::X87(_) | Op::Cold => Err(x86::Stop),
+            Op::Vec(_) => x86::vec::lift(self, insn),
+            Op::Str(_) | Op::X87(_) | Op::Cold => Err(x86::Stop),
             _ => x86::lift::lift(self, insn),
         };
         if lifted.is_err() {
@@ -284,6 +289,4 @@ impl<'a> Lifter<'a> {
     fn helper(&mut self, address: usize, _: SigRef) -> Value {
         self.b.ins().iconst(types::I64, address as i64)
     }
-
-    fn forget_vectors(&mut self) {}
 }

@@ -4,7 +4,7 @@
 //! fuse with branches and selects without help from the optimiser (which may be off).
 
 use cranelift_codegen::ir::condcodes::{CondCode, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use x86::insn::Width;
 
 use super::Lifter;
@@ -50,13 +50,31 @@ impl Lifter<'_> {
         }
     }
 
-    /// Zero-extends or truncates.
+    /// Zero-extends or truncates; floating-point values give their bits.
     pub(super) fn resize(&mut self, t: Type, v: Value) -> Value {
         let from = self.b.func.dfg.value_type(v);
+        if from.is_float() {
+            let bits = if from == types::F32 { types::I32 } else { types::I64 };
+            let v = self.b.ins().bitcast(bits, MemFlagsData::new(), v);
+            return self.resize(t, v);
+        }
         match from.bits().cmp(&t.bits()) {
             std::cmp::Ordering::Equal => v,
             std::cmp::Ordering::Less => self.b.ins().uextend(t, v),
             std::cmp::Ordering::Greater => self.b.ins().ireduce(t, v),
+        }
+    }
+
+    /// A value for memory, at width `w`: floating-point values stay what they are.
+    pub(super) fn memory_val(&mut self, w: Width, v: V) -> Value {
+        match v {
+            V::Val(x)
+                if self.b.func.dfg.value_type(x).is_float()
+                    && self.b.func.dfg.value_type(x).bits() == w.bits() =>
+            {
+                x
+            }
+            v => self.val(w, v),
         }
     }
 

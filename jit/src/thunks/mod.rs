@@ -27,10 +27,41 @@ pub use absent::{enter, exit_stub, leave, memory_thunk};
 use softmmu::{GuestInt, TlbEntry};
 use x86::cc::{CcKind, cc_op};
 use x86::insn::{Cond, Insn, Width};
-use x86::state::stop;
+use x86::state::{Mode, stop};
 use x86::{Emitter, Vcpu};
 
 use crate::layout::{JitFrame, SCRATCH_ADDEND, SCRATCH_FRAME, TLB_INDEX_MASK, jump_tag, pack};
+
+/// The host's floating-point environment while generated code runs. On x86 hosts its sticky flags are the guest's, for blocks
+/// of [`Mode::FAST_FP`]: the control bits are the default ones on both sides.
+pub mod guest_flags {
+    use super::{Mode, Vcpu};
+
+    /// Before generated code runs, and after Rust code that it called.
+    #[inline]
+    pub fn give(cpu: &Vcpu) {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.st.mode.has(Mode::FAST_FP) {
+            let v: u32 = cpu.st.mxcsr & 0x3f | 0x1f80;
+            // SAFETY: loads a valid MXCSR with all exceptions masked and the default rounding mode.
+            unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &v, options(nostack, readonly)) };
+        }
+        let _ = cpu;
+    }
+
+    /// After generated code, and before Rust code that it calls: the guest's MXCSR is exact again.
+    #[inline]
+    pub fn take(cpu: &mut Vcpu) {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.st.mode.has(Mode::FAST_FP) {
+            let mut v: u32 = 0;
+            // SAFETY: stores MXCSR to a local.
+            unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &mut v, options(nostack)) };
+            cpu.st.mxcsr |= v & 0x3f;
+        }
+        let _ = cpu;
+    }
+}
 
 /// The frame of the vCPU whose generated code is running.
 fn frame(cpu: &Vcpu) -> *mut JitFrame {
@@ -106,7 +137,9 @@ fn redo(cpu: &mut Vcpu, insn: &Insn, packed: u64) {
 pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u64) -> u64 {
     // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
     let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
+    guest_flags::take(cpu);
     (insn.run)(cpu, insn);
+    guest_flags::give(cpu);
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };
     if cpu.st.stop == stop::NONE {
@@ -215,7 +248,7 @@ fn read_modify_write(cpu: &mut Vcpu, va: u64, size: u64) -> Option<u64> {
 fn reachable(cpu: &Vcpu, va: u64, size: u64) -> bool {
     let last = va.wrapping_add(size - 1);
     let mode = cpu.st.mode;
-    if mode.has(x86::state::Mode::CODE64) {
+    if mode.has(Mode::CODE64) {
         cpu.canonical(va) && cpu.canonical(last) && last >= va
     } else {
         last <= 0xffff_ffff

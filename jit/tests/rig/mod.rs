@@ -82,13 +82,20 @@ pub struct Rig {
 }
 
 pub fn config(tier: TierPolicy) -> EngineConfig {
-    EngineConfig { tier, hot_threshold: 2, code_cache_bytes: 4 << 20, verify: true, ..EngineConfig::default() }
+    EngineConfig {
+        tier,
+        hot_threshold: 2,
+        code_cache_bytes: 4 << 20,
+        verify: true,
+        ..EngineConfig::default()
+    }
 }
 
 impl Rig {
     pub fn new(config: EngineConfig) -> Self {
         let ram = GuestRam::new(RAM).expect("RAM");
-        let map = MemoryMap::new(vec![Region { start: Gpa(0), len: RAM, kind: RegionKind::Ram { offset: 0 } }]);
+        let map =
+            MemoryMap::new(vec![Region { start: Gpa(0), len: RAM, kind: RegionKind::Ram { offset: 0 } }]);
         let space = AddressSpace::new(ram, map.expect("map"));
         let log = Log::default();
         let bus = TestBus { log: Arc::clone(&log) };
@@ -206,7 +213,8 @@ impl Seen {
             }
         }
         if let Some(k) = (0..self.memory.len()).find(|k| self.memory[*k] != other.memory[*k]) {
-            text += &format!("  memory differs at byte {k:#x}: {:#x} / {:#x}\n", self.memory[k], other.memory[k]);
+            text +=
+                &format!("  memory differs at byte {k:#x}: {:#x} / {:#x}\n", self.memory[k], other.memory[k]);
         }
         if self.log != other.log {
             text += &format!("  log: {:x?}\n     / {:x?}\n", self.log, other.log);

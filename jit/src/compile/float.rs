@@ -1,0 +1,273 @@
+//! Floating point on the host.
+//!
+//! Requirement: the same bits and the same MXCSR flags as tier 0, whatever the host.
+//!
+//! Solution: host arithmetic is used only in blocks of [`Mode::FAST_FP`] (round to nearest, all exceptions masked, PE
+//! sticky already), and only for results that are finite; anything else leaves the block before the instruction, and tier
+//! 0 does it. That disposes of NaN payloads and of the sign of default NaNs.
+//! * On x86 hosts the guest's sticky flags are the host's own while generated code runs (see `thunks::guest_flags`): DE,
+//!   OE, UE and ZE follow by themselves. Nothing here may use a host instruction that sets a flag which the guest's
+//!   instruction would not, such as a comparison of a denormal result with itself: checks work on the bits.
+//! * Elsewhere flags are not the same as x86's: operands must be normal or zero, results normal (or an exact zero), so
+//!   that only PE can arise.
+//!
+//! Every operation's result feeds its check, so that none is removed as dead with its flags; and no constant is a
+//! floating-point constant for Cranelift, so that none is folded.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use x86::emit::{R, Stop};
+use x86::insn::Width;
+use x86::state::Mode;
+use x86::vec::{Cvt, FpOp, Prec};
+
+use super::Lifter;
+use super::value::V;
+
+/// Does the host keep x86's flags for us?
+const HOST_FLAGS: bool = cfg!(target_arch = "x86_64");
+
+fn scalar(p: Prec) -> Type {
+    match p {
+        Prec::F32 => types::F32,
+        Prec::F64 => types::F64,
+    }
+}
+
+fn vector(p: Prec) -> Type {
+    match p {
+        Prec::F32 => types::F32X4,
+        Prec::F64 => types::F64X2,
+    }
+}
+
+/// Exponent field: shift and mask.
+fn exponent(p: Prec) -> (i64, i64) {
+    match p {
+        Prec::F32 => (23, 0xff),
+        Prec::F64 => (52, 0x7ff),
+    }
+}
+
+impl Lifter<'_> {
+    fn fast_fp(&self) -> R<()> {
+        if self.tb.block.mode.has(Mode::FAST_FP) { Ok(()) } else { Err(Stop) }
+    }
+
+    /// The value as a floating-point scalar.
+    pub(super) fn float(&mut self, p: Prec, v: V) -> Value {
+        if let V::Val(x) = v
+            && self.b.func.dfg.value_type(x) == scalar(p)
+        {
+            return x;
+        }
+        let bits = self.val(p.width(), v);
+        self.b.ins().bitcast(scalar(p), MemFlagsData::new(), bits)
+    }
+
+    /// The exponent field of a scalar.
+    fn exponent_of(&mut self, p: Prec, v: V) -> Value {
+        let bits = self.val(p.width(), v);
+        let (shift, mask) = exponent(p);
+        let e = self.b.ins().ushr_imm_s(bits, shift);
+        self.b.ins().band_imm_s(e, mask)
+    }
+
+    /// Leaves the block if the scalar is infinite or a NaN.
+    fn finite(&mut self, p: Prec, v: V) {
+        let e = self.exponent_of(p, v);
+        let bad = self.b.ins().icmp_imm_s(IntCC::Equal, e, exponent(p).1);
+        self.redo_if(V::Val(bad));
+    }
+
+    /// Leaves the block if the scalar is neither normal nor zero.
+    fn normal_or_zero(&mut self, p: Prec, v: V) {
+        let e = self.exponent_of(p, v);
+        let e = self.b.ins().iadd_imm_s(e, -1);
+        let odd = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, exponent(p).1 - 1);
+        let bits = self.val(p.width(), v);
+        let size = self.b.ins().ishl_imm_s(bits, 1);
+        let not_zero = self.b.ins().icmp_imm_s(IntCC::NotEqual, size, 0);
+        let bad = self.b.ins().band(odd, not_zero);
+        self.redo_if(V::Val(bad));
+    }
+
+    /// Leaves the block if the scalar is not normal.
+    fn normal(&mut self, p: Prec, v: V) {
+        let e = self.exponent_of(p, v);
+        let e = self.b.ins().iadd_imm_s(e, -1);
+        let bad = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, exponent(p).1 - 1);
+        self.redo_if(V::Val(bad));
+    }
+
+    pub(super) fn float_scalar(&mut self, op: FpOp, p: Prec, a: V, b: V) -> R<V> {
+        self.fast_fp()?;
+        if matches!(op, FpOp::Rcp | FpOp::Rsqrt | FpOp::AddSub) {
+            return Err(Stop);
+        }
+        let (x, y) = (self.float(p, a), self.float(p, b));
+        let (a, b) = (V::Val(x), V::Val(y));
+        if !HOST_FLAGS {
+            if op != FpOp::Sqrt {
+                self.normal_or_zero(p, a);
+            }
+            self.normal_or_zero(p, b);
+        }
+        let r = match op {
+            FpOp::Add => self.b.ins().fadd(x, y),
+            FpOp::Sub => self.b.ins().fsub(x, y),
+            FpOp::Mul => self.b.ins().fmul(x, y),
+            FpOp::Div => self.b.ins().fdiv(x, y),
+            FpOp::Sqrt => self.b.ins().sqrt(y),
+            _ => {
+                // MINSD: a < b ? a : b, for operands that are numbers.
+                self.finite(p, a);
+                self.finite(p, b);
+                let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
+                let more = self.b.ins().fcmp(FloatCC::GreaterThan, x, y);
+                let c = if op == FpOp::Min { less } else { more };
+                return Ok(V::Val(self.b.ins().select(c, x, y)));
+            }
+        };
+        match op {
+            _ if HOST_FLAGS => self.finite(p, V::Val(r)),
+            // Sums of normal numbers: a zero is exact.
+            FpOp::Add | FpOp::Sub | FpOp::Sqrt => self.normal_or_zero(p, V::Val(r)),
+            _ => self.normal(p, V::Val(r)),
+        }
+        Ok(V::Val(r))
+    }
+
+    pub(super) fn float_packed(&mut self, op: FpOp, p: Prec, a: Value, b: Value) -> R<Value> {
+        self.fast_fp()?;
+        if !HOST_FLAGS {
+            return Err(Stop);
+        }
+        let t = vector(p);
+        let (x, y) = (self.cast(t, a), self.cast(t, b));
+        let r = match op {
+            FpOp::Add => self.b.ins().fadd(x, y),
+            FpOp::Sub => self.b.ins().fsub(x, y),
+            FpOp::Mul => self.b.ins().fmul(x, y),
+            FpOp::Div => self.b.ins().fdiv(x, y),
+            FpOp::Sqrt => self.b.ins().sqrt(y),
+            _ => return Err(Stop),
+        };
+        // Any exponent all ones?
+        let (shift, mask) = exponent(p);
+        let w = p.width();
+        let r = self.cast(types::I8X16, r);
+        let m = self.constant_lanes(w, (mask as u64) << shift);
+        let e = self.b.ins().band(r, m);
+        let bad = self.lanewise(super::vector::lanes(w), e, m, |s, e, m| s.b.ins().icmp(IntCC::Equal, e, m));
+        let bad = self.b.ins().vany_true(bad);
+        self.redo_if(V::Val(bad));
+        Ok(r)
+    }
+
+    /// Leaves the block unless both are finite, and (where the host's flags are not x86's) not denormal.
+    fn ordered(&mut self, p: Prec, a: V, b: V) {
+        for v in [a, b] {
+            if HOST_FLAGS { self.finite(p, v) } else { self.normal_or_zero(p, v) }
+        }
+    }
+
+    pub(super) fn float_cmp(&mut self, p: Prec, predicate: u8, a: V, b: V) -> R<V> {
+        self.fast_fp()?;
+        let (x, y) = (self.float(p, a), self.float(p, b));
+        self.ordered(p, V::Val(x), V::Val(y));
+        // SDM CMPPD, table 3-1, for operands that are ordered: equal, less, less or equal, unordered, and their opposites.
+        let cc = match predicate & 7 {
+            0 => FloatCC::Equal,
+            1 => FloatCC::LessThan,
+            2 => FloatCC::LessThanOrEqual,
+            4 => FloatCC::NotEqual,
+            5 => FloatCC::GreaterThanOrEqual,
+            6 => FloatCC::GreaterThan,
+            _ => return Err(Stop),
+        };
+        if predicate > 7 {
+            return Err(Stop);
+        }
+        let c = self.b.ins().fcmp(cc, x, y);
+        let ones = self.val(p.width(), V::Const(p.width().mask()));
+        let zero = self.val(p.width(), V::Const(0));
+        Ok(V::Val(self.b.ins().select(c, ones, zero)))
+    }
+
+    pub(super) fn float_flags(&mut self, p: Prec, a: V, b: V) -> R<V> {
+        self.fast_fp()?;
+        let (x, y) = (self.float(p, a), self.float(p, b));
+        self.ordered(p, V::Val(x), V::Val(y));
+        let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
+        let equal = self.b.ins().fcmp(FloatCC::Equal, x, y);
+        let cf = self.b.ins().uextend(types::I32, less);
+        let zf = self.b.ins().uextend(types::I32, equal);
+        let zf = self.b.ins().ishl_imm_s(zf, 6);
+        Ok(V::Val(self.b.ins().bor(cf, zf)))
+    }
+
+    pub(super) fn float_convert(&mut self, op: Cvt, a: V) -> R<V> {
+        self.fast_fp()?;
+        let from_int = |s: &mut Self, w: Width, p: Prec| {
+            let v = s.val(w, a);
+            // PE, where the integer does not fit, is sticky already.
+            Ok(V::Val(s.b.ins().fcvt_from_sint(scalar(p), v)))
+        };
+        let to_int = |s: &mut Self, p: Prec, w: Width| {
+            let v = s.float(p, a);
+            let e = s.exponent_of(p, V::Val(v));
+            // Magnitude below 2^31 or 2^63; the negative limit itself goes to tier 0 as well.
+            let bias = exponent(p).1 >> 1;
+            let limit = bias + i64::from(w.bits()) - 1;
+            let bad = s.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, limit);
+            s.redo_if(V::Val(bad));
+            let t = if w == Width::Q { types::I64 } else { types::I32 };
+            Ok(V::Val(s.b.ins().fcvt_to_sint_sat(t, v)))
+        };
+        match op {
+            Cvt::I32ToF32 => from_int(self, Width::D, Prec::F32),
+            Cvt::I64ToF32 => from_int(self, Width::Q, Prec::F32),
+            Cvt::I32ToF64 => from_int(self, Width::D, Prec::F64),
+            Cvt::I64ToF64 => from_int(self, Width::Q, Prec::F64),
+            Cvt::F32ToI32Trunc => to_int(self, Prec::F32, Width::D),
+            Cvt::F32ToI64Trunc => to_int(self, Prec::F32, Width::Q),
+            Cvt::F64ToI32Trunc => to_int(self, Prec::F64, Width::D),
+            Cvt::F64ToI64Trunc => to_int(self, Prec::F64, Width::Q),
+            Cvt::F32ToF64 | Cvt::F64ToF32 => {
+                let (from, to) =
+                    if op == Cvt::F32ToF64 { (Prec::F32, Prec::F64) } else { (Prec::F64, Prec::F32) };
+                let v = self.float(from, a);
+                if !HOST_FLAGS {
+                    self.normal_or_zero(from, V::Val(v));
+                }
+                let r = if op == Cvt::F32ToF64 {
+                    self.b.ins().fpromote(types::F64, v)
+                } else {
+                    self.b.ins().fdemote(types::F32, v)
+                };
+                if HOST_FLAGS {
+                    self.finite(to, V::Val(r));
+                } else {
+                    self.normal_or_zero_exact(from, to, V::Val(v), V::Val(r));
+                }
+                Ok(V::Val(r))
+            }
+            // The current rounding mode: no portable instruction.
+            Cvt::F32ToI32 | Cvt::F32ToI64 | Cvt::F64ToI32 | Cvt::F64ToI64 => Err(Stop),
+        }
+    }
+
+    /// Leaves the block unless the converted result is normal, or zero like its operand.
+    fn normal_or_zero_exact(&mut self, from: Prec, to: Prec, v: V, r: V) {
+        self.normal_or_zero(to, r);
+        let z = self.val(to.width(), r);
+        let z = self.b.ins().ishl_imm_s(z, 1);
+        let r_zero = self.b.ins().icmp_imm_s(IntCC::Equal, z, 0);
+        let z = self.val(from.width(), v);
+        let z = self.b.ins().ishl_imm_s(z, 1);
+        let v_not = self.b.ins().icmp_imm_s(IntCC::NotEqual, z, 0);
+        let lost = self.b.ins().band(r_zero, v_not);
+        self.redo_if(V::Val(lost));
+    }
+}

@@ -1,0 +1,462 @@
+//! The compiler as a [`VecEmitter`]: registers, memory and integer vectors.
+//!
+//! XMM registers are written through to the state at once (a vector write is the last step of its instruction, so that the
+//! state is exact at every point where a block can be left) and kept as values for reading.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use x86::emit::{Addr, R, Stop};
+use x86::insn::Width;
+use x86::vec::{Cvt, CvtX, FpOp, Prec, VBin, VShift, VUn, VecEmitter};
+
+use super::memory::Want;
+use super::value::{V, ty};
+use super::{Lifter, state_flags};
+use crate::layout::off;
+
+/// What is known of an XMM register, all of it in the state as well.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Xmm {
+    /// All 128 bits, an `i8x16`.
+    whole: Option<Value>,
+    /// The lowest lane: a 32- or 64-bit scalar.
+    low: Option<Value>,
+}
+
+/// The canonical type.
+const ALL: Type = types::I8X16;
+
+fn place(r: u8) -> i32 {
+    off::XMM + 16 * i32::from(r & 15)
+}
+
+/// The vector type with integer lanes of a width.
+pub(super) fn lanes(w: Width) -> Type {
+    match w {
+        Width::B => types::I8X16,
+        Width::W => types::I16X8,
+        Width::D => types::I32X4,
+        Width::Q => types::I64X2,
+    }
+}
+
+impl Lifter<'_> {
+    pub(super) fn forget_vectors(&mut self) {
+        self.xmm = Default::default();
+    }
+
+    /// Reinterprets a vector.
+    pub(super) fn cast(&mut self, t: Type, x: Value) -> Value {
+        if self.b.func.dfg.value_type(x) == t {
+            return x;
+        }
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        self.b.ins().bitcast(t, flags, x)
+    }
+
+    pub(super) fn constant(&mut self, x: [u64; 2]) -> Value {
+        let bytes: Vec<u8> = x.iter().flat_map(|q| q.to_le_bytes()).collect();
+        let c = self.b.func.dfg.constants.insert(ConstantData::from(bytes));
+        self.b.ins().vconst(ALL, c)
+    }
+
+    /// All lanes of width `w` equal to `v`.
+    pub(super) fn constant_lanes(&mut self, w: Width, v: u64) -> Value {
+        let mut q = v & w.mask();
+        let mut bits = w.bits();
+        while bits < 64 {
+            q |= q << bits;
+            bits *= 2;
+        }
+        self.constant([q, q])
+    }
+
+    /// Runs an operation on lanes of type `t`.
+    pub(super) fn lanewise(
+        &mut self,
+        t: Type,
+        a: Value,
+        b: Value,
+        f: impl FnOnce(&mut Self, Value, Value) -> Value,
+    ) -> Value {
+        let (a, b) = (self.cast(t, a), self.cast(t, b));
+        let r = f(self, a, b);
+        self.cast(ALL, r)
+    }
+
+    fn shuffle_bytes(&mut self, a: Value, b: Value, pick: [u8; 16]) -> Value {
+        let mask = self.b.func.dfg.immediates.push(ConstantData::from(pick.to_vec()));
+        let (a, b) = (self.cast(ALL, a), self.cast(ALL, b));
+        self.b.ins().shuffle(a, b, mask)
+    }
+
+    /// Interleaves lanes of `n` bytes from the low or high halves.
+    fn interleave(&mut self, a: Value, b: Value, n: usize, high: bool) -> Value {
+        let pick = std::array::from_fn(|k| {
+            let (lane, byte) = (k / n, k % n);
+            let from = if high { 8 } else { 0 } + lane / 2 * n + byte;
+            (from + if lane % 2 == 1 { 16 } else { 0 }) as u8
+        });
+        self.shuffle_bytes(a, b, pick)
+    }
+
+    fn compare_lanes(&mut self, cc: IntCC, w: Width, a: Value, b: Value) -> Value {
+        self.lanewise(lanes(w), a, b, |s, a, b| s.b.ins().icmp(cc, a, b))
+    }
+
+    /// Address of 16 bytes, checked for alignment.
+    fn place128(&mut self, at: Addr<V>, aligned: bool) -> R<Value> {
+        let va = self.linear(at)?;
+        if aligned {
+            let low = self.b.ins().band_imm_s(va, 15);
+            self.redo_if(V::Val(low));
+        }
+        Ok(va)
+    }
+
+    /// Is any bit of the vector set? An `i8`.
+    fn any(&mut self, x: Value) -> Value {
+        self.b.ins().vany_true(x)
+    }
+}
+
+impl VecEmitter for Lifter<'_> {
+    type X = Value;
+
+    fn xmm(&mut self, r: u8) -> Value {
+        let k = r as usize & 15;
+        if let Some(x) = self.xmm[k].whole {
+            return x;
+        }
+        let x = self.b.ins().load(ALL, state_flags(), self.state, place(r));
+        self.xmm[k].whole = Some(x);
+        x
+    }
+    fn set_xmm(&mut self, r: u8, x: Value) {
+        let x = self.cast(ALL, x);
+        self.b.ins().store(state_flags(), x, self.state, place(r));
+        self.xmm[r as usize & 15] = Xmm { whole: Some(x), low: None };
+    }
+    fn xmm_lane(&mut self, w: Width, r: u8, lane: u8) -> V {
+        let known = self.xmm[r as usize & 15];
+        if let (0, Some(v)) = (lane, known.low)
+            && self.b.func.dfg.value_type(v).bits() >= w.bits()
+        {
+            return if self.b.func.dfg.value_type(v).bits() == w.bits() {
+                V::Val(v)
+            } else {
+                V::Val(self.val(w, V::Val(v)))
+            };
+        }
+        if let Some(x) = known.whole {
+            return self.lane(w, x, lane);
+        }
+        let t = match w {
+            Width::D => types::F32,
+            Width::Q => types::F64,
+            w => ty(w),
+        };
+        let at = place(r) + i32::from(lane) * w.bytes() as i32;
+        let v = self.b.ins().load(t, state_flags(), self.state, at);
+        if lane == 0 && w >= Width::D {
+            self.xmm[r as usize & 15].low = Some(v);
+        }
+        V::Val(v)
+    }
+    fn set_xmm_lane(&mut self, w: Width, r: u8, lane: u8, v: V) {
+        let v = self.memory_val(w, v);
+        let at = place(r) + i32::from(lane) * w.bytes() as i32;
+        self.b.ins().store(state_flags(), v, self.state, at);
+        let known = &mut self.xmm[r as usize & 15];
+        known.whole = None;
+        if lane == 0 {
+            known.low = (w >= Width::D).then_some(v);
+        } else if known.low.is_some_and(|l| self.b.func.dfg.value_type(l).bits() > 32)
+            && w == Width::D
+            && lane == 1
+        {
+            self.xmm[r as usize & 15].low = None;
+        }
+    }
+
+    fn load128(&mut self, at: Addr<V>, aligned: bool) -> R<Value> {
+        let va = self.place128(at, aligned)?;
+        let host = self.host(va, 16, Want::Read);
+        Ok(self.load_host(ALL, host))
+    }
+    fn store128(&mut self, at: Addr<V>, aligned: bool, x: Value) -> R<()> {
+        let va = self.place128(at, aligned)?;
+        let x = self.cast(ALL, x);
+        let host = self.host(va, 16, Want::Write(x));
+        self.store_host(x, host);
+        Ok(())
+    }
+
+    fn const128(&mut self, x: [u64; 2]) -> Value {
+        self.constant(x)
+    }
+    fn zext128(&mut self, w: Width, v: V) -> Value {
+        let (t, v) = match w {
+            Width::D => (types::F32X4, self.float(Prec::F32, v)),
+            Width::Q => (types::F64X2, self.float(Prec::F64, v)),
+            w => {
+                let v = self.val(w, v);
+                let v = self.b.ins().uextend(types::I32, v);
+                (types::I32X4, v)
+            }
+        };
+        let x = self.b.ins().scalar_to_vector(t, v);
+        self.cast(ALL, x)
+    }
+    fn lane(&mut self, w: Width, x: Value, lane: u8) -> V {
+        let t = match w {
+            Width::D => types::F32X4,
+            Width::Q => types::F64X2,
+            w => lanes(w),
+        };
+        let x = self.cast(t, x);
+        V::Val(self.b.ins().extractlane(x, lane))
+    }
+    fn with_lane(&mut self, w: Width, x: Value, lane: u8, v: V) -> Value {
+        let v = self.memory_val(w, v);
+        let t = match self.b.func.dfg.value_type(v) {
+            types::F32 => types::F32X4,
+            types::F64 => types::F64X2,
+            _ => lanes(w),
+        };
+        let x = self.cast(t, x);
+        let x = self.b.ins().insertlane(x, v, lane);
+        self.cast(ALL, x)
+    }
+
+    fn vbin(&mut self, op: VBin, a: Value, b: Value) -> R<Value> {
+        use types::{I8X16, I16X8, I32X4, I64X2};
+        macro_rules! ins {
+            ($t:ident, $ins:ident) => {
+                self.lanewise($t, a, b, |s, a, b| s.b.ins().$ins(a, b))
+            };
+        }
+        Ok(match op {
+            VBin::And => ins!(I8X16, band),
+            VBin::Andn => self.b.ins().band_not(b, a),
+            VBin::Or => ins!(I8X16, bor),
+            VBin::Xor if a == b => self.constant([0; 2]),
+            VBin::Xor => ins!(I8X16, bxor),
+            VBin::AddB => ins!(I8X16, iadd),
+            VBin::AddW => ins!(I16X8, iadd),
+            VBin::AddD => ins!(I32X4, iadd),
+            VBin::AddQ => ins!(I64X2, iadd),
+            VBin::SubB => ins!(I8X16, isub),
+            VBin::SubW => ins!(I16X8, isub),
+            VBin::SubD => ins!(I32X4, isub),
+            VBin::SubQ => ins!(I64X2, isub),
+            VBin::AddSB => ins!(I8X16, sadd_sat),
+            VBin::AddSW => ins!(I16X8, sadd_sat),
+            VBin::AddUsB => ins!(I8X16, uadd_sat),
+            VBin::AddUsW => ins!(I16X8, uadd_sat),
+            VBin::SubSB => ins!(I8X16, ssub_sat),
+            VBin::SubSW => ins!(I16X8, ssub_sat),
+            VBin::SubUsB => ins!(I8X16, usub_sat),
+            VBin::SubUsW => ins!(I16X8, usub_sat),
+            VBin::MulLoW => ins!(I16X8, imul),
+            VBin::MulLoD => ins!(I32X4, imul),
+            VBin::MulUD => {
+                let low = self.constant([0xffff_ffff; 2]);
+                let (a, b) = (self.b.ins().band(a, low), self.b.ins().band(b, low));
+                self.lanewise(I64X2, a, b, |s, a, b| s.b.ins().imul(a, b))
+            }
+            VBin::MaddWD => self.lanewise(I16X8, a, b, |s, a, b| {
+                let ins = |s: &mut Self, high: bool, x: Value| {
+                    if high { s.b.ins().swiden_high(x) } else { s.b.ins().swiden_low(x) }
+                };
+                let (al, bl) = (ins(s, false, a), ins(s, false, b));
+                let (ah, bh) = (ins(s, true, a), ins(s, true, b));
+                let low = s.b.ins().imul(al, bl);
+                let high = s.b.ins().imul(ah, bh);
+                s.b.ins().iadd_pairwise(low, high)
+            }),
+            VBin::AvgB => ins!(I8X16, avg_round),
+            VBin::AvgW => ins!(I16X8, avg_round),
+            VBin::MinUB => ins!(I8X16, umin),
+            VBin::MaxUB => ins!(I8X16, umax),
+            VBin::MinSW => ins!(I16X8, smin),
+            VBin::MaxSW => ins!(I16X8, smax),
+            VBin::MinSB => ins!(I8X16, smin),
+            VBin::MaxSB => ins!(I8X16, smax),
+            VBin::MinUW => ins!(I16X8, umin),
+            VBin::MaxUW => ins!(I16X8, umax),
+            VBin::MinSD => ins!(I32X4, smin),
+            VBin::MaxSD => ins!(I32X4, smax),
+            VBin::MinUD => ins!(I32X4, umin),
+            VBin::MaxUD => ins!(I32X4, umax),
+            VBin::CmpEqB => self.compare_lanes(IntCC::Equal, Width::B, a, b),
+            VBin::CmpEqW => self.compare_lanes(IntCC::Equal, Width::W, a, b),
+            VBin::CmpEqD => self.compare_lanes(IntCC::Equal, Width::D, a, b),
+            VBin::CmpEqQ => self.compare_lanes(IntCC::Equal, Width::Q, a, b),
+            VBin::CmpGtB => self.compare_lanes(IntCC::SignedGreaterThan, Width::B, a, b),
+            VBin::CmpGtW => self.compare_lanes(IntCC::SignedGreaterThan, Width::W, a, b),
+            VBin::CmpGtD => self.compare_lanes(IntCC::SignedGreaterThan, Width::D, a, b),
+            VBin::CmpGtQ => self.compare_lanes(IntCC::SignedGreaterThan, Width::Q, a, b),
+            VBin::PackSsWB => ins!(I16X8, snarrow),
+            VBin::PackUsWB => ins!(I16X8, unarrow),
+            VBin::PackSsDW => ins!(I32X4, snarrow),
+            VBin::PackUsDW => ins!(I32X4, unarrow),
+            VBin::UnpackLoB => self.interleave(a, b, 1, false),
+            VBin::UnpackLoW => self.interleave(a, b, 2, false),
+            VBin::UnpackLoD => self.interleave(a, b, 4, false),
+            VBin::UnpackLoQ => self.interleave(a, b, 8, false),
+            VBin::UnpackHiB => self.interleave(a, b, 1, true),
+            VBin::UnpackHiW => self.interleave(a, b, 2, true),
+            VBin::UnpackHiD => self.interleave(a, b, 4, true),
+            VBin::UnpackHiQ => self.interleave(a, b, 8, true),
+            VBin::ShufB => {
+                let low = self.constant_lanes(Width::B, 0x8f);
+                let pick = self.b.ins().band(b, low);
+                self.b.ins().swizzle(a, pick)
+            }
+            VBin::HaddW => ins!(I16X8, iadd_pairwise),
+            VBin::HaddD => ins!(I32X4, iadd_pairwise),
+            // No instruction on one host or the other.
+            VBin::MulHiW
+            | VBin::MulHiUW
+            | VBin::MulSD
+            | VBin::MulHrsW
+            | VBin::MaddUbSW
+            | VBin::SadBW
+            | VBin::SignB
+            | VBin::SignW
+            | VBin::SignD
+            | VBin::HaddSW
+            | VBin::HsubW
+            | VBin::HsubD
+            | VBin::HsubSW => return Err(Stop),
+        })
+    }
+    fn vun(&mut self, op: VUn, a: Value) -> R<Value> {
+        let t = match op {
+            VUn::AbsB => types::I8X16,
+            VUn::AbsW => types::I16X8,
+            VUn::AbsD => types::I32X4,
+            VUn::MinPos => return Err(Stop),
+        };
+        let a = self.cast(t, a);
+        let x = self.b.ins().iabs(a);
+        Ok(self.cast(ALL, x))
+    }
+    fn vshift_imm(&mut self, op: VShift, a: Value, n: u8) -> R<Value> {
+        let w = op.width();
+        let sar = matches!(op, VShift::SarW | VShift::SarD);
+        let n = if u32::from(n) < w.bits() {
+            n
+        } else if sar {
+            w.bits() as u8 - 1
+        } else {
+            return Ok(self.constant([0; 2]));
+        };
+        let n = self.b.ins().iconst(types::I32, i64::from(n));
+        Ok(self.shift_lanes(op, a, n))
+    }
+    fn vshift(&mut self, op: VShift, a: Value, n: V) -> R<Value> {
+        let bits = i64::from(op.width().bits());
+        let n = self.val(Width::Q, n);
+        let small = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, n, bits);
+        if matches!(op, VShift::SarW | VShift::SarD) {
+            let top = self.b.ins().iconst(types::I64, bits - 1);
+            let n = self.b.ins().select(small, n, top);
+            let n = self.b.ins().ireduce(types::I32, n);
+            return Ok(self.shift_lanes(op, a, n));
+        }
+        let n = self.b.ins().ireduce(types::I32, n);
+        let n = self.b.ins().band_imm_s(n, bits - 1);
+        let x = self.shift_lanes(op, a, n);
+        let zero = self.constant([0; 2]);
+        Ok(self.b.ins().select(small, x, zero))
+    }
+    fn extend(&mut self, signed: bool, from: Width, to: Width, a: Value) -> R<Value> {
+        let mut x = self.cast(lanes(from), a);
+        for _ in from as u8..to as u8 {
+            x = if signed { self.b.ins().swiden_low(x) } else { self.b.ins().uwiden_low(x) };
+        }
+        Ok(self.cast(ALL, x))
+    }
+    fn shuffle32(&mut self, a: Value, b: Value, pick: [u8; 4]) -> R<Value> {
+        let bytes = std::array::from_fn(|k| (pick[k / 4] & 7) * 4 + k as u8 % 4);
+        Ok(self.shuffle_bytes(a, b, bytes))
+    }
+    fn shuffle16(&mut self, a: Value, pick: [u8; 8]) -> R<Value> {
+        let bytes = std::array::from_fn(|k| (pick[k / 2] & 7) * 2 + k as u8 % 2);
+        Ok(self.shuffle_bytes(a, a, bytes))
+    }
+    fn align_bytes(&mut self, high: Value, low: Value, n: u8) -> R<Value> {
+        let zero = self.constant([0; 2]);
+        Ok(match n {
+            0..16 => self.shuffle_bytes(low, high, std::array::from_fn(|k| k as u8 + n)),
+            16..32 => self.shuffle_bytes(high, zero, std::array::from_fn(|k| k as u8 + n - 16)),
+            _ => zero,
+        })
+    }
+    fn blend(&mut self, a: Value, b: Value, pick: u16) -> R<Value> {
+        let bytes = std::array::from_fn(|k| k as u8 + if pick >> k & 1 != 0 { 16 } else { 0 });
+        Ok(self.shuffle_bytes(a, b, bytes))
+    }
+    fn blend_var(&mut self, w: Width, a: Value, b: Value, mask: Value) -> R<Value> {
+        // All bits of a lane like its sign.
+        let zero = self.constant([0; 2]);
+        let m = self.compare_lanes(IntCC::SignedGreaterThan, w, zero, mask);
+        Ok(self.b.ins().bitselect(m, b, a))
+    }
+    fn move_mask(&mut self, w: Width, a: Value) -> R<V> {
+        let a = self.cast(lanes(w), a);
+        Ok(V::Val(self.b.ins().vhigh_bits(types::I32, a)))
+    }
+    fn test(&mut self, a: Value, b: Value) -> R<V> {
+        let both = self.b.ins().band(a, b);
+        let outside = self.b.ins().band_not(b, a);
+        let (x, y) = (self.any(both), self.any(outside));
+        let (x, y) = (self.b.ins().uextend(types::I32, x), self.b.ins().uextend(types::I32, y));
+        let zf = self.b.ins().bxor_imm_s(x, 1);
+        let zf = self.b.ins().ishl_imm_s(zf, 6);
+        let cf = self.b.ins().bxor_imm_s(y, 1);
+        Ok(V::Val(self.b.ins().bor(zf, cf)))
+    }
+
+    fn fp_scalar(&mut self, op: FpOp, p: Prec, a: V, b: V) -> R<V> {
+        self.float_scalar(op, p, a, b)
+    }
+    fn fp_packed(&mut self, op: FpOp, p: Prec, a: Value, b: Value) -> R<Value> {
+        self.float_packed(op, p, a, b)
+    }
+    fn fp_round(&mut self, _: Prec, _: u8, _: V) -> R<V> {
+        Err(Stop)
+    }
+    fn fp_round_packed(&mut self, _: Prec, _: u8, _: Value) -> R<Value> {
+        Err(Stop)
+    }
+    fn fp_cmp(&mut self, p: Prec, predicate: u8, a: V, b: V) -> R<V> {
+        self.float_cmp(p, predicate, a, b)
+    }
+    fn fp_cmp_packed(&mut self, _: Prec, _: u8, _: Value, _: Value) -> R<Value> {
+        Err(Stop)
+    }
+    fn fp_flags(&mut self, p: Prec, _: bool, a: V, b: V) -> R<V> {
+        self.float_flags(p, a, b)
+    }
+    fn convert(&mut self, op: Cvt, a: V) -> R<V> {
+        self.float_convert(op, a)
+    }
+    fn convert_packed(&mut self, _: CvtX, _: Value) -> R<Value> {
+        Err(Stop)
+    }
+}
+
+impl Lifter<'_> {
+    fn shift_lanes(&mut self, op: VShift, a: Value, n: Value) -> Value {
+        let a = self.cast(lanes(op.width()), a);
+        let x = match op {
+            VShift::ShlW | VShift::ShlD | VShift::ShlQ => self.b.ins().ishl(a, n),
+            VShift::ShrW | VShift::ShrD | VShift::ShrQ => self.b.ins().ushr(a, n),
+            VShift::SarW | VShift::SarD => self.b.ins().sshr(a, n),
+        };
+        self.cast(ALL, x)
+    }
+}
