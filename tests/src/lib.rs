@@ -2,5 +2,6 @@
 //!
 //! * [`harness::asm`]: one line of assembly to bytes.
 //! * [`harness::check`]: runs a line on every tier, and on the host CPU where it is an x86-64, and compares.
+//! * [`harness::guest`], [`harness::host`]: the two sides of a comparison; [`harness::state`]: what is compared.
 
 pub mod harness;

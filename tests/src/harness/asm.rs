@@ -3,7 +3,10 @@
 //! Every `Code` with the line's mnemonic is tried with the line's operands; the shortest encoding that iced accepts and
 //! decodes back to the same text form of operands wins. `;` separates several instructions.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Instruction, MemoryOperand, Mnemonic, OpCodeOperandKind, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Encoder, Instruction, MemoryOperand, Mnemonic, OpCodeOperandKind, OpKind,
+    Register,
+};
 
 /// Assembles `text` for code of `bits` bits at address `ip`. Panics with what is wrong: it is a test's text.
 pub fn assemble(text: &str, bits: u32, ip: u64) -> Vec<u8> {
@@ -54,10 +57,13 @@ fn one(line: &str, bits: u32, ip: u64) -> Result<Vec<u8>, String> {
         "repz" => "repe",
         n => n,
     };
-    let operands = split_operands(args).into_iter().map(|a| operand(a, bits)).collect::<Result<Vec<_>, _>>()?;
+    let operands =
+        split_operands(args).into_iter().map(|a| operand(a, bits)).collect::<Result<Vec<_>, _>>()?;
     let mut best: Option<Vec<u8>> = None;
     for code in Code::values() {
-        if !format!("{:?}", code.mnemonic()).eq_ignore_ascii_case(name) || code.mnemonic() == Mnemonic::INVALID {
+        if !format!("{:?}", code.mnemonic()).eq_ignore_ascii_case(name)
+            || code.mnemonic() == Mnemonic::INVALID
+        {
             continue;
         }
         let Some(bytes) = attempt(code, &operands, &prefixes, bits, ip) else { continue };
@@ -254,7 +260,9 @@ fn set_implied(x: &mut Instruction, n: u32, kind: OpCodeOperandKind, bits: u32) 
     };
     let (op, register) = match kind {
         K::es_rDI => (by_bits(OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI), Register::None),
-        K::seg_rSI => (by_bits(OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI), Register::None),
+        K::seg_rSI => {
+            (by_bits(OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI), Register::None)
+        }
         K::al => (OpKind::Register, Register::AL),
         K::ax => (OpKind::Register, Register::AX),
         K::eax => (OpKind::Register, Register::EAX),

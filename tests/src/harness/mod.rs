@@ -1,3 +1,10 @@
 //! See the crate.
 
 pub mod asm;
+pub mod check;
+pub mod guest;
+pub mod host;
+pub mod items;
+pub mod layout;
+pub mod state;
+pub mod undefined;
