@@ -36,7 +36,28 @@ impl Engine {
                 return Some(tb);
             }
         }
+        if e.rip == linear && !e.tb.is_null() && self.revalidate(cpu, linear, tag) {
+            return Some(self.frame.jumps[jump_index(linear)].tb);
+        }
         self.find_slow(cpu)
+    }
+
+    /// The jump cache has a block for this address from another epoch (before an address-space switch, mostly): if the
+    /// page is mapped to the same place and the mode is the block's, the entry is good again.
+    fn revalidate(&mut self, cpu: &mut Vcpu, linear: u64, tag: u64) -> bool {
+        let e = &self.frame.jumps[jump_index(linear)];
+        // SAFETY: entries of removed blocks are cleared at once; the others are alive.
+        let t = unsafe { &*e.tb };
+        if !t.flat || t.key.mode != cpu.st.mode || t.key.rip != cpu.st.rip {
+            return false;
+        }
+        let Ok(at) = cpu.mmu.fetch(linear) else { return false };
+        if t.key.ram != at.page.offset() + linear % PAGE_SIZE {
+            return false;
+        }
+        // The fetch may have begun a new epoch; then the next look-up finds out.
+        self.frame.jumps[jump_index(linear)].tag = tag;
+        tag == jump_tag(cpu.mmu.epoch(), cpu.st.mode)
     }
 
     #[cold]
