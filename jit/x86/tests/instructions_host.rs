@@ -3,9 +3,12 @@
 #![expect(unsafe_code, reason = "runs the instruction under test on the host")]
 
 mod host;
+#[path = "host/native.rs"]
+mod native;
 
-use host::{Block, HostCode, Random, forms, guest, run_guest};
+use host::{Block, guest, run_guest};
 use iced_x86::{Code, CpuidFeature as F, EncodingKind, Mnemonic as M};
+use native::{HostCode, Random, forms};
 
 /// Immediates: rounding and comparison predicates, lane numbers, shift counts, string comparison modes.
 const IMMS: &[u8] = &[

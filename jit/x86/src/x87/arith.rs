@@ -44,13 +44,13 @@ fn apply(op: Op, a: F80, b: F80, env: &mut Env) -> F80 {
 
 /// Reads a memory operand's raw bits. Nothing but the memory access happens here.
 #[inline(always)]
-fn read(cpu: &mut Vcpu, i: &Insn, f: Format) -> R<u64> {
+fn read(cpu: &mut Vcpu, i: &Insn, f: Format, off: u64) -> R<u64> {
     let bytes = match f {
         Format::I16 => 2,
         Format::F32 | Format::I32 => 4,
         Format::F64 => 8,
     };
-    let at = cpu.operand(i, bytes, Access::Read)?;
+    let at = cpu.linear(i.seg, i.am, off, bytes, Access::Read)?;
     Ok(match bytes {
         2 => cpu.read::<u16>(i.seg, at)?.into(),
         4 => cpu.read::<u32>(i.seg, at)?.into(),
@@ -100,8 +100,9 @@ fn decides(v: F80) -> bool {
 #[inline(always)]
 pub(super) fn memory(cpu: &mut Vcpu, i: &Insn, op: Op, f: Format) -> R<()> {
     super::wait(cpu, i)?;
-    let raw = read(cpu, i, f)?;
-    note_memory(cpu, i);
+    let off = cpu.ea(i);
+    let raw = read(cpu, i, f, off)?;
+    note_memory(cpu, i, off);
     let s = &mut cpu.st.x87;
     if s.is_empty(0) {
         if s.fault(StackFault::Underflow) {
@@ -186,8 +187,9 @@ fn compare(cpu: &mut Vcpu, b: F80, mut env: Env, quiet: bool, to: Target, pops: 
 #[inline(always)]
 pub(super) fn compare_memory(cpu: &mut Vcpu, i: &Insn, f: Format, pops: u8) -> R<()> {
     super::wait(cpu, i)?;
-    let raw = read(cpu, i, f)?;
-    note_memory(cpu, i);
+    let off = cpu.ea(i);
+    let raw = read(cpu, i, f, off)?;
+    note_memory(cpu, i, off);
     if cpu.st.x87.is_empty(0) {
         compare_empty(cpu, Target::Codes, pops);
         return Ok(());

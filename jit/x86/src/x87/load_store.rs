@@ -55,7 +55,8 @@ fn push(cpu: &mut Vcpu, v: F80, env: &Env) {
 #[inline(always)]
 pub(super) fn load(cpu: &mut Vcpu, i: &Insn, f: Format) -> R<()> {
     super::wait(cpu, i)?;
-    let at = cpu.operand(i, f.bytes(), Access::Read)?;
+    let off = cpu.ea(i);
+    let at = cpu.linear(i.seg, i.am, off, f.bytes(), Access::Read)?;
     let (low, high) = match f.bytes() {
         2 => (cpu.read::<u16>(i.seg, at)?.into(), 0),
         4 => (cpu.read::<u32>(i.seg, at)?.into(), 0),
@@ -65,7 +66,7 @@ pub(super) fn load(cpu: &mut Vcpu, i: &Insn, f: Format) -> R<()> {
             (cpu.read::<u64>(i.seg, at)?, cpu.read::<u16>(i.seg, at.wrapping_add(8))?)
         }
     };
-    note_memory(cpu, i);
+    note_memory(cpu, i, off);
     let mut env = cpu.st.x87.env();
     let v = match f {
         Format::F32 => x87::from_f32(low as u32, &mut env),
@@ -129,7 +130,8 @@ fn convert(v: F80, f: Format, truncate: bool, env: &mut Env) -> (u64, u16) {
 #[inline(always)]
 pub(super) fn store(cpu: &mut Vcpu, i: &Insn, f: Format, truncate: bool, pop: bool) -> R<()> {
     super::wait(cpu, i)?;
-    let at = cpu.operand(i, f.bytes(), Access::Write)?;
+    let off = cpu.ea(i);
+    let at = cpu.linear(i.seg, i.am, off, f.bytes(), Access::Write)?;
     let mut env = cpu.st.x87.env();
     let empty = cpu.st.x87.is_empty(0);
     let v = if empty { indefinite(f) } else { convert(cpu.st.x87.st(0), f, truncate, &mut env) };
@@ -140,7 +142,7 @@ pub(super) fn store(cpu: &mut Vcpu, i: &Insn, f: Format, truncate: bool, pop: bo
         // The operand is still checked: a page fault comes before the exception.
         cpu.probe(i.seg, at, f.bytes().into(), Access::Write)?;
     }
-    note_memory(cpu, i);
+    note_memory(cpu, i, off);
     let s = &mut cpu.st.x87;
     if empty {
         s.fault(StackFault::Underflow);

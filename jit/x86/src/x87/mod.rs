@@ -18,9 +18,6 @@ mod select;
 mod stack;
 mod transcend;
 
-#[cfg(test)]
-mod tests;
-
 pub use select::select;
 pub use stack::{ES, TOP_MASK, abridged_tag, full_tag_word, get_physical, set_abridged_tag, set_physical};
 

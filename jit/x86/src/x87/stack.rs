@@ -33,7 +33,8 @@ impl X87 {
     }
     #[inline(always)]
     pub(super) fn is_empty(&self, n: u8) -> bool {
-        self.empty >> self.physical(n) & 1 != 0
+        // Not a shift: that becomes a bit test of 32 bits of memory, which cannot forward from the last byte store.
+        self.empty.rotate_right(self.physical(n) as u32) & 1 != 0
     }
     #[inline(always)]
     pub(super) fn st(&self, n: u8) -> F80 {
@@ -115,11 +116,11 @@ pub(super) fn note(cpu: &mut Vcpu, i: &Insn) {
     s.x87.fop = i.imm as u16;
 }
 
-/// Notes the pointers of an instruction with a memory operand.
+/// Notes the pointers of an instruction with a memory operand at offset `off`.
 #[inline(always)]
-pub(super) fn note_memory(cpu: &mut Vcpu, i: &Insn) {
+pub(super) fn note_memory(cpu: &mut Vcpu, i: &Insn, off: u64) {
     note(cpu, i);
-    cpu.st.x87.fdp = cpu.ea(i);
+    cpu.st.x87.fdp = off;
     cpu.st.x87.fds = cpu.st.seg[i.seg as usize % 6].selector;
 }
 
