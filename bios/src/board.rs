@@ -88,6 +88,8 @@ pub struct Board {
     pub cpu_signature: u32,
     /// CPUID leaf 1 EDX, likewise.
     pub cpu_features: u32,
+    /// Width of physical addresses, bits.
+    pub phys_bits: u8,
     /// Local APIC base.
     pub lapic: u32,
     /// I/O APIC base.
@@ -120,6 +122,7 @@ impl Board {
             cpus,
             cpu_signature: 0x0000_0663,
             cpu_features: 0x078b_fbff,
+            phys_bits: 40,
             lapic: 0xfee0_0000,
             ioapic: 0xfec0_0000,
             ioapic_id: 0,

@@ -110,14 +110,7 @@ fn host_bridge(board: &Board, out: &mut Vec<u8>) {
     let isa = Encoded::new(|out| isa_bridge(board, out));
     Device::new(
         Path::new("PCI0"),
-        vec![
-            &hid("PNP0A03"),
-            &uid(0),
-            &Name::new(Path::new("_BBN"), &ZERO),
-            &windows,
-            &routing,
-            &isa,
-        ],
+        vec![&hid("PNP0A03"), &uid(0), &Name::new(Path::new("_BBN"), &ZERO), &windows, &routing, &isa],
     )
     .to_aml_bytes(out);
 }

@@ -7,6 +7,7 @@ use crate::chunk::Chunk;
 use crate::e820::{E820Entry, SYSTEM_ROM};
 use crate::mptable;
 use crate::rom::Rom;
+use crate::setup::Setup;
 use crate::smbios;
 
 /// Resets a PC when nothing else is known: port 0xCF9 of the PIIX3.
@@ -19,6 +20,8 @@ pub struct Firmware {
     pub chunks: Vec<Chunk<'static>>,
     /// Address of the ACPI root pointer, if there are ACPI tables.
     pub rsdp: Option<u64>,
+    /// What has been done to the hardware.
+    pub setup: Setup,
     /// The memory map.
     pub e820: Vec<E820Entry>,
 }
@@ -39,7 +42,7 @@ impl Firmware {
         mptable::append(board, &mut rom);
         smbios::append(board, &mut rom);
         chunks.push(Chunk::owned(SYSTEM_ROM, rom.into_image(), "system ROM"));
-        Self { chunks, rsdp, e820: layout.e820() }
+        Self { chunks, rsdp, setup: Setup::new(board), e820: layout.e820() }
     }
 }
 

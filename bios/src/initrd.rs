@@ -131,7 +131,8 @@ mod tests {
         let mut chain = archive();
         chain.resize(chain.len().next_multiple_of(512), 0);
         chain.extend(gzip(&archive()));
-        for file in [archive(), gzip(&archive()), chain, b"\xfd7zXZ\0...".to_vec(), b"?".to_vec(), Vec::new()] {
+        for file in [archive(), gzip(&archive()), chain, b"\xfd7zXZ\0...".to_vec(), b"?".to_vec(), Vec::new()]
+        {
             assert_eq!(check(&file), Ok(()));
         }
     }

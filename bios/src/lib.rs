@@ -31,6 +31,7 @@ mod multiboot;
 mod placer;
 mod pvh;
 mod rom;
+mod setup;
 mod smbios;
 #[cfg(test)]
 mod test_images;
@@ -45,3 +46,4 @@ pub use error::LoadError;
 pub use firmware::Firmware;
 pub use install::install;
 pub use load::{BootRequest, LinuxEntry, Loaded, Module, Video, load};
+pub use setup::{Mtrrs, PortWrite, Setup};

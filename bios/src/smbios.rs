@@ -43,7 +43,7 @@ fn structure(kind: u8, handle: u16, fields: &[u8], strings: &[&str]) -> Vec<u8> 
 
 fn structures(board: &Board) -> Vec<Vec<u8>> {
     const VENDOR: &str = "Retrograde";
-    const PRODUCT: &str = "Retrograde PC (i440FX + PIIX)";
+    const PRODUCT: &str = "PC (i440FX + PIIX)";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     let mut list = Vec::new();
 

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use bios::{
     Board, BootRequest, Chunk, EntryState, Firmware, GpeBlock, ImageKind, LinuxEntry, MemoryLayout, Module,
-    PmBlocks, ResetRegister, SmiCommand, Video,
+    PmBlocks, ResetRegister, Setup, SmiCommand, Video,
 };
 use devices::acpi_pm;
+use x86::model::CpuModel;
 
 use crate::cli::{UserError, module_list};
 use crate::config::MachineConfig;
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub layout: MemoryLayout,
     /// Firmware and kernel.
     pub chunks: Vec<Chunk<'static>>,
+    /// What the firmware does to the hardware.
+    pub setup: Setup,
     /// State of the boot processor.
     pub entry: EntryState,
 }
@@ -59,7 +62,7 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     let entry = loaded.entry;
     let kernel_chunks = loaded.chunks.into_iter().map(Chunk::into_owned);
     let chunks = firmware.chunks.into_iter().chain(kernel_chunks).collect();
-    Ok(Prepared { layout, chunks, entry })
+    Ok(Prepared { layout, chunks, setup: firmware.setup, entry })
 }
 
 /// The board as the firmware's tables describe it. Addresses are those of the `devices` crate.
@@ -83,6 +86,9 @@ pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
     };
     let mut board = Board::pc(layout, config.cpus as u8);
     board.pm = config.acpi.then_some(pm);
+    if let Some(model) = CpuModel::by_name(&config.cpu.model) {
+        board.phys_bits = model.phys_bits;
+    }
     board.hpet = board.hpet.filter(|_| config.hpet);
     let ports = config.serial.len();
     board.serial =
@@ -142,7 +148,7 @@ pub fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, UserError> {
 pub fn explain(error: &io::Error) -> (String, &'static str) {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, StorageFull};
     match error.kind() {
-        NotFound => ("there is no such file".into(), "check the path"),
+        NotFound => ("there is no such file or folder".into(), "check the path"),
         PermissionDenied => ("permission denied".into(), "check who may access it"),
         IsADirectory => ("this is a folder".into(), "name a file in it"),
         NotADirectory => ("a part of the path is not a folder".into(), "check the path"),
@@ -159,7 +165,7 @@ mod tests {
     fn file_problems_are_one_line_each() {
         let folder = tempfile::tempdir().unwrap();
         let message = |path: &Path| read_file("-kernel", path).unwrap_err().to_string();
-        assert!(message(&folder.path().join("none")).contains("no such file; check the path"));
+        assert!(message(&folder.path().join("none")).contains("no such file or folder; check the path"));
         assert!(message(folder.path()).contains("folder"));
         let empty = folder.path().join("empty");
         std::fs::write(&empty, b"").unwrap();

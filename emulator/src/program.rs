@@ -138,6 +138,7 @@ fn run_machine(
     mut console: HostConsole,
 ) -> Result<ExitStatus, Failure> {
     let mut machine = Machine::new(spec(config, &prepared)?)?;
+    machine.set_up(prepared.setup);
     machine.boot(prepared.chunks, prepared.entry)?;
     // The terminal last: until here a mistake is reported on an ordinary terminal.
     let terminal = config.terminal().map(Terminal::open).transpose()?;

@@ -81,6 +81,7 @@ pub struct Machine {
     engine: Engine,
     space: Arc<AddressSpace>,
     spec: Spec,
+    setup: Option<bios::Setup>,
     boot: Option<Boot>,
 }
 
@@ -122,12 +123,29 @@ impl Machine {
         let bus = Box::new(PcBus::new(devices, 0));
         let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
         let engine = Engine::new(spec.engine.clone(), space.clone());
-        Ok(Self { cpu, engine, space, spec, boot: None })
+        Ok(Self { cpu, engine, space, spec, setup: None, boot: None })
+    }
+
+    /// What the firmware does to the hardware, now and after each reset: to be called before [`Machine::boot`].
+    pub fn set_up(&mut self, setup: bios::Setup) {
+        self.setup = Some(setup);
+    }
+
+    fn apply_setup(&mut self) {
+        let Some(setup) = &self.setup else { return };
+        let msr = &mut self.cpu.st.msr;
+        (msr.mtrr_def_type, msr.mtrr_fixed) = (setup.mtrrs.default_type, setup.mtrrs.fixed);
+        (msr.mtrr_var[0], msr.mtrr_var[1]) = setup.mtrrs.variable;
+        let (ports, now) = (setup.ports.clone(), self.cpu.st.now());
+        for w in ports {
+            self.bus().devices.port_write(w.port, w.size, w.value, now);
+        }
     }
 
     /// Puts firmware and kernel into memory and the processor at the kernel's entry.
     pub fn boot(&mut self, chunks: Vec<bios::Chunk<'static>>, entry: EntryState) -> Result<(), BuildError> {
         bios::install(&chunks, &self.spec.layout, &self.space)?;
+        self.apply_setup();
         self.apply_entry(&entry);
         if !self.spec.no_reboot {
             self.boot = Some(Boot { chunks, entry });
@@ -192,6 +210,7 @@ impl Machine {
         self.cpu.load_state_changed();
         if let Some(b) = self.boot.take() {
             bios::install(&b.chunks, &self.spec.layout, &self.space)?;
+            self.apply_setup();
             self.apply_entry(&b.entry);
             self.boot = Some(b);
         }
