@@ -83,7 +83,7 @@ fn binary_operations() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 41 * 2000);
+    assert_eq!(checked, 39 * 2000);
 }
 
 #[test]
