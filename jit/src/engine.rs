@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "enters generated code, and holds blocks by address between safepoints")]
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -41,7 +42,8 @@ pub enum TierPolicy {
 pub struct EngineConfig {
     /// Tiers.
     pub tier: TierPolicy,
-    /// Executions in tier 0 after which a block is compiled.
+    /// Instructions that a block executes in tier 0 before it is compiled. Compiling takes as long as tier 0 takes for some
+    /// ten thousand instructions; the break-even lies where both have cost the same.
     pub hot_threshold: u32,
     /// Size of the code cache.
     pub code_cache_bytes: usize,
@@ -53,18 +55,21 @@ pub struct EngineConfig {
     pub verify: bool,
     /// How generated code is written to memory.
     pub mapping: CodeMapping,
+    /// Write `/tmp/perf-PID.map` for Linux perf: one symbol for each block, named after its RIP.
+    pub perf_map: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tier: TierPolicy::Auto,
-            hot_threshold: 64,
+            hot_threshold: 6000,
             code_cache_bytes: 64 << 20,
             workers: 1,
             optimise: false,
             verify: cfg!(debug_assertions),
             mapping: CodeMapping::Auto,
+            perf_map: false,
         }
     }
 }
@@ -92,6 +97,7 @@ pub struct Engine {
     pub(crate) frame: Box<JitFrame>,
     pub(crate) stats: Stats,
     native: Option<Native>,
+    perf_map: Option<std::fs::File>,
     writes: Vec<CodeWrite>,
     space: Arc<AddressSpace>,
 }
@@ -123,15 +129,9 @@ impl Engine {
             },
         };
         let table = Table::new(stub);
-        Self {
-            config,
-            table,
-            frame: new_frame(stub),
-            stats: Stats::default(),
-            native,
-            writes: Vec::new(),
-            space,
-        }
+        let perf_map = config.perf_map.then(open_perf_map).flatten();
+        let (stats, writes) = (Stats::default(), Vec::new());
+        Self { config, table, frame: new_frame(stub), stats, native, perf_map, writes, space }
     }
 
     /// Counters.
@@ -312,7 +312,13 @@ impl Engine {
         let Some(tb) = self.find(cpu) else { return };
         // SAFETY: the block that was just left is alive, and so are its links; blocks live until the next safepoint.
         let (link, tb): (&Link, &Tb) = unsafe { (&*link, &*tb) };
-        if link.rip == tb.key.rip && tb.spans[1].is_none() && !tb.code().is_null() {
+        if link.rip != tb.key.rip || tb.spans[1].is_some() || tb.code().is_null() {
+            return;
+        }
+        if std::ptr::eq(link.to.load(Ordering::Relaxed), tb) {
+            // Made in an earlier epoch, and right again.
+            link.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
+        } else {
             self.stats.links += 1;
             self.table.link(link, tb, cpu.mmu.epoch());
         }
@@ -324,8 +330,9 @@ impl Engine {
         if heat >= HOT_QUEUED {
             return;
         }
-        tb.heat.store(heat + 1, Ordering::Relaxed);
-        if heat + 1 < self.config.hot_threshold {
+        let heat = heat + tb.block.count;
+        tb.heat.store(heat, Ordering::Relaxed);
+        if heat < self.config.hot_threshold {
             return;
         }
         let Some(native) = &mut self.native else {
@@ -378,6 +385,10 @@ impl Engine {
             Ok(at) => {
                 self.stats.compiled += 1;
                 self.stats.code_bytes += code.bytes.len() as u64;
+                if let Some(map) = &mut self.perf_map {
+                    // A profile with gaps is better than a machine that stops for it.
+                    let _ = writeln!(map, "{:x} {:x} guest-{:#x}", at as usize, code.bytes.len(), tb.key.rip);
+                }
                 table.drop_code(&tb);
                 *tb.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code.links;
                 tb.code.store(at.cast_mut(), Ordering::Release);
@@ -444,6 +455,11 @@ impl Native {
             .then(|| Workers::new((0..config.workers.max(1)).map(|_| compiler()).collect()));
         Ok(Self { cache, compiler: compiler(), workers })
     }
+}
+
+fn open_perf_map() -> Option<std::fs::File> {
+    let path = format!("/tmp/perf-{}.map", std::process::id());
+    std::fs::File::create(&path).inspect_err(|e| tracing::warn!("{path}: {e}")).ok()
 }
 
 /// A frame with an empty jump cache. Entries must never match while empty: their tag is none.
