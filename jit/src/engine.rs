@@ -21,7 +21,7 @@ use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, 
 use crate::platform::CodeMapping;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb};
+use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb, default_fp};
 use crate::thunks;
 use crate::worker::Workers;
 
@@ -215,7 +215,7 @@ impl Engine {
                 continue;
             }
             let code = tb.code();
-            if !code.is_null() {
+            if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
                 self.enter(cpu, code);
                 continue;
             }

@@ -7,7 +7,7 @@ use softmmu::{TLB_ENTRIES, layout as tlb};
 use x86::state::Mode;
 use x86::{CpuState, Vcpu};
 
-use crate::tb::Tb;
+use crate::tb::{Tb, key_mode};
 
 /// `scratch` slot where a slow path leaves the addend of the access.
 pub const SCRATCH_ADDEND: usize = 0;
@@ -81,7 +81,7 @@ const _: () = assert!(size_of::<Jump>() == 1 << JUMP_SHIFT);
 /// address, for the dispatcher only: their tags never match what generated code looks for.
 pub const fn jump_tag(epoch: u64, mode: Mode) -> u64 {
     let flat = mode.0 & (Mode::CODE64 | Mode::CS_FLAT) != 0;
-    epoch << 20 ^ mode.0 as u64 ^ if flat { 0 } else { 1 << 63 }
+    epoch << 20 ^ key_mode(mode).0 as u64 ^ if flat { 0 } else { 1 << 63 }
 }
 
 /// Index of a RIP in the jump cache. Generated code computes the same.

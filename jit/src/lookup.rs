@@ -11,7 +11,7 @@ use x86::{Block, Vcpu};
 
 use crate::engine::{Engine, TierPolicy};
 use crate::layout::{Jump, jump_index, jump_tag};
-use crate::tb::{Key, Tb, lines};
+use crate::tb::{Key, Tb, key_mode, lines};
 use crate::thunks;
 
 impl Engine {
@@ -48,7 +48,7 @@ impl Engine {
         let e = &self.frame.jumps[jump_index(linear)];
         // SAFETY: entries of removed blocks are cleared at once; the others are alive.
         let t = unsafe { &*e.tb };
-        if !t.flat || t.key.mode != cpu.st.mode || t.key.rip != cpu.st.rip {
+        if !t.flat || t.key.mode != key_mode(cpu.st.mode) || t.key.rip != cpu.st.rip {
             return false;
         }
         let Ok(at) = cpu.mmu.fetch(linear) else { return false };
@@ -76,7 +76,8 @@ impl Engine {
                 return None;
             }
         };
-        let key = Key { ram: at.page.offset() + linear % PAGE_SIZE, rip: cpu.st.rip, mode: cpu.st.mode };
+        let key =
+            Key { ram: at.page.offset() + linear % PAGE_SIZE, rip: cpu.st.rip, mode: key_mode(cpu.st.mode) };
         let room = decode::fetch_room(cpu);
         let known = self.table.find(key).filter(|tb| tb.flat || u64::from(tb.block.len) <= room);
         let known = known.map(|tb| (std::ptr::from_ref(tb), tb.spans[1]));

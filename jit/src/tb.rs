@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use softmmu::RamPage;
-use x86::Block;
 use x86::state::Mode;
+use x86::vec::VecOp;
+use x86::{Block, Op};
 
 use crate::layout::Link;
 
@@ -53,6 +54,26 @@ pub struct Tb {
     pub incoming: Mutex<Vec<LinkRef>>,
     /// May generated code rely on RIP being the linear address?
     pub flat: bool,
+    /// Contains floating-point arithmetic: its code runs only while [`default_fp`] holds.
+    pub floats: bool,
+}
+
+/// Does MXCSR ask for what generated code does: round to nearest, no DAZ, no FTZ, all exceptions masked?
+#[inline]
+pub fn default_fp(mxcsr: u32) -> bool {
+    mxcsr & MXCSR_CONTROL == MXCSR_DEFAULT
+}
+
+/// The bits of MXCSR that are not sticky flags.
+pub const MXCSR_CONTROL: u32 = 0xffc0;
+/// Their values for [`default_fp`].
+pub const MXCSR_DEFAULT: u32 = 0x1f80;
+
+/// The part of a mode that blocks are found by. Generated code does not rely on [`Mode::FAST_FP`] but looks at MXCSR itself, so
+/// that code without floating point, a kernel say, is not kept once for each program's MXCSR.
+#[inline]
+pub const fn key_mode(mode: Mode) -> Mode {
+    Mode(mode.0 & !Mode::FAST_FP)
 }
 
 /// Value of [`Tb::heat`]: at a worker.
@@ -82,6 +103,7 @@ impl Tb {
     /// A fresh block.
     pub fn new(block: Block, ram: u64, spans: [Option<(RamPage, u64)>; 2]) -> Self {
         let key = Key { ram, rip: block.ip, mode: block.mode };
+        let floats = block.insns.iter().any(|i| is_float(i.op));
         let flat = block.mode.has(Mode::CODE64) || block.mode.has(Mode::CS_FLAT);
         Self {
             block,
@@ -94,6 +116,7 @@ impl Tb {
             links: Mutex::default(),
             incoming: Mutex::default(),
             flat,
+            floats,
         }
     }
 
@@ -108,6 +131,26 @@ impl Tb {
     pub fn lines(&self, page: RamPage) -> u64 {
         self.spans.iter().flatten().filter(|(p, _)| *p == page).fold(0, |a, (_, l)| a | l)
     }
+}
+
+/// Is it floating-point arithmetic that the compiler may do on the host?
+fn is_float(op: Op) -> bool {
+    let Op::Vec(v) = op else { return false };
+    matches!(
+        v,
+        VecOp::FpScalar(..)
+            | VecOp::FpPacked(..)
+            | VecOp::FpHorizontal(..)
+            | VecOp::FpCmp(_)
+            | VecOp::FpCmpPacked(_)
+            | VecOp::FpFlags(..)
+            | VecOp::FpRound(_)
+            | VecOp::FpRoundPacked(_)
+            | VecOp::ConvertFloat(_)
+            | VecOp::ConvertFromInteger(..)
+            | VecOp::ConvertToInteger(..)
+            | VecOp::ConvertPacked(_)
+    )
 }
 
 /// The 64-byte lines of bytes `start..end` of a page.

@@ -2,14 +2,14 @@
 //!
 //! Requirement: the same bits and the same MXCSR flags as tier 0, whatever the host.
 //!
-//! Solution: host arithmetic is used only in blocks of [`Mode::FAST_FP`] (round to nearest, all exceptions masked, PE
-//! sticky already), and only for results that are finite; anything else leaves the block before the instruction, and tier
-//! 0 does it. That disposes of NaN payloads and of the sign of default NaNs.
-//! * On x86 hosts the guest's sticky flags are the host's own while generated code runs (see `thunks::guest_flags`): DE,
+//! Solution: host arithmetic is used only while MXCSR asks for the default (round to nearest, all exceptions masked; looked at
+//! once, where the block is entered), and only for results that are finite; anything else leaves the block before the
+//! instruction, and tier 0 does it. That disposes of NaN payloads and of the sign of default NaNs.
+//! * On x86 hosts the guest's sticky flags are the host's own while generated code runs (see `thunks::guest_flags`): PE, DE,
 //!   OE, UE and ZE follow by themselves. Nothing here may use a host instruction that sets a flag which the guest's
 //!   instruction would not, such as a comparison of a denormal result with itself: checks work on the bits.
 //! * Elsewhere flags are not the same as x86's: operands must be normal or zero, results normal (or an exact zero), so
-//!   that only PE can arise.
+//!   that only PE can arise, which is the host's "inexact".
 //!
 //! Every operation's result feeds its check, so that none is removed as dead with its flags; and no constant is a
 //! floating-point constant for Cranelift, so that none is folded.
@@ -18,11 +18,12 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use x86::emit::{R, Stop};
 use x86::insn::Width;
-use x86::state::Mode;
 use x86::vec::{Cvt, FpOp, Prec};
 
-use super::Lifter;
 use super::value::V;
+use super::{Lifter, state_flags};
+use crate::layout::off;
+use crate::tb::{MXCSR_CONTROL, MXCSR_DEFAULT};
 
 /// Does the host keep x86's flags for us?
 const HOST_FLAGS: bool = cfg!(target_arch = "x86_64");
@@ -50,8 +51,20 @@ fn exponent(p: Prec) -> (i64, i64) {
 }
 
 impl Lifter<'_> {
-    fn fast_fp(&self) -> R<()> {
-        if self.tb.block.mode.has(Mode::FAST_FP) { Ok(()) } else { Err(Stop) }
+    /// At the entry of a block with floating-point arithmetic: back to the dispatcher, which uses tier 0, unless MXCSR is the
+    /// default.
+    pub(super) fn check_fp(&mut self) {
+        let control = self.b.ins().load(types::I32, state_flags(), self.state, off::MXCSR);
+        let control = self.b.ins().band_imm_s(control, i64::from(MXCSR_CONTROL));
+        let good = self.b.ins().icmp_imm_s(IntCC::Equal, control, i64::from(MXCSR_DEFAULT));
+        let (bad, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(bad);
+        self.b.ins().brif(good, go_on, &[], bad, &[]);
+        self.b.switch_to_block(bad);
+        let rip = self.b.ins().iconst(types::I64, self.tb.block.ip as i64);
+        self.b.ins().store(state_flags(), rip, self.state, off::RIP);
+        self.leave();
+        self.b.switch_to_block(go_on);
     }
 
     /// The value as a floating-point scalar.
@@ -101,7 +114,6 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_scalar(&mut self, op: FpOp, p: Prec, a: V, b: V) -> R<V> {
-        self.fast_fp()?;
         if matches!(op, FpOp::Rcp | FpOp::Rsqrt | FpOp::AddSub) {
             return Err(Stop);
         }
@@ -139,7 +151,6 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_packed(&mut self, op: FpOp, p: Prec, a: Value, b: Value) -> R<Value> {
-        self.fast_fp()?;
         if !HOST_FLAGS {
             return Err(Stop);
         }
@@ -173,7 +184,6 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_cmp(&mut self, p: Prec, predicate: u8, a: V, b: V) -> R<V> {
-        self.fast_fp()?;
         let (x, y) = (self.float(p, a), self.float(p, b));
         self.ordered(p, V::Val(x), V::Val(y));
         // SDM CMPPD, table 3-1, for operands that are ordered: equal, less, less or equal, unordered, and their opposites.
@@ -196,7 +206,6 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_flags(&mut self, p: Prec, a: V, b: V) -> R<V> {
-        self.fast_fp()?;
         let (x, y) = (self.float(p, a), self.float(p, b));
         self.ordered(p, V::Val(x), V::Val(y));
         let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
@@ -208,10 +217,8 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_convert(&mut self, op: Cvt, a: V) -> R<V> {
-        self.fast_fp()?;
         let from_int = |s: &mut Self, w: Width, p: Prec| {
             let v = s.val(w, a);
-            // PE, where the integer does not fit, is sticky already.
             Ok(V::Val(s.b.ins().fcvt_from_sint(scalar(p), v)))
         };
         let to_int = |s: &mut Self, p: Prec, w: Width| {

@@ -170,8 +170,6 @@ impl Compiler {
         b.switch_to_block(entry);
         let state = b.block_params(entry)[0];
         let header = b.create_block();
-        b.ins().jump(header, &[]);
-        b.switch_to_block(header);
         let mut l = Lifter {
             b,
             tb,
@@ -193,6 +191,11 @@ impl Compiler {
             in_cold: false,
             ended: false,
         };
+        if tb.floats {
+            l.check_fp();
+        }
+        l.b.ins().jump(header, &[]);
+        l.b.switch_to_block(header);
         l.take_budget();
         for insn in &tb.block.insns {
             l.instruction(insn);

@@ -31,35 +31,81 @@ use x86::state::{Mode, stop};
 use x86::{Emitter, Vcpu};
 
 use crate::layout::{JitFrame, SCRATCH_ADDEND, SCRATCH_FRAME, TLB_INDEX_MASK, jump_tag, pack};
+use crate::tb::default_fp;
 
-/// The host's floating-point environment while generated code runs. On x86 hosts its sticky flags are the guest's, for blocks
-/// of [`Mode::FAST_FP`]: the control bits are the default ones on both sides.
+/// The host's floating-point environment while generated code runs: its sticky flags are the guest's. On x86 hosts all of
+/// them, elsewhere only "inexact" (generated code stays away from what sets the others, see `compile::float`). The control
+/// bits are the default ones on both sides; while the guest's are not, no floating-point code is entered.
 pub mod guest_flags {
-    use super::{Mode, Vcpu};
+    use super::{Vcpu, default_fp};
+
+    /// PE in MXCSR.
+    #[cfg(target_arch = "aarch64")]
+    const PE: u32 = 1 << 5;
+    /// IXC in FPSR.
+    #[cfg(target_arch = "aarch64")]
+    const IXC: u64 = 1 << 4;
 
     /// Before generated code runs, and after Rust code that it called.
     #[inline]
     pub fn give(cpu: &Vcpu) {
-        #[cfg(target_arch = "x86_64")]
-        if cpu.st.mode.has(Mode::FAST_FP) {
-            let v: u32 = cpu.st.mxcsr & 0x3f | 0x1f80;
-            // SAFETY: loads a valid MXCSR with all exceptions masked and the default rounding mode.
-            unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &v, options(nostack, readonly)) };
+        if default_fp(cpu.st.mxcsr) {
+            set(cpu.st.mxcsr);
         }
-        let _ = cpu;
     }
 
     /// After generated code, and before Rust code that it calls: the guest's MXCSR is exact again.
     #[inline]
     pub fn take(cpu: &mut Vcpu) {
-        #[cfg(target_arch = "x86_64")]
-        if cpu.st.mode.has(Mode::FAST_FP) {
-            let mut v: u32 = 0;
-            // SAFETY: stores MXCSR to a local.
-            unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &mut v, options(nostack)) };
-            cpu.st.mxcsr |= v & 0x3f;
+        if default_fp(cpu.st.mxcsr) {
+            let new = cpu.st.mxcsr | get();
+            if new != cpu.st.mxcsr {
+                cpu.st.mxcsr = new;
+                cpu.st.mxcsr_changed();
+            }
         }
-        let _ = cpu;
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn set(mxcsr: u32) {
+        let v: u32 = mxcsr & 0x3f | 0x1f80;
+        // SAFETY: loads a valid MXCSR with all exceptions masked and the default rounding mode.
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const v, options(nostack, readonly)) };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn get() -> u32 {
+        let mut v: u32 = 0;
+        // SAFETY: stores MXCSR to a local.
+        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut v, options(nostack)) };
+        v & 0x3f
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline]
+    fn set(mxcsr: u32) {
+        let v: u64 = if mxcsr & PE != 0 { IXC } else { 0 };
+        // SAFETY: writes the cumulative exception flags.
+        unsafe { std::arch::asm!("msr fpsr, {}", in(reg) v, options(nomem, nostack)) };
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline]
+    fn get() -> u32 {
+        let v: u64;
+        // SAFETY: reads the cumulative exception flags.
+        unsafe { std::arch::asm!("mrs {}, fpsr", out(reg) v, options(nomem, nostack)) };
+        if v & IXC != 0 { PE } else { 0 }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn set(_: u32) {}
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn get() -> u32 {
+        0
     }
 }
 
