@@ -176,9 +176,8 @@ impl InputGate {
                 // A script's next event may still wake it: its count will never come, so that it takes effect now.
                 None => match &mut self.source {
                     Source::Script(events) if !events.is_empty() => {
-                        for e in events.iter_mut() {
+                        if let Some(e) = events.front_mut() {
                             e.icount = e.icount.min(icount);
-                            break;
                         }
                         Wait::Elapsed(0)
                     }

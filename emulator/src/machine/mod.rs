@@ -173,7 +173,7 @@ impl Machine {
 
     fn apply_entry(&mut self, e: &EntryState) {
         let seg = |s: &bios::Segment| x86::state::Segment {
-            base: u64::from(s.base),
+            base: s.base,
             limit: s.limit,
             attrs: s.attributes,
             selector: s.selector,
@@ -281,10 +281,11 @@ impl Machine {
     ) -> io::Result<Option<Ended>> {
         let stop = gate.stop_requested(icount, now);
         let d = &mut self.bus().devices;
-        if gate.has_byte() && d.serial_can_receive(0) {
-            if let Some(b) = gate.serial_byte(icount, now) {
-                d.serial_receive(0, b, now);
-            }
+        if gate.has_byte()
+            && d.serial_can_receive(0)
+            && let Some(b) = gate.serial_byte(icount, now)
+        {
+            d.serial_receive(0, b, now);
         }
         let out = d.take_serial_output(0);
         if !out.is_empty() {

@@ -20,13 +20,16 @@ struct State {
     cpu: Box<CpuState>,
     devices: PcState,
     ram_bytes: u64,
+    /// The generator behind RDRAND and RDSEED.
+    rng: u64,
 }
 
 impl Machine {
     /// Writes the state. The machine is between two instructions.
     pub fn save(&mut self, w: &mut dyn Write) -> io::Result<()> {
         let ram_bytes = self.space().ram_len();
-        let state = State { cpu: Box::new(self.cpu.st.clone()), devices: self.devices().save(), ram_bytes };
+        let cpu = Box::new(self.cpu.st.clone());
+        let state = State { cpu, devices: self.devices().save(), ram_bytes, rng: self.cpu.model.rng };
         let bytes = postcard::to_stdvec(&state).map_err(io::Error::other)?;
         w.write_all(MAGIC)?;
         w.write_all(&(bytes.len() as u64).to_le_bytes())?;
@@ -57,6 +60,7 @@ impl Machine {
         self.space().restore_ram(r)?;
         self.devices().restore(state.devices).map_err(|_| bad("it has other devices than this machine"))?;
         self.cpu.st = *state.cpu;
+        self.cpu.model.rng = state.rng;
         self.cpu.load_state_changed();
         self.engine.forget_all();
         Ok(())
@@ -75,6 +79,7 @@ impl Machine {
         let mut h = blake3::Hasher::new();
         h.update(&postcard::to_stdvec(&st).map_err(io::Error::other)?);
         h.update(&postcard::to_stdvec(&self.devices().save()).map_err(io::Error::other)?);
+        h.update(&self.cpu.model.rng.to_le_bytes());
         self.space().save_ram(&mut h)?;
         Ok(h.finalize())
     }
