@@ -63,7 +63,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tier: TierPolicy::Auto,
-            hot_threshold: 6000,
+            hot_threshold: 2000,
             code_cache_bytes: 64 << 20,
             workers: 1,
             optimise: false,
@@ -72,6 +72,19 @@ impl Default for EngineConfig {
             perf_map: false,
         }
     }
+}
+
+/// What [`Engine::measure_compiler`] found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompileCost {
+    /// Blocks compiled.
+    pub blocks: u64,
+    /// Guest instructions in them.
+    pub instructions: u64,
+    /// Bytes of host code.
+    pub code_bytes: u64,
+    /// Host time.
+    pub time: std::time::Duration,
 }
 
 /// Why [`Engine::run`] came back.
@@ -161,6 +174,25 @@ impl Engine {
                 Err(why) => format!("block {:#x}: {why}", tb.key.rip),
             })
             .collect()
+    }
+
+    /// Compiles every compiled block once more and throws the code away: what the compiler costs on this guest's code.
+    pub fn measure_compiler(&self) -> CompileCost {
+        let stub = thunks::exit_stub as *const () as *const u8;
+        let options = Options { optimise: self.config.optimise, parallel: false, verify: false };
+        let mut cost = CompileCost::default();
+        let Ok(isa) = host_isa(options) else { return cost };
+        let mut compiler = Compiler::new(isa, options, stub);
+        let start = std::time::Instant::now();
+        for tb in self.table.compiled() {
+            if let Ok(code) = compiler.compile(&tb) {
+                cost.blocks += 1;
+                cost.instructions += u64::from(tb.block.count);
+                cost.code_bytes += code.bytes.len() as u64;
+            }
+        }
+        cost.time = start.elapsed();
+        cost
     }
 
     /// Drops all translations: memory was replaced as a whole (a snapshot was restored).

@@ -21,7 +21,8 @@ impl Engine {
     pub(crate) fn find(&mut self, cpu: &mut Vcpu) -> Option<*const Tb> {
         let mode = cpu.st.mode;
         let rip = cpu.st.rip;
-        let linear = if mode.has(Mode::CODE64) || mode.has(Mode::CS_FLAT) {
+        let flat = mode.has(Mode::CODE64) || mode.has(Mode::CS_FLAT);
+        let linear = if flat {
             rip
         } else {
             cpu.st.seg[seg::CS as usize].base.wrapping_add(rip) & 0xffff_ffff
@@ -30,9 +31,13 @@ impl Engine {
         let e = &self.frame.jumps[jump_index(linear)];
         if e.rip == linear && e.tag == tag {
             let tb = e.tb;
+            if flat {
+                // The tag says that the entry is for flat code: nothing of the block itself need be looked at.
+                return Some(tb);
+            }
             // SAFETY: entries of removed blocks are cleared at once; the others are alive.
             let t = unsafe { &*tb };
-            if t.flat || t.key.rip == rip && u64::from(t.block.len) <= decode::fetch_room(cpu) {
+            if t.key.rip == rip && u64::from(t.block.len) <= decode::fetch_room(cpu) {
                 return Some(tb);
             }
         }

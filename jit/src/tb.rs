@@ -32,30 +32,32 @@ impl Key {
 }
 
 /// A translation block. Its address is stable: generated code holds the addresses of its instructions and links.
+#[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Tb {
+    // What the dispatcher looks at is the first cache line.
     /// The instructions.
     pub block: Block,
+    /// Host code, null while there is none.
+    pub code: AtomicPtr<u8>,
+    /// Instructions executed in tier 0, or [`HOT_QUEUED`] or [`HOT_NEVER`].
+    pub heat: AtomicU32,
+    /// May generated code rely on RIP being the linear address?
+    pub flat: bool,
+    /// Contains floating-point arithmetic: its code runs only while [`default_fp`] holds.
+    pub floats: bool,
+    /// Removed from the table: not to be compiled, linked or executed again.
+    pub dead: AtomicBool,
     /// Identity.
     pub key: Key,
     /// Pages and 64-byte lines that the bytes lie in; the second one for an instruction that crosses a page.
     pub spans: [Option<(RamPage, u64)>; 2],
     /// Next in the table's bucket.
     pub next: AtomicPtr<Tb>,
-    /// Host code, null while there is none.
-    pub code: AtomicPtr<u8>,
-    /// Executions in tier 0, and [`HOT_QUEUED`] or [`HOT_NEVER`].
-    pub heat: AtomicU32,
-    /// Removed from the table: not to be compiled, linked or executed again.
-    pub dead: AtomicBool,
     /// Static exits of the compiled code.
     pub links: Mutex<Links>,
     /// Links of other blocks that lead here.
     pub incoming: Mutex<Vec<LinkRef>>,
-    /// May generated code rely on RIP being the linear address?
-    pub flat: bool,
-    /// Contains floating-point arithmetic: its code runs only while [`default_fp`] holds.
-    pub floats: bool,
 }
 
 /// Does MXCSR ask for what generated code does: round to nearest, no DAZ, no FTZ, all exceptions masked?
