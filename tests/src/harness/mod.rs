@@ -1,6 +1,7 @@
 //! See the crate.
 
 pub mod asm;
+pub mod boot;
 pub mod check;
 pub mod guest;
 pub mod host;

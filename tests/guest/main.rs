@@ -1,0 +1,8 @@
+//! Boots of unmodified guests, in every tier, through saved states, and with input at given counts.
+//!
+//! Guests come from the cache that `cargo xtask guests` fills; a test whose guest is not there says so and returns.
+
+mod debian;
+mod input;
+mod memtest;
+mod restore;
