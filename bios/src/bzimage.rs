@@ -187,15 +187,12 @@ fn claim_kernel(
     code_len: u64,
     memory: &mut Placer,
 ) -> Result<(), LoadError> {
-    let no_room = |what, start: u64, end: u64| LoadError::NoRoom {
-        what,
-        start,
-        end,
-        remedy_mib: (start >= HIGH_MEMORY && end < PCI_HOLE).then_some((end >> 20) + 2),
-    };
     let end = load_at.saturating_add(code_len);
-    let start = header.runtime_start(load_at).ok_or(no_room("memory", load_at, u64::MAX))?;
+    let start = header.runtime_start(load_at).unwrap_or(u64::MAX);
     let run_end = start.saturating_add(header.init_size);
+    let highest = end.max(run_end);
+    let remedy_mib = (load_at >= HIGH_MEMORY && highest < PCI_HOLE).then_some((highest >> 20) + 2);
+    let no_room = |what, start, end| LoadError::NoRoom { what, start, end, remedy_mib };
     // The two ranges may overlap: take their union where they do, both where they do not.
     let ranges = if start <= end && load_at <= run_end {
         vec![("memory", start.min(load_at), run_end.max(end))]

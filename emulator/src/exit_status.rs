@@ -1,4 +1,5 @@
-//! Exit statuses. isa-debug-exit takes every odd one, as in QEMU; the others are even, so that none has two meanings.
+//! Exit statuses. isa-debug-exit takes every odd one, as in QEMU; the others are even, so that
+//! none has two meanings, and keep clear of those of shells and `timeout` (124 to 127). 70 and 74 are those of sysexits.h.
 
 use std::process::ExitCode;
 
@@ -24,9 +25,9 @@ pub const HELP: &str = "\
   0      the guest powered off, or reset under -no-reboot, or you quit with Ctrl-A x
   odd    the guest wrote v to isa-debug-exit: the status is (v << 1) | 1
   2      a mistake in the command line or in a file that it names
-  122    the emulator cannot go on: an instruction or device that is not there, or a bug in it
-  124    triple fault, or the guest halted for good with interrupts off
-  126    the host failed: out of memory, an output file cannot be written
+  70     the emulator cannot go on: an instruction or device that is not there, or a bug in it
+  74     the host failed: out of memory, an output file cannot be written
+  80     triple fault, or the guest halted for good with interrupts off
   128+n  ended by signal n
 ";
 
@@ -37,9 +38,9 @@ impl ExitStatus {
             Self::Done => 0,
             Self::DebugExit(status) => status as u8,
             Self::UserMistake => 2,
-            Self::CannotGoOn => 122,
-            Self::GuestDied => 124,
-            Self::HostError => 126,
+            Self::CannotGoOn => 70,
+            Self::GuestDied => 80,
+            Self::HostError => 74,
         }
     }
 }

@@ -76,7 +76,7 @@ fn statuses_tell_how_the_guest_ended() {
     let debug_exit = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
     assert_eq!(status(&end(DEBUG_EXIT, &debug_exit)), Some(0x21));
     let fault = end(TRIPLE_FAULT, &["-no-reboot"]);
-    assert_eq!(status(&fault), Some(124));
+    assert_eq!(status(&fault), Some(80));
     assert!(error_line(&fault).contains("triple fault"));
 }
 
@@ -132,7 +132,7 @@ fn standard_input_that_is_no_terminal_reaches_the_guest() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_said_once() {
     let output = run_guest(POWER_OFF, &["-nographic", "-serial", "file:/dev/full"]);
-    assert_eq!(status(&output), Some(126));
+    assert_eq!(status(&output), Some(74));
     assert!(error_line(&output).contains("/dev/full: no space is left"));
     // A log is not worth the machine: it goes on without.
     let output = run_guest(POWER_OFF, &["-nographic", "-d", "io", "-D", "/dev/full"]);
