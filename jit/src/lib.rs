@@ -25,6 +25,6 @@ pub mod tb;
 pub mod thunks;
 pub mod worker;
 
-pub use engine::{Engine, EngineConfig, Exit, TierPolicy};
+pub use engine::{CompileCost, Engine, EngineConfig, Exit, TierPolicy};
 pub use platform::CodeMapping;
 pub use stats::Stats;
