@@ -77,7 +77,7 @@ fn run(mut machine: Machine) -> Machine {
 fn boot(c: &mut Criterion) {
     let Some(config) = guest() else { return };
     let mut group = c.benchmark_group("boot");
-    group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(20));
+    group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(25));
     group.bench_function("Debian, 256 MiB", |b| {
         b.iter_batched(|| power_on(&config), run, BatchSize::PerIteration);
     });
