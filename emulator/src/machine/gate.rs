@@ -57,9 +57,14 @@ enum Source {
     Live { input: Receiver<Live>, paced: bool, open: bool },
 }
 
+/// Virtual time that an idle guest without a console may skip at once since it last printed something; beyond that, idling
+/// takes as long as it says, so that a forgotten guest does not keep a host core busy.
+const FREE_SKIP: u64 = 60_000_000_000;
+
 /// See the module.
 pub struct InputGate {
     source: Source,
+    skipped: u64,
     waiting: VecDeque<u8>,
     journal: Option<Vec<Stamped>>,
     stop: bool,
@@ -76,7 +81,7 @@ pub enum Wait {
 
 impl InputGate {
     fn new(source: Source) -> Self {
-        Self { source, waiting: VecDeque::new(), journal: None, stop: false }
+        Self { source, skipped: 0, waiting: VecDeque::new(), journal: None, stop: false }
     }
     /// A machine without outside input.
     pub fn sealed() -> Self {
@@ -162,6 +167,11 @@ impl InputGate {
         Some(byte)
     }
 
+    /// The guest printed something.
+    pub fn output_seen(&mut self) {
+        self.skipped = 0;
+    }
+
     /// Is a byte waiting?
     pub fn has_byte(&self) -> bool {
         !self.waiting.is_empty()
@@ -186,7 +196,13 @@ impl InputGate {
             };
         };
         if !*open {
-            return until_deadline.map_or(Wait::Forever, Wait::Elapsed);
+            let Some(ns) = until_deadline else { return Wait::Forever };
+            self.skipped = self.skipped.saturating_add(ns);
+            if self.skipped > FREE_SKIP {
+                // Nobody types and nothing is printed: there is no hurry. The guest cannot tell.
+                std::thread::sleep(Duration::from_nanos(ns));
+            }
+            return Wait::Elapsed(ns);
         }
         if !*paced && let Some(ns) = until_deadline {
             return Wait::Elapsed(ns);

@@ -289,6 +289,7 @@ impl Machine {
         }
         let out = d.take_serial_output(0);
         if !out.is_empty() {
+            gate.output_seen();
             console.serial(0, &out)?;
         }
         let out = d.take_debugcon_output();

@@ -39,7 +39,8 @@ impl Machine {
 
     /// Replaces this machine's state by a saved one. The machine was made with the same memory size and model.
     pub fn restore(&mut self, r: &mut dyn Read) -> io::Result<()> {
-        let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a saved state: {what}"));
+        let bad =
+            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not a saved state: {what}"));
         let mut magic = [0; 8];
         r.read_exact(&mut magic)?;
         if magic != *MAGIC {

@@ -234,7 +234,7 @@ impl Emitter for Vcpu {
     #[inline(always)]
     fn mulhu(&mut self, w: Width, a: u64, b: u64) -> u64 {
         match w {
-            Width::Q => (u128::from(a) * u128::from(b) >> 64) as u64,
+            Width::Q => ((u128::from(a) * u128::from(b)) >> 64) as u64,
             _ => a.wrapping_mul(b) >> w.bits() & w.mask(),
         }
     }
@@ -242,7 +242,7 @@ impl Emitter for Vcpu {
     fn mulhs(&mut self, w: Width, a: u64, b: u64) -> u64 {
         let (a, b) = (w.sext(a) as i64, w.sext(b) as i64);
         match w {
-            Width::Q => (i128::from(a) * i128::from(b) >> 64) as u64,
+            Width::Q => ((i128::from(a) * i128::from(b)) >> 64) as u64,
             _ => (a.wrapping_mul(b) >> w.bits()) as u64 & w.mask(),
         }
     }
