@@ -196,7 +196,7 @@ impl Rig {
             self.put(low + 8 * k, k << 12 | 0x63);
             self.put(FLAT_TABLES + 0x1000 + 4 * k, (k << 12 | 0x63) as u32);
         }
-        self.put(FLAT_TABLES, (FLAT_TABLES + 0x1000 | 0x27) as u32);
+        self.put(FLAT_TABLES, ((FLAT_TABLES + 0x1000) | 0x27) as u32);
         for (n, (at, physical, len, bits)) in (0u64..).zip(windows) {
             let long = LONG_TABLES + 0x4000 + 0x1000 * n;
             let short = FLAT_TABLES + 0x2000 + 0x1000 * n;
@@ -205,7 +205,7 @@ impl Rig {
             for k in 0..len as u64 >> 12 {
                 let page = at + (k << 12);
                 let bits = if page == READ_ONLY { 0x65 } else { bits };
-                let entry = physical + (k << 12) | bits;
+                let entry = (physical + (k << 12)) | bits;
                 self.put(long + (page >> 12 & 511) * 8, entry);
                 self.put(short + (page >> 12 & 1023) * 4, entry as u32);
             }

@@ -190,8 +190,8 @@ pub fn differences(a: &After, b: &After, how: Compare) -> Vec<String> {
     if let (Some(x), Some(y)) = (a.end.cr2, b.end.cr2) {
         put("cr2", x.into(), y.into());
     }
-    for n in 0..16 {
-        put(NAMES[n], s.gpr[n].into(), t.gpr[n].into());
+    for (name, (x, y)) in NAMES.iter().zip(s.gpr.iter().zip(&t.gpr)) {
+        put(name, (*x).into(), (*y).into());
     }
     put("rip", s.rip.into(), t.rip.into());
     put("fs_base", s.fs_base.into(), t.fs_base.into());
