@@ -52,7 +52,11 @@ impl CodeCache {
         if self.segments[self.current].used + len > self.segment_len {
             self.current = (self.current + 1) % SEGMENTS;
             let old = std::mem::take(&mut self.segments[self.current]);
-            old.owners.iter().filter_map(Weak::upgrade).for_each(|tb| evicted(&tb));
+            let start = self.memory.base() as usize + self.current * self.segment_len;
+            let here = start..start + self.segment_len;
+            // Those that were compiled again meanwhile have their code elsewhere.
+            let lose = |tb: &Arc<Tb>| here.contains(&(tb.code() as usize));
+            old.owners.iter().filter_map(Weak::upgrade).filter(lose).for_each(|tb| evicted(&tb));
         }
         let s = &mut self.segments[self.current];
         let at = self.current * self.segment_len + s.used;

@@ -16,7 +16,7 @@ use x86::state::{Shadow, rflags, stop};
 use x86::{Vcpu, sys};
 
 use crate::code::CodeCache;
-use crate::compile::{Compiler, Options, host_isa};
+use crate::compile::{Code, Compiler, Options, Tier, host_isa};
 use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, jump_tag};
 use crate::platform::CodeMapping;
 use crate::stats::Stats;
@@ -33,8 +33,10 @@ pub enum TierPolicy {
     Auto,
     /// Tier 0 only.
     Zero,
-    /// Everything is compiled when it is first executed (tests).
+    /// Everything is compiled for tier 1 when it is first executed (tests).
     One,
+    /// Likewise for tier 2.
+    Two,
 }
 
 /// How the engine is set up. Nothing here can be seen by the guest.
@@ -45,6 +47,8 @@ pub struct EngineConfig {
     /// Instructions that a block executes in tier 0 before it is compiled. Compiling takes as long as tier 0 takes for some
     /// ten thousand instructions; the break-even lies where both have cost the same.
     pub hot_threshold: u32,
+    /// Executions in tier 1 after which a block is compiled for tier 2.
+    pub tier2_threshold: u32,
     /// Size of the code cache.
     pub code_cache_bytes: usize,
     /// Compile threads.
@@ -64,6 +68,7 @@ impl Default for EngineConfig {
         Self {
             tier: TierPolicy::Auto,
             hot_threshold: 2000,
+            tier2_threshold: 10_000,
             code_cache_bytes: 64 << 20,
             workers: 1,
             optimise: false,
@@ -169,7 +174,7 @@ impl Engine {
         let blocks = self.table.compiled();
         blocks
             .iter()
-            .map(|tb| match native.compiler.dump(tb) {
+            .map(|tb| match native.compiler.dump(tb, tb.compiled_for()) {
                 Ok((ir, code)) => format!("block {:#x}: {:?}\n{ir}\n{code}", tb.key.rip, tb.block.insns),
                 Err(why) => format!("block {:#x}: {why}", tb.key.rip),
             })
@@ -185,7 +190,7 @@ impl Engine {
         let mut compiler = Compiler::new(isa, options, stub);
         let start = std::time::Instant::now();
         for tb in self.table.compiled() {
-            if let Ok(code) = compiler.compile(&tb) {
+            if let Ok(code) = compiler.compile(&tb, tb.compiled_for()) {
                 cost.blocks += 1;
                 cost.instructions += u64::from(tb.block.count);
                 cost.code_bytes += code.bytes.len() as u64;
@@ -337,6 +342,9 @@ impl Engine {
         // SAFETY: `code` belongs to a live block; the frame's address is in `scratch`.
         unsafe { thunks::enter(cpu, code, &raw mut *self.frame) };
         thunks::guest_flags::take(cpu);
+        if !self.frame.hot.is_null() {
+            self.promote();
+        }
         let link = self.frame.link;
         if link.is_null() || cpu.st.stop != stop::NONE {
             return;
@@ -372,10 +380,24 @@ impl Engine {
             return;
         };
         let Some(workers) = &native.workers else { return };
-        if workers.submit(self.table.share(tb)) {
+        if workers.submit((self.table.share(tb), Tier::One)) {
+            tb.countdown.store(self.config.tier2_threshold, Ordering::Relaxed);
             tb.heat.store(HOT_QUEUED, Ordering::Relaxed);
         } else {
             tb.heat.store(self.config.hot_threshold / 2, Ordering::Relaxed);
+        }
+    }
+
+    /// A tier-1 block has reached the end of its countdown.
+    #[cold]
+    fn promote(&mut self) {
+        let tb = std::mem::replace(&mut self.frame.hot, std::ptr::null());
+        // SAFETY: generated code of a live block has just left its address there.
+        let tb = unsafe { &*tb };
+        let workers = self.native.as_ref().and_then(|n| n.workers.as_ref());
+        if workers.is_some_and(|w| !w.submit((self.table.share(tb), Tier::Two))) {
+            // Too many wait already: again later.
+            tb.countdown.store(self.config.tier2_threshold / 4, Ordering::Relaxed);
         }
     }
 
@@ -385,7 +407,9 @@ impl Engine {
         if native.workers.is_some() || tb.heat.load(Ordering::Relaxed) == HOT_NEVER {
             return;
         }
-        let code = native.compiler.compile(tb);
+        let tier = if self.config.tier == TierPolicy::Two { Tier::Two } else { Tier::One };
+        tb.countdown.store(u32::MAX, Ordering::Relaxed);
+        let code = native.compiler.compile(tb, tier);
         let tb = self.table.share(tb);
         self.install((tb, code));
     }
@@ -393,7 +417,8 @@ impl Engine {
     /// Puts a compiled block in its place.
     fn install(&mut self, (tb, code): crate::worker::Done) {
         let Some(native) = &mut self.native else { return };
-        if tb.dead.load(Ordering::Acquire) {
+        let superseded = |c: &Code| (c.tier as u8) <= tb.tier.load(Ordering::Relaxed) && !tb.code().is_null();
+        if tb.dead.load(Ordering::Acquire) || code.as_ref().is_ok_and(superseded) {
             self.stats.compile_stale += 1;
             return;
         }
@@ -423,7 +448,9 @@ impl Engine {
                 }
                 table.drop_code(&tb);
                 *tb.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code.links;
+                tb.tier.store(code.tier as u8, Ordering::Relaxed);
                 tb.code.store(at.cast_mut(), Ordering::Release);
+                self.stats.compiled_tier2 += u64::from(code.tier == Tier::Two);
                 forget_jump(frame, &tb);
             }
             Err(why) => {

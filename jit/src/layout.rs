@@ -97,6 +97,8 @@ pub struct JitFrame {
     pub sp: u64,
     /// The link through which generated code was left, or null.
     pub link: *const Link,
+    /// A tier-1 block whose countdown has ended, or null.
+    pub hot: *const Tb,
     /// [`jump_tag`] of the current epoch and mode; every Rust function that generated code calls and that may change either
     /// brings it up to date.
     pub tag: u64,
@@ -120,6 +122,8 @@ pub struct JitFrame {
 
 /// Offset of the jump cache.
 pub const FRAME_JUMPS: i32 = offset_of!(JitFrame, jumps) as i32;
+/// Offset of [`JitFrame::hot`].
+pub const FRAME_HOT: i32 = offset_of!(JitFrame, hot) as i32;
 /// Offset of the current tag.
 pub const FRAME_TAG: i32 = offset_of!(JitFrame, tag) as i32;
 /// Offset of the bounce buffer.
@@ -161,6 +165,8 @@ pub mod pack {
     pub const PENDING: u64 = 1 << 5;
     /// A read for a read-modify-write: the addend must be good for the store as well.
     pub const RMW: u64 = 1 << 6;
+    /// The host address is wanted, not a value (access thunks).
+    pub const PLACE: u64 = 1 << 7;
     /// Where the block's count starts.
     pub const COUNT: u32 = 16;
 }

@@ -22,11 +22,8 @@ impl Engine {
         let mode = cpu.st.mode;
         let rip = cpu.st.rip;
         let flat = mode.has(Mode::CODE64) || mode.has(Mode::CS_FLAT);
-        let linear = if flat {
-            rip
-        } else {
-            cpu.st.seg[seg::CS as usize].base.wrapping_add(rip) & 0xffff_ffff
-        };
+        let linear =
+            if flat { rip } else { cpu.st.seg[seg::CS as usize].base.wrapping_add(rip) & 0xffff_ffff };
         let tag = jump_tag(cpu.mmu.epoch(), mode);
         let e = &self.frame.jumps[jump_index(linear)];
         if e.rip == linear && e.tag == tag {
@@ -100,7 +97,7 @@ impl Engine {
         };
         // SAFETY: it was just found in the table or put there.
         let t = unsafe { &*tb };
-        if t.code().is_null() && self.config.tier == TierPolicy::One {
+        if t.code().is_null() && matches!(self.config.tier, TierPolicy::One | TierPolicy::Two) {
             self.compile_now(t);
         }
         let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);

@@ -9,6 +9,8 @@ pub struct Stats {
     pub blocks: u64,
     /// Blocks compiled.
     pub compiled: u64,
+    /// Those of them for tier 2.
+    pub compiled_tier2: u64,
     /// Blocks that the compiler gave up on.
     pub compile_failed: u64,
     /// Compiled blocks that had become invalid before they were installed.
@@ -45,6 +47,7 @@ impl std::fmt::Display for Stats {
             decoded,
             blocks,
             compiled,
+            compiled_tier2,
             compile_failed,
             compile_stale,
             code_bytes,
@@ -63,7 +66,7 @@ impl std::fmt::Display for Stats {
         writeln!(f, "blocks: {decoded} decoded, {blocks} live, {invalidated} invalidated")?;
         writeln!(
             f,
-            "compiled: {compiled} blocks, {code_bytes} bytes, {compile_failed} failed, {compile_stale} stale, {evicted} evicted"
+            "compiled: {compiled} blocks ({compiled_tier2} for tier 2), {code_bytes} bytes, {compile_failed} failed, {compile_stale} stale, {evicted} evicted"
         )?;
         writeln!(
             f,

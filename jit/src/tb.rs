@@ -3,13 +3,14 @@
 #![expect(unsafe_code, reason = "shared between the dispatcher and compile workers")]
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 use softmmu::RamPage;
 use x86::state::Mode;
 use x86::vec::VecOp;
 use x86::{Block, Op};
 
+use crate::compile::Tier;
 use crate::layout::Link;
 
 /// What identifies a block: the place of its first byte in RAM, its RIP and its mode.
@@ -48,6 +49,10 @@ pub struct Tb {
     pub floats: bool,
     /// Removed from the table: not to be compiled, linked or executed again.
     pub dead: AtomicBool,
+    /// Tier 1: executions left until the block is worth tier 2.
+    pub countdown: AtomicU32,
+    /// Tier of the code: 0 (none), 1 or 2.
+    pub tier: AtomicU8,
     /// Identity.
     pub key: Key,
     /// Pages and 64-byte lines that the bytes lie in; the second one for an instruction that crosses a page.
@@ -117,9 +122,16 @@ impl Tb {
             dead: AtomicBool::new(false),
             links: Mutex::default(),
             incoming: Mutex::default(),
+            countdown: AtomicU32::new(0),
+            tier: AtomicU8::new(0),
             flat,
             floats,
         }
+    }
+
+    /// The tier that its code is for.
+    pub fn compiled_for(&self) -> Tier {
+        if self.tier.load(Ordering::Relaxed) == Tier::Two as u8 { Tier::Two } else { Tier::One }
     }
 
     /// Host code, null while there is none.

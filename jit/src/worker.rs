@@ -9,11 +9,14 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::compile::{Code, Compiler, Refused};
+use crate::compile::{Code, Compiler, Refused, Tier};
 use crate::tb::Tb;
 
 /// A compiled block, or why there is none.
 pub type Done = (Arc<Tb>, Result<Code, Refused>);
+
+/// A block and the tier that it is to have.
+pub type Job = (Arc<Tb>, Tier);
 
 /// Blocks that wait for a worker; more are refused and asked for again later.
 const QUEUE: usize = 256;
@@ -21,7 +24,7 @@ const QUEUE: usize = 256;
 /// See the module.
 #[derive(Debug)]
 pub struct Workers {
-    jobs: Option<Sender<Arc<Tb>>>,
+    jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
     /// Finished and not picked up: what the dispatcher looks at.
     ready: Arc<AtomicUsize>,
@@ -31,7 +34,7 @@ pub struct Workers {
 impl Workers {
     /// Starts one worker per compiler.
     pub fn new(compilers: Vec<Compiler>) -> Self {
-        let (jobs, queue) = bounded::<Arc<Tb>>(QUEUE);
+        let (jobs, queue) = bounded::<Job>(QUEUE);
         let (results, done) = unbounded();
         let ready = Arc::new(AtomicUsize::new(0));
         let threads = compilers
@@ -46,8 +49,8 @@ impl Workers {
     }
 
     /// Asks for a compilation. `false`: too many are waiting.
-    pub fn submit(&self, tb: Arc<Tb>) -> bool {
-        self.jobs.as_ref().is_some_and(|j| j.try_send(tb).is_ok())
+    pub fn submit(&self, job: Job) -> bool {
+        self.jobs.as_ref().is_some_and(|j| j.try_send(job).is_ok())
     }
 
     /// Is something finished?
@@ -75,12 +78,12 @@ impl Drop for Workers {
     }
 }
 
-fn work(mut compiler: Compiler, queue: &Receiver<Arc<Tb>>, results: &Sender<Done>, ready: &AtomicUsize) {
-    while let Ok(tb) = queue.recv() {
+fn work(mut compiler: Compiler, queue: &Receiver<Job>, results: &Sender<Done>, ready: &AtomicUsize) {
+    while let Ok((tb, tier)) = queue.recv() {
         if tb.dead.load(Ordering::Relaxed) {
             continue;
         }
-        let code = compiler.compile(&tb);
+        let code = compiler.compile(&tb, tier);
         if results.send((tb, code)).is_err() {
             break;
         }

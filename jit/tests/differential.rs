@@ -380,8 +380,9 @@ fn prepare(r: &mut Rig, code: &[u8], seed: u64) {
 
 /// Runs a program in both tiers, the compiled one in random slices, and compares.
 fn compare(code: &[u8], text: &[String], seed: u64) -> bool {
+    let tier = if seed & 1 == 0 { TierPolicy::One } else { TierPolicy::Two };
     let mut zero = Rig::new(config(TierPolicy::Zero));
-    let mut one = Rig::new(config(TierPolicy::One));
+    let mut one = Rig::new(config(tier));
     prepare(&mut zero, code, seed);
     prepare(&mut one, code, seed);
     let a = zero.run(100_000);
@@ -394,7 +395,7 @@ fn compare(code: &[u8], text: &[String], seed: u64) -> bool {
             e => break e,
         }
     };
-    let what = format!("seed {seed:#x}\n{}", text.join("\n"));
+    let what = format!("seed {seed:#x}, {tier:?}\n{}", text.join("\n"));
     assert_eq!(a, b, "{what}");
     zero.seen().same_as(&one.seen(), &what);
     zero.cpu.st.rip == CODE + code.len() as u64

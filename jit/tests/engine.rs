@@ -6,7 +6,7 @@ use iced_x86::code_asm::*;
 use jit::{Exit, TierPolicy};
 use rig::{CODE, DATA, Rig, config};
 
-const TIERS: [TierPolicy; 3] = [TierPolicy::Zero, TierPolicy::One, TierPolicy::Auto];
+const TIERS: [TierPolicy; 4] = [TierPolicy::Zero, TierPolicy::One, TierPolicy::Two, TierPolicy::Auto];
 
 #[test]
 fn a_loop_gives_the_same_in_each_tier() {
@@ -91,13 +91,15 @@ fn stops_at_every_count() {
     };
     let mut zero = Rig::new(config(TierPolicy::Zero));
     program(&mut zero);
-    let mut one = Rig::new(config(TierPolicy::One));
-    program(&mut one);
+    let mut others = [TierPolicy::One, TierPolicy::Two].map(|t| Rig::new(config(t)));
+    others.iter_mut().for_each(program);
     for n in 1.. {
         let a = zero.run(n);
-        let b = one.run(n);
-        assert_eq!(a, b, "at {n}");
-        zero.seen().same_as(&one.seen(), &format!("at {n}"));
+        for other in &mut others {
+            let b = other.run(n);
+            assert_eq!(a, b, "at {n}");
+            zero.seen().same_as(&other.seen(), &format!("at {n}"));
+        }
         if a == Exit::Halted {
             break;
         }
@@ -234,4 +236,5 @@ fn devices_see_exact_times() {
     assert_eq!(logs[0][0], (0x80, 1, 5, 3));
     assert_eq!(logs[0], logs[1]);
     assert_eq!(logs[0], logs[2]);
+    assert_eq!(logs[0], logs[3]);
 }

@@ -83,7 +83,7 @@ impl Lifter<'_> {
         match flags {
             Flags::Known(k) => cc::all(self, *k),
             Flags::State => {
-                let f = self.helper(thunks::eval_flags as *const () as usize, self.sigs.eval_flags);
+                let f = self.helper(thunks::eval_flags as *const () as usize);
                 let call = self.b.ins().call_indirect(self.sigs.eval_flags, f, &[self.state]);
                 let v = self.b.inst_results(call)[0];
                 V::Val(self.resize(types::I32, v))
@@ -113,7 +113,7 @@ impl Lifter<'_> {
 
     /// Asks the evaluator for a condition on the flags in the state; an `i8`.
     fn call_cond(&mut self, c: Cond) -> Value {
-        let f = self.helper(thunks::eval_cond as *const () as usize, self.sigs.eval_cond);
+        let f = self.helper(thunks::eval_cond as *const () as usize);
         let n = self.b.ins().iconst(types::I64, c as i64);
         let call = self.b.ins().call_indirect(self.sigs.eval_cond, f, &[self.state, n]);
         let v = self.b.inst_results(call)[0];

@@ -1,4 +1,4 @@
-//! Tier 1: a block becomes a host function, by Cranelift.
+//! Tiers 1 and 2: a block becomes a host function, by Cranelift.
 //!
 //! The instructions' meanings come from `x86::lift` and `x86::vec`, called with a [`Lifter`] for an emitter; what those do not
 //! express (or refuse) becomes a call of the instruction's tier-0 handler. A block's function has the signature
@@ -50,6 +50,17 @@ pub struct Code {
     pub bytes: Vec<u8>,
     /// The links whose addresses they contain.
     pub links: Links,
+    /// The tier that it was compiled for.
+    pub tier: Tier,
+}
+
+/// Tiers with generated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Quick to compile: TLB look-ups are calls. Counts its executions.
+    One = 1,
+    /// TLB look-ups inline.
+    Two = 2,
 }
 
 /// Why a block has no host code.
@@ -120,16 +131,16 @@ impl Compiler {
     }
 
     /// Compiles a block.
-    pub fn compile(&mut self, tb: &Tb) -> Result<Code, Refused> {
+    pub fn compile(&mut self, tb: &Tb, tier: Tier) -> Result<Code, Refused> {
         self.context.clear();
-        let links = self.build(tb);
-        self.finish(links)
+        let links = self.build(tb, tier);
+        self.finish(links, tier)
     }
 
     /// The Cranelift function of a block, for dumps.
-    pub fn dump(&mut self, tb: &Tb) -> Result<(String, String), Refused> {
+    pub fn dump(&mut self, tb: &Tb, tier: Tier) -> Result<(String, String), Refused> {
         self.context.clear();
-        let links = self.build(tb);
+        let links = self.build(tb, tier);
         let ir = self.context.func.display().to_string();
         self.context.set_disasm(true);
         self.context
@@ -140,7 +151,7 @@ impl Compiler {
         Ok((ir, code))
     }
 
-    fn finish(&mut self, links: Links) -> Result<Code, Refused> {
+    fn finish(&mut self, links: Links, tier: Tier) -> Result<Code, Refused> {
         let code = self
             .context
             .compile(&*self.isa, &mut ControlPlane::default())
@@ -148,10 +159,10 @@ impl Compiler {
         if let Some(r) = code.buffer.relocs().first() {
             return Err(Refused::Relocation(format!("{:?}", r.target)));
         }
-        Ok(Code { bytes: code.code_buffer().to_vec(), links })
+        Ok(Code { bytes: code.code_buffer().to_vec(), links, tier })
     }
 
-    fn build(&mut self, tb: &Tb) -> Links {
+    fn build(&mut self, tb: &Tb, tier: Tier) -> Links {
         let func = &mut self.context.func;
         func.name = UserFuncName::user(0, 0);
         func.signature = block_signature();
@@ -160,6 +171,7 @@ impl Compiler {
         let sigs = Sigs {
             block: b.import_signature(block_signature()),
             memory: b.import_signature(signature(CallConv::PreserveAll, 4, false)),
+            access: b.import_signature(signature(CallConv::PreserveAll, 3, false)),
             handler: b.import_signature(signature(call, 3, true)),
             redo: b.import_signature(signature(call, 3, false)),
             eval_cond: b.import_signature(signature(call, 2, true)),
@@ -178,6 +190,7 @@ impl Compiler {
             header,
             stub: self.stub,
             parallel: self.options.parallel,
+            light: tier == Tier::One,
             count: tb.block.count,
             insn: &tb.block.insns[0],
             regs: [Reg::default(); 16],
@@ -196,6 +209,9 @@ impl Compiler {
         }
         l.b.ins().jump(header, &[]);
         l.b.switch_to_block(header);
+        if l.light {
+            l.count_execution();
+        }
         l.take_budget();
         for insn in &tb.block.insns {
             l.instruction(insn);
@@ -230,6 +246,7 @@ fn state_flags() -> MemFlagsData {
 struct Sigs {
     block: SigRef,
     memory: SigRef,
+    access: SigRef,
     handler: SigRef,
     redo: SigRef,
     eval_cond: SigRef,
@@ -246,6 +263,8 @@ pub struct Lifter<'a> {
     header: Block,
     stub: usize,
     parallel: bool,
+    /// Tier 1: quick to compile.
+    light: bool,
     /// Instructions that the block counts for.
     count: u32,
     /// The current instruction.
@@ -289,7 +308,7 @@ impl<'a> Lifter<'a> {
     }
 
     /// The address of one of our functions.
-    fn helper(&mut self, address: usize, _: SigRef) -> Value {
+    fn helper(&mut self, address: usize) -> Value {
         self.b.ins().iconst(types::I64, address as i64)
     }
 }

@@ -25,3 +25,73 @@ pub unsafe extern "C" fn exit_stub(_: *mut Vcpu, _: *const Link) {}
 /// # Safety
 /// None.
 pub unsafe extern "C" fn memory_thunk() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn load8() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn load16() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn load32() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn load64() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place8() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place16() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place32() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place64() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place_read128() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place_write128() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn store8() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn store16() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn store32() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn store64() {}

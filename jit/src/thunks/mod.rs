@@ -12,17 +12,26 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{enter, exit_stub, leave, memory_thunk};
+pub use x86_64::{
+    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
+    place8, place16, place32, place64, store8, store16, store32, store64,
+};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
-pub use aarch64::{enter, exit_stub, leave, memory_thunk};
+pub use aarch64::{
+    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
+    place8, place16, place32, place64, store8, store16, store32, store64,
+};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod absent;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub use absent::{enter, exit_stub, leave, memory_thunk};
+pub use absent::{
+    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
+    place8, place16, place32, place64, store8, store16, store32, store64,
+};
 
 use softmmu::{GuestInt, TlbEntry};
 use x86::cc::{CcKind, cc_op};
@@ -148,6 +157,70 @@ pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn,
             redo(cpu, insn, packed);
             1
         }
+    }
+}
+
+/// The slow path of an access thunk. Zero: done, and the value or the host address is in `scratch[SCRATCH_ADDEND]`. One: leave
+/// the block.
+///
+/// # Safety
+/// As [`slow_memory`]; `value` is what a store stores (128-bit ones: it is in `frame.bounce`).
+pub unsafe extern "C" fn slow_access(
+    cpu: *mut Vcpu,
+    va: u64,
+    insn: *const Insn,
+    kind: u64,
+    value: u64,
+) -> u64 {
+    // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
+    let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
+    // SAFETY: the dispatcher put its frame there before it entered generated code.
+    let f = unsafe { &mut *frame(cpu) };
+    let size = 1u64 << (kind & 15);
+    let (write, rmw, place) = (kind & pack::WRITE != 0, kind & pack::RMW != 0, kind & pack::PLACE != 0);
+    *(if write { &mut f.slow_stores } else { &mut f.slow_loads }) += 1;
+    let addend = if rmw {
+        read_modify_write(cpu, va, size)
+    } else if write {
+        if !place {
+            f.bounce[0] = value;
+        }
+        store(cpu, f, va, size)
+    } else {
+        load(cpu, f, va, size)
+    };
+    let Some(addend) = addend else {
+        f.redos += 1;
+        redo(cpu, insn, u64::from(block_count(insn)) << pack::COUNT);
+        return 1;
+    };
+    f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+    let host = va.wrapping_add(addend);
+    if place {
+        cpu.st.scratch[SCRATCH_ADDEND] = host;
+    } else if !write {
+        // SAFETY: the slow path gave an address that is good for `size` bytes until the next safepoint.
+        cpu.st.scratch[SCRATCH_ADDEND] = unsafe {
+            match size {
+                1 => u64::from((host as *const u8).read_volatile()),
+                2 => u64::from((host as *const u16).read_unaligned()),
+                4 => u64::from((host as *const u32).read_unaligned()),
+                _ => (host as *const u64).read_unaligned(),
+            }
+        };
+    }
+    0
+}
+
+/// How many instructions count in the block of `insn`: its last record says so.
+fn block_count(insn: &Insn) -> u32 {
+    let mut at = std::ptr::from_ref(insn);
+    // SAFETY: records of a block lie one after the other, and the last one has `ends`.
+    unsafe {
+        while !(*at).ends {
+            at = at.add(1);
+        }
+        u32::from((*at).idx) + u32::from((*at).op != x86::Op::EndBlock)
     }
 }
 
