@@ -15,7 +15,12 @@ fn boot(guest: &Guest, tier: TierPolicy) -> (Final, Screen) {
     let mut screen = Screen::default();
     let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, Some(PATIENCE));
     let end = final_state(&mut machine, ended);
-    eprintln!("tier {tier:?}: {} instructions, {:.1} s, {:?}", end.icount, start.elapsed().as_secs_f64(), end.ended);
+    eprintln!(
+        "tier {tier:?}: {} instructions, {:.1} s, {:?}",
+        end.icount,
+        start.elapsed().as_secs_f64(),
+        end.ended
+    );
     (end, screen)
 }
 

@@ -9,12 +9,22 @@ use tests::harness::boot::{Final, Guest, Screen, final_state, run, run_until_sho
 /// Bytes of `text` from count `from` on, one each 50,000 instructions (a fast typist's distance at 1 GHz is a thousand
 /// times that, but a UART takes 87 microseconds for a byte).
 fn typed(text: &str, from: u64) -> Vec<Stamped> {
-    (0..).zip(text.bytes()).map(|(n, byte)| Stamped { icount: from + n * 50_000, now: 0, input: Input::Serial { port: 0, byte } }).collect()
+    (0..)
+        .zip(text.bytes())
+        .map(|(n, byte)| Stamped {
+            icount: from + n * 50_000,
+            now: 0,
+            input: Input::Serial { port: 0, byte },
+        })
+        .collect()
 }
 
 #[test]
 fn a_shell_is_typed_at() {
-    let Some(guest) = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0 quiet wl=shell") else { return };
+    let Some(guest) = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0 quiet wl=shell")
+    else {
+        return;
+    };
     let mut probe = guest.power_on(TierPolicy::Auto);
     let mut screen = Screen::default();
     let prompt = run_until_shown(&mut probe, &mut screen, ":/root# ", 5_000_000, 20_000_000_000);

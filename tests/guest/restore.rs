@@ -43,12 +43,23 @@ fn a_boot_in_21_processes_ends_as_in_one() {
         let until = (n < STOPS).then_some((n + 1) * DISTANCE);
         let ended = run(&mut whole, &mut InputGate::sealed(), &mut screen, until);
         let end = final_state(&mut whole, ended);
-        want.push((format!("{} {} {} {:?}", end.icount, end.now, end.fingerprint, end.ended), screen.0.len()));
+        want.push((
+            format!("{} {} {} {:?}", end.icount, end.now, end.fingerprint, end.ended),
+            screen.0.len(),
+        ));
     }
     drop(whole);
     let last = want.last().expect("at least one");
-    assert!(last.0.ends_with("PowerOff") && screen.shows("RETRO-BOOT-OK"), "{}\n{}", last.0, screen.tail(2000));
-    assert!(want[..STOPS as usize].iter().all(|w| w.0.ends_with("Count")), "the boot is shorter than its stops");
+    assert!(
+        last.0.ends_with("PowerOff") && screen.shows("RETRO-BOOT-OK"),
+        "{}\n{}",
+        last.0,
+        screen.tail(2000)
+    );
+    assert!(
+        want[..STOPS as usize].iter().all(|w| w.0.ends_with("Count")),
+        "the boot is shorter than its stops"
+    );
 
     let folder = tempfile::tempdir().expect("a folder for states");
     let mut first = guest.power_on(TierPolicy::Auto);
@@ -63,6 +74,10 @@ fn a_boot_in_21_processes_ends_as_in_one() {
         let got = leg(guest.ram_bytes(), tier, folder.path(), n, until);
         console.extend(std::fs::read(folder.path().join(format!("console-{n}"))).expect("the leg's console"));
         assert_eq!(got, *want, "leg {n} in tier {tier:?}");
-        assert_eq!(String::from_utf8_lossy(&console), String::from_utf8_lossy(&screen.0[..*shown]), "leg {n}");
+        assert_eq!(
+            String::from_utf8_lossy(&console),
+            String::from_utf8_lossy(&screen.0[..*shown]),
+            "leg {n}"
+        );
     }
 }

@@ -29,7 +29,9 @@ pub fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Block> {
 
 fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
     let mask = lift::select::ip_mask(mode);
-    let mut decoder = Decoder::with_ip(mode.bitness(), bytes, ip, DecoderOptions::NONE);
+    // 0F 0D and 0F 18..1F are hints: what this processor has no meaning for is a NOP there (CET, MPX, PREFETCHIT).
+    let options = DecoderOptions::FORCE_RESERVED_NOP;
+    let mut decoder = Decoder::with_ip(mode.bitness(), bytes, ip, options);
     let mut insns: Vec<Insn> = Vec::with_capacity(8);
     let mut x = Instruction::default();
     let mut len = 0;
@@ -199,6 +201,11 @@ fn memory(x: &Instruction, i: &mut Insn, mode: Mode) {
         };
     }
     i.seg = segment(x.memory_segment());
+    if mode.has(Mode::CODE64) && i.seg < seg::FS {
+        // SDM vol. 1, 3.3.7.1: CS, DS, ES and SS prefixes are ignored. Which segment is meant still decides between #SS
+        // and #GP for an address that is not canonical.
+        i.seg = if matches!(i.base, reg::RSP | reg::RBP) { seg::SS } else { seg::DS };
+    }
     i.am = addr_mode(mode, i.seg);
     if i.am == AddrMode::Flat && mode.has(Mode::CODE64) && i.seg >= seg::FS {
         i.am = AddrMode::Base;

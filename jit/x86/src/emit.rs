@@ -155,7 +155,7 @@ pub trait Emitter: Sized {
     /// Tells a return-address predictor of a call's return address.
     fn note_call(&mut self, return_to: u64);
 
-    /// Raises an exception without an error code if `c` (0 or 1).
+    /// Raises an exception without an error code, or #GP(0), if `c` (0 or 1).
     fn fault_if(&mut self, c: Self::V, vector: u8) -> R<()>;
     /// `true` in the compiler for forms that are better left to the tier-0 handler.
     fn prefer_helper(&self) -> bool;

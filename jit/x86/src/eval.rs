@@ -93,7 +93,10 @@ impl Vcpu {
                 self.write::<T>(s, at, f(old))?;
                 Ok(Into::<u64>::into(old))
             }
-            t => Err(self.mem_fault(s, at, t)),
+            t => {
+                self.address_ok(s, at, size_of::<T>() as u64)?;
+                Err(self.mem_fault(s, at, t))
+            }
         }
     }
 
@@ -402,7 +405,8 @@ impl Emitter for Vcpu {
 
     #[inline(always)]
     fn fault_if(&mut self, c: u64, vec: u8) -> R<()> {
-        if c != 0 { Err(self.raise(vec, None, 0)) } else { Ok(()) }
+        let code = (vec == vector::GP).then_some(0);
+        if c != 0 { Err(self.raise(vec, code, 0)) } else { Ok(()) }
     }
     #[inline(always)]
     fn prefer_helper(&self) -> bool {

@@ -272,7 +272,7 @@ impl Vcpu {
 
     /// A failed access at a non-canonical or wrapping place is sorted out here before the MMU's verdict counts.
     #[cold]
-    fn address_ok(&mut self, s: u8, linear: u64, len: u64) -> R<()> {
+    pub(crate) fn address_ok(&mut self, s: u8, linear: u64, len: u64) -> R<()> {
         if self.st.mode.has(Mode::LONG) && self.st.mode.has(Mode::CODE64) {
             let last = linear.wrapping_add(len - 1);
             if !self.canonical(linear) || !self.canonical(last) {

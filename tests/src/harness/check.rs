@@ -203,33 +203,11 @@ pub fn against_host(ours: &After, host: &After, insns: &[Instruction], flags: u6
         // Only that it ended in the same way.
         host.state.clone_from(&ours.state);
     }
-    let has = |m: iced_x86::Mnemonic| insns.iter().any(|x| x.mnemonic() == m);
-    use iced_x86::Mnemonic as M;
-    let mut sw = !0;
-    if insns.iter().any(|x| format!("{:?}", x.mnemonic()).starts_with('F')) {
-        let compares = [
-            M::Fcom,
-            M::Fcomp,
-            M::Fcompp,
-            M::Fucom,
-            M::Fucomp,
-            M::Fucompp,
-            M::Ficom,
-            M::Ficomp,
-            M::Ftst,
-            M::Fxam,
-            M::Fprem,
-            M::Fprem1,
-        ];
-        // C0, C2 and C3 are undefined after most x87 instructions; FCOMI's C1 is cleared or left alone.
-        sw = if compares.into_iter().any(has) {
-            !0
-        } else if [M::Fcomi, M::Fcomip, M::Fucomi, M::Fucomip].into_iter().any(has) {
-            !0x4700
-        } else {
-            !0x4500
-        };
+    if ours.end.vector != 3 && insns.iter().any(|x| (0..x.op_count()).any(|n| x.op_register(n).is_mm())) {
+        // Has a faulting MMX instruction switched the x87 unit to MMX state? Some processors have.
+        host.state.fp.clone_from(&ours.state.fp);
     }
+    let sw = undefined::status(insns);
     // The upper register halves are not there outside 64-bit mode, nor is the saved RFLAGS.RF anyone's.
     ours.state.rflags &= VISIBLE;
     differences(&ours, &host, Compare { flags, sw, ..Compare::HOST })

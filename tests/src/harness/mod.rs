@@ -3,9 +3,12 @@
 pub mod asm;
 pub mod boot;
 pub mod check;
+pub mod generate;
 pub mod guest;
 pub mod host;
 pub mod items;
 pub mod layout;
+pub mod outcome;
+pub mod random;
 pub mod state;
 pub mod undefined;

@@ -69,6 +69,37 @@ pub fn result(x: &Instruction, before: &State) -> bool {
     }
 }
 
+/// The bits of the x87 status word that count after these instructions.
+pub fn status(insns: &[Instruction]) -> u16 {
+    use Mnemonic as M;
+    let has = |of: &[Mnemonic]| insns.iter().any(|x| of.contains(&x.mnemonic()));
+    if !insns.iter().any(|x| format!("{:?}", x.mnemonic()).starts_with('F')) {
+        return !0;
+    }
+    // C0, C2 and C3 are undefined after most x87 instructions; FCOMI's C1 is cleared or left alone.
+    let compares = [
+        M::Fcom,
+        M::Fcomp,
+        M::Fcompp,
+        M::Fucom,
+        M::Fucomp,
+        M::Fucompp,
+        M::Ficom,
+        M::Ficomp,
+        M::Ftst,
+        M::Fxam,
+        M::Fprem,
+        M::Fprem1,
+    ];
+    if has(&compares) {
+        !0
+    } else if has(&[M::Fcomi, M::Fcomip, M::Fucomi, M::Fucomip]) {
+        !0x4700
+    } else {
+        !0x4500
+    }
+}
+
 /// Size of the first operand in bits, and whether it is 64.
 fn operand_bits(x: &Instruction) -> (u64, bool) {
     let bytes = match x.op0_kind() {

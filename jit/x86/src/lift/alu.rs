@@ -125,6 +125,29 @@ pub fn unary<E: Emitter, D: Dst>(e: &mut E, i: &Insn, op: Unary, w: Width) -> R<
     Ok(())
 }
 
+/// CMPXCHG's register destination: written when the compare succeeds. A failed one does not even clear the upper half
+/// (processors do not, whatever the SDM's pseudocode writes).
+#[inline(always)]
+fn register_if<E: Emitter>(e: &mut E, l: Loc<E::V>, w: Width, equal: E::V, new: E::V, old: E::V) {
+    match l {
+        Loc::Gpr(r) if w == Width::D => {
+            let was = e.gpr(Width::Q, r);
+            let wide = e.zext(w, Width::Q, new);
+            let v = e.select(Width::Q, equal, wide, was);
+            e.set_gpr(Width::Q, r, v);
+        }
+        Loc::Gpr(r) => {
+            let v = e.select(w, equal, new, old);
+            e.set_gpr(w, r, v);
+        }
+        Loc::High(r) => {
+            let v = e.select(w, equal, new, old);
+            e.set_high(r, v);
+        }
+        Loc::Mem(_) => {}
+    }
+}
+
 /// CMPXCHG r/m, r.
 #[inline(always)]
 pub fn cmpxchg<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
@@ -136,13 +159,18 @@ pub fn cmpxchg<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
             let old = e.atomic_cmpxchg(at, w, acc, new)?;
             (old, e.eq(w, old, acc))
         }
-        _ => {
+        (Loc::Mem(_), false) => {
             let old = read_for_write(e, l, w)?;
             let equal = e.eq(w, old, acc);
-            // SDM: the destination is written in either case.
+            // SDM: memory receives a write cycle in either case.
             let v = e.select(w, equal, new, old);
-            // The accumulator is written below; if it is the destination, that write (of the same value) comes last.
             write(e, l, w, v)?;
+            (old, equal)
+        }
+        _ => {
+            let old = read(e, l, w)?;
+            let equal = e.eq(w, old, acc);
+            register_if(e, l, w, equal, new, old);
             (old, equal)
         }
     };

@@ -4,6 +4,23 @@ use super::{Src, push, stack};
 use crate::emit::{Emitter, JumpKind, R};
 use crate::insn::{Cond, Insn, Width};
 use crate::state::reg;
+use crate::vcpu::vector;
+
+/// #GP(0) at the branch itself when a 64-bit target is not canonical (SDM vol. 2, JMP, CALL, RET). Five-level paging is
+/// not offered, so that 48 bits are canonical.
+#[inline(always)]
+fn canonical<E: Emitter>(e: &mut E, i: &Insn, t: E::V) -> R<()> {
+    if i.w != Width::Q {
+        return Ok(());
+    }
+    let half = e.imm(Width::Q, 1 << 47);
+    let shifted = e.add(Width::Q, t, half);
+    let bits = e.imm(Width::Q, 48);
+    let above = e.shr(Width::Q, shifted, bits);
+    let zero = e.imm(Width::Q, 0);
+    let bad = e.ult(Width::Q, zero, above);
+    e.fault_if(bad, vector::GP)
+}
 
 /// JMP rel.
 #[inline(always)]
@@ -16,6 +33,7 @@ pub fn jmp<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
 #[inline(always)]
 pub fn jmp_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
     let t = S::get(e, i, i.w)?;
+    canonical(e, i, t)?;
     let t = e.zext(i.w, Width::Q, t);
     e.jump_to(t, JumpKind::Jump);
     Ok(())
@@ -77,6 +95,7 @@ pub fn call<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
 #[inline(always)]
 pub fn call_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
     let t = S::get(e, i, i.w)?;
+    canonical(e, i, t)?;
     let ret = e.imm(i.w, i.imm);
     let sp = push(e, i, i.w, ret)?;
     e.set_gpr(i.sw, reg::RSP, sp);
@@ -91,6 +110,7 @@ pub fn call_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
 pub fn ret<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
     let sp = e.gpr(i.sw, reg::RSP);
     let t = e.load(stack::<E>(i, sp), i.w)?;
+    canonical(e, i, t)?;
     let n = e.imm(i.sw, u64::from(i.w.bytes()) + i.imm);
     let up = e.add(i.sw, sp, n);
     e.set_gpr(i.sw, reg::RSP, up);

@@ -331,7 +331,8 @@ fn verw(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 fn arpl(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_protected()?;
     let at = lift::loc(cpu, i, i.dst);
-    let old = lift::read_for_write(cpu, at, Width::W)?;
+    // Written only when it changes: a read-only word that is right already does not fault.
+    let old = lift::read(cpu, at, Width::W)?;
     let rpl = lift::get(cpu, i, i.src, Width::W)? & 3;
     let raise = old & 3 < rpl;
     if raise {

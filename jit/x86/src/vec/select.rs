@@ -96,7 +96,9 @@ fn integer_width(x: &Instruction, n: u32) -> Width {
 pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
     (i.rd, i.rs) = (number(i.dst), number(i.src));
     let is_mm = |o: Opnd| matches!(o, Opnd::Mm(_));
-    if is_mm(i.dst) || is_mm(i.src) || x.mnemonic() == Mnemonic::Emms {
+    // CVTPI2PS and CVTPI2PD belong to MMX with a memory operand too.
+    let from_mmx = matches!(x.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
+    if is_mm(i.dst) || is_mm(i.src) || from_mmx {
         return mmx::select(x, i, mode);
     }
     if x.mnemonic() == Mnemonic::Movnti {

@@ -113,6 +113,16 @@ pub(super) fn memory(cpu: &mut Vcpu, i: &Insn, op: Op, f: Format) -> R<()> {
     let mut env = s.env();
     let a = s.st(0);
     let b = widen(raw, f, a, &mut env);
+    if env.flags & DE != 0 {
+        if op == Op::Divr && a.is_zero() {
+            // Division by zero comes before the denormal operand (SDM vol. 1, 4.9.2).
+            env.flags &= !DE;
+        } else if env.suppressed() {
+            // Nothing is computed, so that nothing is rounded either.
+            s.conclude(&env);
+            return Ok(());
+        }
+    }
     let r = apply(op, a, b, &mut env);
     if !env.suppressed() {
         s.set_st(0, r);

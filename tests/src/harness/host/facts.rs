@@ -2,6 +2,8 @@
 
 use iced_x86::{CpuidFeature, Instruction, Mnemonic};
 
+use crate::harness::state::State;
+
 /// Has the host's CPU all of these?
 #[cfg(target_arch = "x86_64")]
 pub fn supports(features: &[CpuidFeature]) -> bool {
@@ -35,6 +37,39 @@ pub fn supports(_: &[CpuidFeature]) -> bool {
 #[cfg(target_arch = "x86_64")]
 fn fsgsbase() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|t| t.contains(" fsgsbase"))
+}
+
+/// Is there more than one right answer in this state, although the manual calls nothing undefined?
+/// * register forms of 0F 0D: a NOP on Intel's processors, #UD on AMD's;
+/// * FLD of a denormal with DE unmasked: Intel's leave the stack alone, AMD's push;
+/// * CVTPI2PS from memory: Intel's switch the x87 unit to MMX state, AMD's do not;
+/// * a ten-byte operand of which some bytes are not canonical: #GP or the page fault of the first part.
+pub fn is_open(x: &Instruction, state: &State) -> bool {
+    use iced_x86::{Code as C, OpKind};
+    let code = x.code();
+    let reserved = matches!(
+        code,
+        C::Reservednop_rm16_r16_0F0D | C::Reservednop_rm32_r32_0F0D | C::Reservednop_rm64_r64_0F0D
+    );
+    if reserved && x.op0_kind() == OpKind::Register {
+        return true;
+    }
+    if matches!(code, C::Fld_m32fp | C::Fld_m64fp) && state.fp.cw & 2 == 0 {
+        return true;
+    }
+    if code == C::Cvtpi2ps_xmm_mmm64 && x.op1_kind() == OpKind::Memory {
+        return true;
+    }
+    let wide = x.memory_size().size() == 10;
+    let at = x.virtual_address(0, 0, |r, _, _| {
+        Some(match r {
+            iced_x86::Register::FS => state.fs_base,
+            iced_x86::Register::GS => state.gs_base,
+            r if r.is_segment_register() => 0,
+            r => state.gpr[r.full_register().number()],
+        })
+    });
+    wide && at.is_some_and(|at| (at.wrapping_add(16) ^ at) >> 47 != 0)
 }
 
 /// Instructions whose results differ between processors without being called undefined: approximations, and

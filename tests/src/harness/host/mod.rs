@@ -16,14 +16,15 @@ use iced_x86::Instruction;
 use super::guest::Bits;
 use super::state::{After, State};
 
-pub use facts::{differs_between_makers, supports};
+pub use facts::{differs_between_makers, is_open, supports};
 
 static RUN: AtomicU64 = AtomicU64::new(0);
 static SKIPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Runs code on the host's CPU. `None`: this host is no x86-64 Linux, permits no ptrace, or lacks an instruction.
 pub fn run(bits: Bits, code: &[u8], insns: &[Instruction], state: &State) -> Option<After> {
-    if !bits.is_flat() || !insns.iter().all(|x| supports(x.cpuid_features())) {
+    let asked = insns.iter().all(|x| supports(x.cpuid_features()) && !is_open(x, state));
+    if !bits.is_flat() || !asked {
         return None;
     }
     let after = oracle(bits, code, state);
