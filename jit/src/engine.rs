@@ -352,7 +352,7 @@ impl Engine {
         let Some(tb) = self.find(cpu) else { return };
         // SAFETY: the block that was just left is alive, and so are its links; blocks live until the next safepoint.
         let (link, tb): (&Link, &Tb) = unsafe { (&*link, &*tb) };
-        if link.rip != tb.key.rip || tb.spans[1].is_some() || tb.code().is_null() {
+        if link.rip != tb.key.rip || tb.code().is_null() {
             return;
         }
         if std::ptr::eq(link.to.load(Ordering::Relaxed), tb) {

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "the jump cache holds blocks by address between safepoints")]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use softmmu::{FetchPage, Gpa, MemTrap, PAGE_SIZE, RamPage};
 use x86::decode::{self, MAX_LEN};
@@ -57,6 +58,13 @@ impl Engine {
         if t.key.ram != at.page.offset() + linear % PAGE_SIZE {
             return false;
         }
+        if let Some((page, _)) = t.spans[1] {
+            let next = cpu.mmu.fetch(page_after(cpu, linear));
+            if !next.is_ok_and(|p| p.page == page) {
+                return false;
+            }
+            t.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
+        }
         // The fetch may have begun a new epoch; then the next look-up finds out.
         self.frame.jumps[jump_index(linear)].tag = tag;
         tag == jump_tag(cpu.mmu.epoch(), cpu.st.mode)
@@ -102,18 +110,14 @@ impl Engine {
         }
         let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
         let code = if t.code().is_null() { thunks::exit_stub as *const () as *const u8 } else { t.code() };
-        // A block over two pages is looked up each time: the second one's mapping is not part of an entry's tag.
-        if t.spans[1].is_none() {
-            self.frame.jumps[jump_index(linear)] = Jump { rip: linear, tag, code, tb };
-        }
+        // Both pages of a block over two were looked at in this epoch.
+        t.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
+        self.frame.jumps[jump_index(linear)] = Jump { rip: linear, tag, code, tb };
         Some(tb)
     }
 
     fn next_page(&mut self, cpu: &mut Vcpu, linear: u64) -> Option<FetchPage> {
-        let mut next = (linear | (PAGE_SIZE - 1)).wrapping_add(1);
-        if !cpu.st.mode.has(Mode::CODE64) {
-            next &= 0xffff_ffff;
-        }
+        let next = page_after(cpu, linear);
         match cpu.mmu.fetch(next) {
             Ok(p) => Some(p),
             Err(MemTrap::Mmio { .. }) => {
@@ -205,4 +209,10 @@ impl Engine {
             }
         }
     }
+}
+
+/// The first byte of the next page.
+fn page_after(cpu: &Vcpu, linear: u64) -> u64 {
+    let next = (linear | (PAGE_SIZE - 1)).wrapping_add(1);
+    if cpu.st.mode.has(Mode::CODE64) { next } else { next & 0xffff_ffff }
 }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "shared between the dispatcher and compile workers")]
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use softmmu::RamPage;
 use x86::state::Mode;
@@ -53,6 +53,8 @@ pub struct Tb {
     pub countdown: AtomicU32,
     /// Tier of the code: 0 (none), 1 or 2.
     pub tier: AtomicU8,
+    /// The translation epoch in which both pages of a block over two were last seen to be mapped where its bytes are.
+    pub epoch: AtomicU64,
     /// Identity.
     pub key: Key,
     /// Pages and 64-byte lines that the bytes lie in; the second one for an instruction that crosses a page.
@@ -124,6 +126,7 @@ impl Tb {
             incoming: Mutex::default(),
             countdown: AtomicU32::new(0),
             tier: AtomicU8::new(0),
+            epoch: AtomicU64::new(0),
             flat,
             floats,
         }

@@ -238,3 +238,41 @@ fn devices_see_exact_times() {
     assert_eq!(logs[0], logs[2]);
     assert_eq!(logs[0], logs[3]);
 }
+
+/// An instruction over two pages, the second of which is mapped elsewhere half-way: the loop runs first the one and then
+/// the other second half.
+#[test]
+fn an_instruction_over_two_pages_follows_its_second_page() {
+    for tier in TIERS {
+        let mut r = Rig::new(config(tier));
+        let page = 0x60_0000;
+        let (first, second) = (0x40_0000, 0x40_1000);
+        // Code at page..page + 2 pages; the second page is `second` at first, and `second + 0x1000` later.
+        r.split(page, 0x2_0000, |at| {
+            if at == page {
+                first | 7
+            } else if at == page + 0x1000 {
+                second | 7
+            } else {
+                at | 7
+            }
+        });
+        // mov eax, imm32 with its last two bytes on the second page; then dec ecx; jne back; hlt.
+        let start = page + 0xffd;
+        for (at, high) in [(second, 1u8), (second + 0x1000, 2)] {
+            r.load(at, &[0, high]);
+            r.load(at + 2, &[0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf5, 0xf4]); // add ebx, eax; dec ecx; jne start; hlt
+        }
+        r.load(first + 0xffd, &[0xb8, 7, 0]);
+        for (round, to) in [(1u64, second), (2, second + 0x1000)] {
+            r.space.store(softmmu::Gpa(0x2_0000 + 8), to | 7).unwrap();
+            r.cpu.mmu.invlpg(page + 0x1000);
+            r.cpu.st.rip = start;
+            r.cpu.st.halted = false;
+            r.cpu.st.gpr[1] = 50;
+            r.cpu.st.gpr[3] = 0;
+            assert_eq!(r.run(1_000_000), Exit::Halted, "{tier:?}");
+            assert_eq!(r.cpu.st.gpr[3], 50 * (7 + (round << 24)) & 0xffff_ffff, "{tier:?}, round {round}");
+        }
+    }
+}

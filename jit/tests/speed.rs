@@ -108,8 +108,12 @@ const PROGRAMS: &[Program] = &[
 fn loops() {
     for (name, program) in PROGRAMS {
         print!("{name:16}");
-        for (tier, optimise) in [(TierPolicy::Zero, false), (TierPolicy::One, false), (TierPolicy::One, true)]
-        {
+        for (tier, optimise) in [
+            (TierPolicy::Zero, false),
+            (TierPolicy::One, false),
+            (TierPolicy::Two, false),
+            (TierPolicy::Two, true),
+        ] {
             let mut r = Rig::new(EngineConfig { tier, optimise, ..EngineConfig::default() });
             let mut a = CodeAssembler::new(64).unwrap();
             program(&mut a);

@@ -175,6 +175,23 @@ impl Lifter<'_> {
         }
     }
 
+    /// At the entry of a block over two pages: is the second one still where it was? Whoever leads here has looked at the first
+    /// one only.
+    pub(super) fn check_second_page(&mut self) {
+        let at = self.b.ins().iconst(types::I64, self.tb.epoch.as_ptr() as i64);
+        let seen = self.b.ins().load(types::I64, state_flags(), at, 0);
+        let now = self.b.ins().load(types::I64, state_flags(), self.state, off::EPOCH);
+        let same = self.b.ins().icmp(IntCC::Equal, seen, now);
+        let (cold, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(same, go_on, &[], cold, &[]);
+        self.b.switch_to_block(cold);
+        let rip = self.b.ins().iconst(types::I64, self.tb.block.ip as i64);
+        self.b.ins().store(state_flags(), rip, self.state, off::RIP);
+        self.leave();
+        self.b.switch_to_block(go_on);
+    }
+
     /// Tier 1: counts down to tier 2. At the end of the count the dispatcher hears of it, once.
     pub(super) fn count_execution(&mut self) {
         let counter = self.b.ins().iconst(types::I64, self.tb.countdown.as_ptr() as i64);

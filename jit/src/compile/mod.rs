@@ -204,6 +204,9 @@ impl Compiler {
             in_cold: false,
             ended: false,
         };
+        if tb.spans[1].is_some() {
+            l.check_second_page();
+        }
         if tb.floats {
             l.check_fp();
         }
