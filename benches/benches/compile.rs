@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jit::TierPolicy;
-use jit::compile::{Compiler, Options, host_isa};
+use jit::compile::{Compiler, Options, Tier, host_isa};
 use jit::tb::{Tb, lines};
 use softmmu::{Gpa, RamPage};
 
@@ -38,10 +38,12 @@ fn compile(c: &mut Criterion) {
             let span = (RamPage::containing(block.ip), lines(offset, offset + u64::from(block.len)));
             let ram = block.ip;
             let tb = Tb::new(block, ram, [Some(span), None]);
-            let name = format!("{}{}", program.name, if optimise { ", optimised" } else { "" });
-            group.bench_function(name, |b| {
-                b.iter(|| compiler.compile(&tb).expect("the loops' instructions compile"))
-            });
+            for tier in [Tier::One, Tier::Two] {
+                let name = format!("{}, {tier:?}{}", program.name, if optimise { ", optimised" } else { "" });
+                group.bench_function(name, |b| {
+                    b.iter(|| compiler.compile(&tb, tier).expect("the loops' instructions compile"))
+                });
+            }
         }
     }
     group.finish();

@@ -149,7 +149,7 @@ pub fn codes(sets: &[&[F]], bits: Bits) -> Vec<Code> {
                 && !name.contains("_cr")
                 && !name.contains("_dr")
                 && !name.contains("_tr")
-                && !is_far(&op)
+                && !is_far(op)
                 && !matches!(
                     c,
                     Code::Retfw
@@ -163,7 +163,7 @@ pub fn codes(sets: &[&[F]], bits: Bits) -> Vec<Code> {
                     c.mnemonic(),
                     M::Iret | M::Iretd | M::Iretq | M::Syscall | M::Sysret | M::Sysenter | M::Sysexit
                 )
-                && !moves_segment(&op)
+                && !moves_segment(op)
         })
         .collect()
 }
@@ -239,8 +239,11 @@ pub fn state(rng: &mut Rng, bits: Bits) -> State {
 /// Contents of memory are one of a few images: making them takes longer than running most instructions.
 const IMAGES: u64 = 16;
 
+/// Contents of the data and stack windows of one image.
+type Noise = (Vec<u8>, Vec<u8>);
+
 thread_local! {
-    static NOISE: RefCell<BTreeMap<u64, (Vec<u8>, Vec<u8>)>> = const { RefCell::new(BTreeMap::new()) };
+    static NOISE: RefCell<BTreeMap<u64, Noise>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 fn x87(rng: &mut Rng, s: &mut State) {
@@ -540,7 +543,7 @@ fn target(rng: &mut Rng, op: &OpCodeInfo, bits: Bits) -> u64 {
         6 => rng.integer() & if bits == Bits::Long { !0 } else { 0xffff_ffff },
         7 if bits == Bits::Long => 0x0000_8000_0000_0000 - rng.below(17),
         8 => CODE + 0x2000 + (rng.below(0x1000) & !align),
-        _ => DATA + (0x100 + rng.below(0x3c00) & !align),
+        _ => DATA + ((0x100 + rng.below(0x3c00)) & !align),
     }
 }
 
