@@ -47,8 +47,8 @@ pub struct EngineConfig {
     /// Instructions that a block executes in tier 0 before it is compiled. Compiling takes as long as tier 0 takes for some
     /// ten thousand instructions; the break-even lies where both have cost the same.
     pub hot_threshold: u32,
-    /// Executions in tier 1 after which a block is compiled for tier 2.
-    pub tier2_threshold: u32,
+    /// Samples (one each [`SAMPLE`] instructions) that find a block in tier 1 until it is compiled for tier 2.
+    pub tier2_samples: u8,
     /// Size of the code cache.
     pub code_cache_bytes: usize,
     /// Compile threads.
@@ -63,12 +63,15 @@ pub struct EngineConfig {
     pub perf_map: bool,
 }
 
+/// Instructions between two samples of where time goes.
+pub const SAMPLE: u64 = 100_000;
+
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tier: TierPolicy::Auto,
-            hot_threshold: 2000,
-            tier2_threshold: 10_000,
+            hot_threshold: 1000,
+            tier2_samples: 4,
             code_cache_bytes: 64 << 20,
             workers: 1,
             optimise: false,
@@ -212,30 +215,30 @@ impl Engine {
 
     /// Runs `cpu` until its instruction count is `until`, or something needs the machine's attention.
     pub fn run(&mut self, cpu: &mut Vcpu, until: u64) -> Exit {
-        let now = cpu.st.icount();
-        let budget = until.saturating_sub(now).min(i64::MAX as u64);
-        cpu.st.budget = budget as i64;
-        cpu.st.icount_end = now.wrapping_add(budget);
+        if !Self::next_slice(cpu, until) {
+            cpu.st.icount_end = cpu.st.icount();
+            cpu.st.budget = 0;
+        }
         cpu.st.scratch[SCRATCH_FRAME] = &raw mut *self.frame as u64;
-        let exit = self.rounds(cpu);
+        let exit = self.rounds(cpu, until);
         cpu.st.scratch = [0; 4];
         exit
     }
 
-    fn rounds(&mut self, cpu: &mut Vcpu) -> Exit {
+    fn rounds(&mut self, cpu: &mut Vcpu, until: u64) -> Exit {
         if let Some(exit) = self.poll(cpu) {
             return exit;
         }
         loop {
             self.stats.dispatches += 1;
             if cpu.st.stop != stop::NONE {
-                if let Some(exit) = self.stopped(cpu) {
+                if let Some(exit) = self.stopped(cpu, until) {
                     return exit;
                 }
                 continue;
             }
             self.safepoint(cpu);
-            if cpu.st.budget <= 0 {
+            if cpu.st.budget <= 0 && !Self::next_slice(cpu, until) {
                 return Exit::Deadline;
             }
             if cpu.st.shadow != Shadow::None || cpu.st.flags & rflags::TF != 0 {
@@ -248,7 +251,10 @@ impl Engine {
             // SAFETY: blocks live until the next safepoint at least.
             let tb = unsafe { &*tb };
             if i64::from(tb.block.count) > cpu.st.budget {
-                self.run_singly(cpu, tb);
+                self.sample(tb);
+                if cpu.st.icount_end >= until || !Self::next_slice(cpu, until) {
+                    self.run_singly(cpu, tb);
+                }
                 continue;
             }
             let code = tb.code();
@@ -271,13 +277,13 @@ impl Engine {
     }
 
     /// Looks at `st.stop`.
-    fn stopped(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
+    fn stopped(&mut self, cpu: &mut Vcpu, until: u64) -> Option<Exit> {
         match std::mem::replace(&mut cpu.st.stop, stop::NONE) {
             stop::FAULT => sys::deliver_fault(cpu).is_err().then_some(Exit::Shutdown),
             stop::AFTER => Some(if cpu.st.halted { Exit::Halted } else { Exit::Event }),
             stop::REDO => {
                 self.safepoint(cpu);
-                if cpu.st.budget <= 0 {
+                if cpu.st.budget <= 0 && !Self::next_slice(cpu, until) {
                     return Some(Exit::Deadline);
                 }
                 self.step(cpu)
@@ -342,9 +348,6 @@ impl Engine {
         // SAFETY: `code` belongs to a live block; the frame's address is in `scratch`.
         unsafe { thunks::enter(cpu, code, &raw mut *self.frame) };
         thunks::guest_flags::take(cpu);
-        if !self.frame.hot.is_null() {
-            self.promote();
-        }
         let link = self.frame.link;
         if link.is_null() || cpu.st.stop != stop::NONE {
             return;
@@ -381,24 +384,39 @@ impl Engine {
         };
         let Some(workers) = &native.workers else { return };
         if workers.submit((self.table.share(tb), Tier::One)) {
-            tb.countdown.store(self.config.tier2_threshold, Ordering::Relaxed);
             tb.heat.store(HOT_QUEUED, Ordering::Relaxed);
         } else {
             tb.heat.store(self.config.hot_threshold / 2, Ordering::Relaxed);
         }
     }
 
-    /// A tier-1 block has reached the end of its countdown.
+    /// The budget of a slice is used up, and `tb` is next: a sample of where time goes. Compiles for tier 2 what is found often.
     #[cold]
-    fn promote(&mut self) {
-        let tb = std::mem::replace(&mut self.frame.hot, std::ptr::null());
-        // SAFETY: generated code of a live block has just left its address there.
-        let tb = unsafe { &*tb };
-        let workers = self.native.as_ref().and_then(|n| n.workers.as_ref());
-        if workers.is_some_and(|w| !w.submit((self.table.share(tb), Tier::Two))) {
-            // Too many wait already: again later.
-            tb.countdown.store(self.config.tier2_threshold / 4, Ordering::Relaxed);
+    fn sample(&mut self, tb: &Tb) {
+        if tb.tier.load(Ordering::Relaxed) != Tier::One as u8 || tb.code().is_null() {
+            return;
         }
+        let seen = tb.samples.load(Ordering::Relaxed).saturating_add(1);
+        tb.samples.store(seen, Ordering::Relaxed);
+        let workers = self.native.as_ref().and_then(|n| n.workers.as_ref());
+        if seen == self.config.tier2_samples
+            && workers.is_some_and(|w| !w.submit((self.table.share(tb), Tier::Two)))
+        {
+            // Too many wait already: again at the next sample.
+            tb.samples.store(seen - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives the vCPU the next slice of its way to `until`. `false`: it is there.
+    fn next_slice(cpu: &mut Vcpu, until: u64) -> bool {
+        let now = cpu.st.icount();
+        if now >= until {
+            return false;
+        }
+        let budget = (until - now).min(SAMPLE);
+        cpu.st.budget = budget as i64;
+        cpu.st.icount_end = now.wrapping_add(budget);
+        true
     }
 
     /// Compiles a block now.
@@ -408,7 +426,6 @@ impl Engine {
             return;
         }
         let tier = if self.config.tier == TierPolicy::Two { Tier::Two } else { Tier::One };
-        tb.countdown.store(u32::MAX, Ordering::Relaxed);
         let code = native.compiler.compile(tb, tier);
         let tb = self.table.share(tb);
         self.install((tb, code));
@@ -436,6 +453,7 @@ impl Engine {
             stats.evicted += 1;
             table.drop_code(old);
             old.heat.store(0, Ordering::Relaxed);
+            old.samples.store(0, Ordering::Relaxed);
             forget_jump(frame, old);
         };
         match native.cache.install(&tb, &code.bytes, evict) {

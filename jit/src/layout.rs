@@ -97,8 +97,6 @@ pub struct JitFrame {
     pub sp: u64,
     /// The link through which generated code was left, or null.
     pub link: *const Link,
-    /// A tier-1 block whose countdown has ended, or null.
-    pub hot: *const Tb,
     /// [`jump_tag`] of the current epoch and mode; every Rust function that generated code calls and that may change either
     /// brings it up to date.
     pub tag: u64,
@@ -122,8 +120,6 @@ pub struct JitFrame {
 
 /// Offset of the jump cache.
 pub const FRAME_JUMPS: i32 = offset_of!(JitFrame, jumps) as i32;
-/// Offset of [`JitFrame::hot`].
-pub const FRAME_HOT: i32 = offset_of!(JitFrame, hot) as i32;
 /// Offset of the current tag.
 pub const FRAME_TAG: i32 = offset_of!(JitFrame, tag) as i32;
 /// Offset of the bounce buffer.

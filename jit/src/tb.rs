@@ -49,8 +49,8 @@ pub struct Tb {
     pub floats: bool,
     /// Removed from the table: not to be compiled, linked or executed again.
     pub dead: AtomicBool,
-    /// Tier 1: executions left until the block is worth tier 2.
-    pub countdown: AtomicU32,
+    /// Tier 1: how often the sampler has found the vCPU here.
+    pub samples: AtomicU8,
     /// Tier of the code: 0 (none), 1 or 2.
     pub tier: AtomicU8,
     /// The translation epoch in which both pages of a block over two were last seen to be mapped where its bytes are.
@@ -124,7 +124,7 @@ impl Tb {
             dead: AtomicBool::new(false),
             links: Mutex::default(),
             incoming: Mutex::default(),
-            countdown: AtomicU32::new(0),
+            samples: AtomicU8::new(0),
             tier: AtomicU8::new(0),
             epoch: AtomicU64::new(0),
             flat,

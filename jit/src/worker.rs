@@ -19,7 +19,7 @@ pub type Done = (Arc<Tb>, Result<Code, Refused>);
 pub type Job = (Arc<Tb>, Tier);
 
 /// Blocks that wait for a worker; more are refused and asked for again later.
-const QUEUE: usize = 256;
+const QUEUE: usize = 1 << 14;
 
 /// See the module.
 #[derive(Debug)]

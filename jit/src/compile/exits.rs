@@ -8,7 +8,7 @@ use x86::insn::Width;
 
 use super::value::V;
 use super::{Lifter, state_flags};
-use crate::layout::{FRAME_HOT, FRAME_JUMPS, FRAME_TAG, JUMP_BITS, JUMP_SHIFT, LINK_EPOCH, Link, off, pack};
+use crate::layout::{FRAME_JUMPS, FRAME_TAG, JUMP_BITS, JUMP_SHIFT, LINK_EPOCH, Link, off, pack};
 use crate::thunks;
 
 impl Lifter<'_> {
@@ -186,26 +186,6 @@ impl Lifter<'_> {
         self.b.set_cold_block(cold);
         self.b.ins().brif(same, go_on, &[], cold, &[]);
         self.b.switch_to_block(cold);
-        let rip = self.b.ins().iconst(types::I64, self.tb.block.ip as i64);
-        self.b.ins().store(state_flags(), rip, self.state, off::RIP);
-        self.leave();
-        self.b.switch_to_block(go_on);
-    }
-
-    /// Tier 1: counts down to tier 2. At the end of the count the dispatcher hears of it, once.
-    pub(super) fn count_execution(&mut self) {
-        let counter = self.b.ins().iconst(types::I64, self.tb.countdown.as_ptr() as i64);
-        let old = self.b.ins().load(types::I32, state_flags(), counter, 0);
-        let left = self.b.ins().iadd_imm_s(old, -1);
-        self.b.ins().store(state_flags(), left, counter, 0);
-        let over = self.b.ins().icmp_imm_s(IntCC::Equal, old, 0);
-        let (cold, go_on) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(cold);
-        self.b.ins().brif(over, cold, &[], go_on, &[]);
-        self.b.switch_to_block(cold);
-        let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
-        let tb = self.b.ins().iconst(types::I64, std::ptr::from_ref(self.tb) as i64);
-        self.b.ins().store(state_flags(), tb, frame, FRAME_HOT);
         let rip = self.b.ins().iconst(types::I64, self.tb.block.ip as i64);
         self.b.ins().store(state_flags(), rip, self.state, off::RIP);
         self.leave();

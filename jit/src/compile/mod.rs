@@ -57,7 +57,7 @@ pub struct Code {
 /// Tiers with generated code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// Quick to compile: TLB look-ups are calls. Counts its executions.
+    /// Quick to compile: TLB look-ups are calls.
     One = 1,
     /// TLB look-ups inline.
     Two = 2,
@@ -212,9 +212,6 @@ impl Compiler {
         }
         l.b.ins().jump(header, &[]);
         l.b.switch_to_block(header);
-        if l.light {
-            l.count_execution();
-        }
         l.take_budget();
         for insn in &tb.block.insns {
             l.instruction(insn);
