@@ -389,7 +389,7 @@ fn compare(code: &[u8], text: &[String], seed: u64) -> bool {
     let mut rng = Rng(seed ^ 0x5555 | 1);
     let mut until = 0;
     let b = loop {
-        until += if seed % 3 == 0 { 1 + rng.below(20) } else { 100_000 };
+        until += if seed.is_multiple_of(3) { 1 + rng.below(20) } else { 100_000 };
         match one.run(until.min(100_000)) {
             Exit::Deadline if until < 100_000 => {}
             e => break e,

@@ -272,7 +272,7 @@ fn an_instruction_over_two_pages_follows_its_second_page() {
             r.cpu.st.gpr[1] = 50;
             r.cpu.st.gpr[3] = 0;
             assert_eq!(r.run(1_000_000), Exit::Halted, "{tier:?}");
-            assert_eq!(r.cpu.st.gpr[3], 50 * (7 + (round << 24)) & 0xffff_ffff, "{tier:?}, round {round}");
+            assert_eq!(r.cpu.st.gpr[3], (50 * (7 + (round << 24))) & 0xffff_ffff, "{tier:?}, round {round}");
         }
     }
 }

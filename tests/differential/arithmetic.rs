@@ -16,7 +16,7 @@ fn run(line: &str, rax: u64, rcx: u64, rdx: u64, flags: u64) -> [After; 2] {
 
 fn flags(res: u64, bits: u32, carry: bool, overflow: bool, aux: bool) -> u64 {
     let res = if bits == 64 { res } else { res & ((1 << bits) - 1) };
-    let parity = (res as u8).count_ones() % 2 == 0;
+    let parity = (res as u8).count_ones().is_multiple_of(2);
     u64::from(carry)
         | u64::from(parity) << 2
         | u64::from(aux) << 4

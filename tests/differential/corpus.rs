@@ -76,7 +76,7 @@ fn write_corpus() {
     for (name, bits, sets, cases) in PARTS {
         for code in generate::codes(sets, bits) {
             for n in 0..cases {
-                let seed = Rng((code as u64) << 32 | n).next();
+                let seed = Rng((code as u64) << 32 | n).draw();
                 let Some(case) = generate::case(&mut Rng(seed), code, bits) else { continue };
                 if undefined::result(&case.insn, &case.state) || host::differs_between_makers(&case.insn) {
                     continue;

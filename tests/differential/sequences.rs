@@ -94,7 +94,7 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
     let cases = setting("RETRO_CASES").unwrap_or(cases);
     let mut failures = Vec::new();
     for n in 0..cases {
-        let seed = setting("RETRO_CASE").unwrap_or_else(|| Rng(base ^ n << 32).next());
+        let seed = setting("RETRO_CASE").unwrap_or_else(|| Rng(base ^ n << 32).draw());
         let p = program(&mut Rng(seed), &codes, bits);
         let [zero, one] = [0, 1].map(|t| guest::run(t, bits, 3, &p.code, &p.state));
         whole += u64::from(zero.end.vector == 3);

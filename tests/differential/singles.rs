@@ -69,7 +69,7 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
 }
 
 fn seed(base: u64, code: Code, n: u64) -> u64 {
-    Rng(base.wrapping_mul(0x1_0000_0001) ^ (code as u64) << 40 ^ n).next()
+    Rng(base.wrapping_mul(0x1_0000_0001) ^ (code as u64) << 40 ^ n).draw()
 }
 
 fn describe(case: &Case, seed: u64, code: Code, wrong: &[String]) -> String {

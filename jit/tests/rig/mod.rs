@@ -103,8 +103,8 @@ impl Rig {
         let mut cpu = Vcpu::new(mmu, Box::new(bus), CpuModel::by_name("max").expect("model"));
         // PML4 -> PDPT -> PD of 2 MiB pages: the first GiB maps itself.
         let put = |at: u64, v: u64| space.store(Gpa(at), v).expect("tables lie in RAM");
-        put(TABLES, TABLES + 0x1000 | 7);
-        put(TABLES + 0x1000, TABLES + 0x2000 | 7);
+        put(TABLES, (TABLES + 0x1000) | 7);
+        put(TABLES + 0x1000, (TABLES + 0x2000) | 7);
         for k in 0..512 {
             put(TABLES + 0x2000 + 8 * k, k << 21 | 0x87);
         }

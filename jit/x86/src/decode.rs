@@ -43,7 +43,7 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
         let mut i = if x.is_invalid() {
             match decoder.last_error() {
                 DecoderError::NoMoreBytes if bytes.len() - len < MAX_LEN => break,
-                error => invalid(error, &x),
+                error => invalid(error, &x, &bytes[len..], mode),
             }
         } else {
             instruction(&x, mode)
@@ -104,10 +104,10 @@ fn blank() -> Insn {
 }
 
 /// An encoding that is no instruction: #UD; one that is longer than 15 bytes: #GP(0).
-fn invalid(error: DecoderError, x: &Instruction) -> Insn {
+fn invalid(error: DecoderError, x: &Instruction, bytes: &[u8], mode: Mode) -> Insn {
     let mut i = blank();
     i.ends = true;
-    i.run = if error == DecoderError::NoMoreBytes || x.len() > MAX_LEN {
+    i.run = if error == DecoderError::NoMoreBytes || x.len() >= MAX_LEN && is_too_long(bytes, mode) {
         |c, _| {
             c.gp(0);
         }
@@ -117,6 +117,17 @@ fn invalid(error: DecoderError, x: &Instruction) -> Insn {
         }
     };
     i
+}
+
+/// Is it an instruction once some of its prefixes are left out? (The decoder calls both kinds invalid.)
+fn is_too_long(bytes: &[u8], mode: Mode) -> bool {
+    let prefixes = bytes
+        .iter()
+        .take_while(|b| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3));
+    let skip = prefixes.count().min(MAX_LEN);
+    let mut rest = Decoder::with_ip(mode.bitness(), &bytes[skip..], 0, DecoderOptions::FORCE_RESERVED_NOP);
+    let x = rest.decode();
+    !x.is_invalid() && skip + x.len() > MAX_LEN
 }
 
 /// Fills everything that does not depend on the operation, then asks the families.

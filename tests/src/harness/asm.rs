@@ -55,6 +55,8 @@ fn one(line: &str, bits: u32, ip: u64) -> Result<Vec<u8>, String> {
         "setz" => "sete",
         "setnz" => "setne",
         "repz" => "repe",
+        "pushfw" => "pushf",
+        "popfw" => "popf",
         n => n,
     };
     let operands =
@@ -92,6 +94,10 @@ fn number(t: &str) -> Option<i64> {
 }
 
 fn register(t: &str) -> Option<Register> {
+    // Intel's names of the low bytes, beside the manual's R8L.
+    let renamed = t.strip_prefix('r').and_then(|n| n.strip_suffix('b')).filter(|n| n.parse::<u8>().is_ok());
+    let renamed = renamed.map(|n| format!("r{n}l"));
+    let t = renamed.as_deref().unwrap_or(t);
     Register::values().find(|r| *r != Register::None && format!("{r:?}").eq_ignore_ascii_case(t))
 }
 
@@ -153,7 +159,11 @@ fn attempt(code: Code, operands: &[Operand], prefixes: &[&str], bits: u32, ip: u
     }
     // String instructions are written without operands.
     let implied = operands.is_empty() && info.op_count() > 0;
-    if !implied && info.op_count() as usize != operands.len() {
+    // MASKMOVQ and MASKMOVDQU are written without their memory operand.
+    let hidden = u32::from(
+        info.op_count() > 0 && info.op_kind(0) == OpCodeOperandKind::seg_rDI && operands.len() == 2,
+    );
+    if !implied && (info.op_count() - hidden) as usize != operands.len() {
         return None;
     }
     let mut x = Instruction::new();
@@ -170,9 +180,11 @@ fn attempt(code: Code, operands: &[Operand], prefixes: &[&str], bits: u32, ip: u
             set_implied(&mut x, n, info.op_kind(n), bits)?;
         }
     }
-    for (n, o) in operands.iter().enumerate() {
-        let kind = info.op_kind(n as u32);
-        set_operand(&mut x, n as u32, kind, o, bits)?;
+    if hidden == 1 {
+        set_implied(&mut x, 0, info.op_kind(0), bits)?;
+    }
+    for (n, o) in (hidden..).zip(operands) {
+        set_operand(&mut x, n, info.op_kind(n), o, bits)?;
     }
     for (n, o) in operands.iter().enumerate() {
         if let Operand::Mem { bytes: Some(b), .. } = o
@@ -260,6 +272,14 @@ fn set_implied(x: &mut Instruction, n: u32, kind: OpCodeOperandKind, bits: u32) 
     };
     let (op, register) = match kind {
         K::es_rDI => (by_bits(OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI), Register::None),
+        K::seg_rDI => {
+            (by_bits(OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI), Register::None)
+        }
+        K::seg_rBX_al => {
+            x.set_memory_base(by_bits_register(bits));
+            x.set_memory_index(Register::AL);
+            (OpKind::Memory, Register::None)
+        }
         K::seg_rSI => {
             (by_bits(OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI), Register::None)
         }
@@ -274,6 +294,15 @@ fn set_implied(x: &mut Instruction, n: u32, kind: OpCodeOperandKind, bits: u32) 
         x.set_op_register(n, register);
     }
     Some(())
+}
+
+/// The base of XLATB.
+fn by_bits_register(bits: u32) -> Register {
+    match bits {
+        16 => Register::BX,
+        32 => Register::EBX,
+        _ => Register::RBX,
+    }
 }
 
 fn has_immediate(x: &Instruction, before: u32) -> bool {

@@ -7,7 +7,7 @@ use super::asm::assemble;
 use super::guest::{self, Bits, TIERS};
 use super::host;
 use super::items::Item;
-use super::layout::{CODE, STACK};
+use super::layout::{CODE, DATA, STACK};
 use super::state::{ARITH, After, Compare, State, VISIBLE, differences, flag_names};
 use super::undefined;
 
@@ -94,17 +94,23 @@ impl Check {
                 complaints.push(format!("tier 0 / host: {d}"));
             }
         }
-        if !complaints.is_empty() {
-            let hex: Vec<_> = code.iter().map(|b| format!("{b:02x}")).collect();
-            panic!(
-                "`{}` ({:?}, CPL {}, {})\n  {}",
-                self.line,
-                self.bits,
-                self.cpl,
-                hex.join(" "),
-                complaints.join("\n  ")
-            );
+        if complaints.is_empty() {
+            return;
         }
+        let would = suggestion(&before, &tiers[0], self.bits, undefined);
+        if std::env::var_os("RETRO_SHOW").is_some() && complaints.iter().all(|c| c.starts_with("expected")) {
+            println!("SHOW {}: {would}", std::panic::Location::caller());
+            return;
+        }
+        let hex: Vec<_> = code.iter().map(|b| format!("{b:02x}")).collect();
+        panic!(
+            "`{}` ({:?}, CPL {}, {})\n  {}\n  tier 0 gave {would}",
+            self.line,
+            self.bits,
+            self.cpl,
+            hex.join(" "),
+            complaints.join("\n  ")
+        );
     }
 
     fn start(&self, origin: u64) -> State {
@@ -183,6 +189,77 @@ impl Check {
             out.push(format!("expected / {who}: flags {} / {}", flag_names(f), flag_names(g)));
         }
     }
+}
+
+/// What happened, in the language of expectations. With `RETRO_SHOW` set, checks that fail for their expectations only
+/// print it and go on: to write new ones by.
+fn suggestion(before: &State, after: &After, bits: Bits, undefined: u64) -> String {
+    let mut items = Vec::new();
+    let (b, a) = (before, &after.state);
+    if after.end.vector != 3 {
+        let name = match after.end.vector {
+            0 => "DE".into(),
+            1 => "DB".into(),
+            4 => "OVERFLOW".into(),
+            5 => "BR".into(),
+            6 => "UD".into(),
+            11 => "NP".into(),
+            12 => "SS".into(),
+            13 => "GP".into(),
+            14 => "PAGE".into(),
+            16 => "MF".into(),
+            17 => "AC".into(),
+            19 => "XM".into(),
+            n => n.to_string(),
+        };
+        items.push(format!("fault: {name}"));
+        items.extend(after.end.code.map(|c| format!("code: {c:#x}")));
+        items.extend(after.end.cr2.map(|c| format!("cr2: {c:#x}")));
+    }
+    let names = ["ax", "cx", "dx", "bx", "sp", "bp", "si", "di"];
+    for n in (0..16).filter(|n| a.gpr[*n] != b.gpr[*n]) {
+        let name = match (bits, n) {
+            (Bits::Long, 0..8) => format!("r{}", names[n]),
+            (_, 0..8) => format!("e{}", names[n]),
+            _ => format!("r{n}"),
+        };
+        items.push(format!("{name}: {:#x}", a.gpr[n]));
+    }
+    for n in (0..16).filter(|n| a.xmm[*n] != b.xmm[*n]) {
+        items.push(format!("xmm{n}: v({:#x}, {:#x})", (a.xmm[n] >> 64) as u64, a.xmm[n] as u64));
+    }
+    let flags = a.rflags & !undefined & (ARITH | 1 << 10);
+    items.push(format!("flags: {}", if flags == 0 { "NONE".into() } else { flag_names(flags) }));
+    if a.mxcsr != b.mxcsr {
+        items.push(format!("mxcsr: {:#x}", a.mxcsr));
+    }
+    if a.fp != b.fp {
+        items.push(format!("fsw: {:#x}, ftag: {:#x}", a.fp.sw, a.fp.tag));
+        for (n, v) in
+            a.fp.st
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| a.fp.tag >> (((a.fp.sw >> 11) as usize + n) & 7) & 1 != 0)
+        {
+            let hex: String = v.iter().rev().map(|b| format!("{b:02x}")).collect();
+            items.push(format!("st{n}: 0x{hex}"));
+        }
+    }
+    for (name, base, b, a) in [("DATA", DATA, &b.data, &a.data), ("STACK", STACK, &b.stack, &a.stack)] {
+        let mut k = 0;
+        while k < a.len() {
+            if a[k] == b[k] {
+                k += 1;
+                continue;
+            }
+            let end = (k..a.len().min(k + 8)).rev().find(|n| a[*n] != b[*n]).map_or(k + 1, |n| n + 1);
+            let hex: String = a[k..end].iter().rev().map(|b| format!("{b:02x}")).collect();
+            debug_assert!(base == DATA || base == STACK);
+            items.push(format!("[{name} + {k:#x}; {}]: 0x{hex}", end - k));
+            k = end;
+        }
+    }
+    format!("expect! {{{}}}", items.join(", "))
 }
 
 /// The instructions in `code`.

@@ -205,7 +205,7 @@ pub fn state(rng: &mut Rng, bits: Bits) -> State {
         };
     }
     s.gpr[4] = STACK + 0x1000 + rng.below(0x200) * 8;
-    s.rflags = 0x202 | rng.next() & ARITH | if rng.one_in(8) { 1 << 10 } else { 0 };
+    s.rflags = 0x202 | rng.draw() & ARITH | if rng.one_in(8) { 1 << 10 } else { 0 };
     if !long {
         (s.fs_base, s.gs_base) = (0, 0);
     }
@@ -219,9 +219,9 @@ pub fn state(rng: &mut Rng, bits: Bits) -> State {
         4 => (rng.below(4) as u32) << 13,
         5 => 0x8000,
         6 => 0x40,
-        _ => rng.next() as u32 & 0xe040,
+        _ => rng.draw() as u32 & 0xe040,
     };
-    let masks = if rng.one_in(12) { rng.next() as u32 & 0x1f80 } else { 0x1f80 };
+    let masks = if rng.one_in(12) { rng.draw() as u32 & 0x1f80 } else { 0x1f80 };
     let sticky = if rng.one_in(2) { 0x20 } else { rng.below(64) as u32 };
     s.mxcsr = control | masks | sticky;
     x87(rng, &mut s);
@@ -250,14 +250,14 @@ fn x87(rng: &mut Rng, s: &mut State) {
     let f = &mut s.fp;
     let top = rng.below(8) as u16;
     f.cw = match rng.below(6) {
-        0 => 0x340 | rng.next() as u16 & 0xc3f,
+        0 => 0x340 | rng.draw() as u16 & 0xc3f,
         1 => 0x7f | (rng.below(4) as u16) << 10 | rng.pick(&[0u16, 0x200, 0x300]),
         _ => 0x37f,
     };
-    f.sw = top << 11 | rng.next() as u16 & 0x4700;
+    f.sw = top << 11 | rng.draw() as u16 & 0x4700;
     let depth = rng.below(9) as u32;
     f.tag = ((1u32 << depth) - 1) as u8;
-    f.tag = if rng.one_in(6) { rng.next() as u8 } else { f.tag.rotate_left(top.into()) };
+    f.tag = if rng.one_in(6) { rng.draw() as u8 } else { f.tag.rotate_left(top.into()) };
     for v in &mut f.st {
         *v = rng.extended();
     }
@@ -273,7 +273,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
             1 => u64::from(rng.single()) << 32 | u64::from(rng.single()),
             2 => rng.integer(),
             3 => rng.below(256),
-            _ => rng.next(),
+            _ => rng.draw(),
         };
         chunk.copy_from_slice(&v.to_le_bytes());
     }
@@ -325,7 +325,7 @@ pub fn instruction(rng: &mut Rng, code: Code, bits: Bits, s: &mut State) -> Opti
         }
         if is_memory(kind) {
             x.set_op_kind(n, OpKind::Memory);
-            memory(rng, &mut x, &op, bits, s);
+            memory(rng, &mut x, op, bits, s);
             continue;
         }
         let by_bits = |w, d, q| match bits {
@@ -384,7 +384,9 @@ pub fn instruction(rng: &mut Rng, code: Code, bits: Bits, s: &mut State) -> Opti
             }
             K::br16_1 | K::br16_2 | K::br32_1 | K::br32_4 | K::br64_1 | K::br64_4 => {
                 let near = matches!(kind, K::br16_1 | K::br32_1 | K::br64_1);
-                let target = if near { CODE + 2 + rng.below(0x70) } else { CODE + rng.below(0x2000) };
+                // Never to itself.
+                let target =
+                    if near { CODE + 0x10 + rng.below(0x60) } else { CODE + 0x10 + rng.below(0x2000) };
                 if matches!(kind, K::br16_1 | K::br16_2) {
                     // The instruction pointer is cut to 16 bits: into nothing.
                     return None;
@@ -409,7 +411,7 @@ pub fn instruction(rng: &mut Rng, code: Code, bits: Bits, s: &mut State) -> Opti
             K::mem_offs => {
                 x.set_op_kind(n, OpKind::Memory);
                 x.set_memory_displ_size(bits.number() / 8);
-                x.set_memory_displacement64(target(rng, &op, bits));
+                x.set_memory_displacement64(target(rng, op, bits));
             }
             _ => return None,
         }
@@ -476,7 +478,7 @@ fn gpr(rng: &mut Rng, size: u32, bits: Bits) -> Register {
 }
 
 fn register(rng: &mut Rng, kind: K, bits: Bits) -> Option<Register> {
-    let mut or_memory = |size: u32| (!rng.one_in(2)).then(|| size);
+    let mut or_memory = |size: u32| (!rng.one_in(2)).then_some(size);
     let size = match kind {
         K::r8_or_mem => or_memory(1)?,
         K::r16_or_mem => or_memory(2)?,
@@ -591,7 +593,7 @@ fn memory(rng: &mut Rng, x: &mut Instruction, op: &OpCodeInfo, bits: Bits, s: &m
             let first = if wide { Register::RAX } else { Register::EAX };
             let displacement = match rng.below(4) {
                 0 => 0,
-                1 => (rng.next() as i8).into(),
+                1 => (rng.draw() as i8).into(),
                 _ => i64::from(rng.integer() as i32),
             };
             let mut rest = at.wrapping_sub(displacement as u64);
@@ -607,7 +609,7 @@ fn memory(rng: &mut Rng, x: &mut Instruction, op: &OpCodeInfo, bits: Bits, s: &m
                 rest
             } else if long && rng.one_in(2) {
                 // The upper half does not count.
-                rest & 0xffff_ffff | rng.next() << 32
+                rest & 0xffff_ffff | rng.draw() << 32
             } else {
                 rest & 0xffff_ffff
             };
@@ -660,20 +662,22 @@ fn prepare(rng: &mut Rng, x: &Instruction, bits: Bits, s: &mut State) {
             let to = if long && rng.one_in(10) { rng.integer() } else { in_code(rng) };
             s.stack[at..at + 8].copy_from_slice(&to.to_le_bytes());
         }
-        M::Jmp | M::Call if x.op0_kind() == OpKind::Register => {
+        M::Jmp | M::Call
+            if x.op0_kind() == OpKind::Register
             // 32-bit code can be executed anywhere in the guest, which has no NX there.
-            if !long || !rng.one_in(10) {
-                s.gpr[x.op0_register().full_register().number()] = in_code(rng);
-            }
+            && (!long || !rng.one_in(10)) =>
+        {
+            s.gpr[x.op0_register().full_register().number()] = in_code(rng);
         }
-        M::Jmp | M::Call if x.op0_kind() == OpKind::Memory => {
+        M::Jmp | M::Call
+            if x.op0_kind() == OpKind::Memory
             // All of memory is full of good targets.
-            if !long || !rng.one_in(10) {
-                let to = in_code(rng);
-                let bytes = if long { 8 } else { 4 };
-                for chunk in s.data.chunks_exact_mut(bytes) {
-                    chunk.copy_from_slice(&to.to_le_bytes()[..bytes]);
-                }
+            && (!long || !rng.one_in(10)) =>
+        {
+            let to = in_code(rng);
+            let bytes = if long { 8 } else { 4 };
+            for chunk in s.data.chunks_exact_mut(bytes) {
+                chunk.copy_from_slice(&to.to_le_bytes()[..bytes]);
             }
         }
         M::Cmpxchg | M::Cmpxchg8b | M::Cmpxchg16b if rng.one_in(2) => {

@@ -26,9 +26,9 @@ pub fn encode(before: &State, after: &After, flags: u64, sw: u16) -> String {
         let _ = write!(t, " cr2={cr2:x}");
     }
     let _ = write!(t, " rip={:x} f={:x}", a.rip, a.rflags & flags & VISIBLE);
-    for n in 0..16 {
-        if a.gpr[n] != b.gpr[n] {
-            let _ = write!(t, " {}={:x}", NAMES[n], a.gpr[n]);
+    for (name, (x, y)) in NAMES.iter().zip(a.gpr.iter().zip(&b.gpr)) {
+        if x != y {
+            let _ = write!(t, " {name}={x:x}");
         }
     }
     for (name, x, y) in [

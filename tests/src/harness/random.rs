@@ -89,7 +89,7 @@ const SINGLES: [u32; 24] = [
 
 impl Rng {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -97,7 +97,7 @@ impl Rng {
     }
     /// Less than `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.draw() % n
     }
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
@@ -112,26 +112,26 @@ impl Rng {
         match self.below(6) {
             0 | 1 => self.pick(&INTEGERS),
             2 => self.pick(&INTEGERS).wrapping_add(self.below(5)).wrapping_sub(2),
-            3 => self.next() & 0xffff_ffff,
-            4 => (self.next() as i32 >> self.below(32)) as u64,
-            _ => self.next(),
+            3 => self.draw() & 0xffff_ffff,
+            4 => (self.draw() as i32 >> self.below(32)) as u64,
+            _ => self.draw(),
         }
     }
     /// The bits of a double.
     pub fn double(&mut self) -> u64 {
         match self.below(4) {
-            0 => self.next(),
+            0 => self.draw(),
             1 => (self.below(4000) as f64 / 16.0 - 100.0).to_bits(),
-            2 => (1023 - 40 + self.below(80)) << 52 | self.next() & 0x800f_ffff_ffff_ffff,
+            2 => (1023 - 40 + self.below(80)) << 52 | self.draw() & 0x800f_ffff_ffff_ffff,
             _ => self.pick(&DOUBLES),
         }
     }
     /// The bits of a single.
     pub fn single(&mut self) -> u32 {
         match self.below(4) {
-            0 => self.next() as u32,
+            0 => self.draw() as u32,
             1 => (self.below(4000) as f32 / 16.0 - 100.0).to_bits(),
-            2 => (127 - 20 + self.below(40) as u32) << 23 | self.next() as u32 & 0x807f_ffff,
+            2 => (127 - 20 + self.below(40) as u32) << 23 | self.draw() as u32 & 0x807f_ffff,
             _ => self.pick(&SINGLES),
         }
     }
@@ -145,7 +145,7 @@ impl Rng {
                 pair(v[0] << 32 | v[1], v[2] << 32 | v[3])
             }
             2 => pair(self.integer(), self.integer()),
-            _ => pair(self.next(), self.next()),
+            _ => pair(self.draw(), self.draw()),
         }
     }
     /// An x87 register: mostly numbers, sometimes what is none.
@@ -154,15 +154,15 @@ impl Rng {
         let (exponent, mantissa) = match self.below(12) {
             0 => (0, 0),
             1 => (0x7fff, 1 << 63),
-            2 => (0x7fff, 0xc000_0000_0000_0000 | self.next() >> 2),
-            3 => (0x7fff, 0x8000_0000_0000_0001 | self.next() >> 3),
-            4 => (0, self.next() >> 1),
-            5 => (self.pick(&[1u16, 0x7ffe, 0x3c01, 0x3f81]), 1 << 63 | self.next()),
+            2 => (0x7fff, 0xc000_0000_0000_0000 | self.draw() >> 2),
+            3 => (0x7fff, 0x8000_0000_0000_0001 | self.draw() >> 3),
+            4 => (0, self.draw() >> 1),
+            5 => (self.pick(&[1u16, 0x7ffe, 0x3c01, 0x3f81]), 1 << 63 | self.draw()),
             // Unnormals and pseudo-numbers.
-            6 if self.one_in(4) => (self.below(0x8000) as u16, self.next() >> 1),
-            7 => (16383 + self.below(64) as u16, 1 << 63 | self.next() << self.below(64)),
-            8 => (16383 - 3, 1 << 63 | self.next() << 40),
-            _ => (16383 - 70 + self.below(140) as u16, 1 << 63 | self.next()),
+            6 if self.one_in(4) => (self.below(0x8000) as u16, self.draw() >> 1),
+            7 => (16383 + self.below(64) as u16, 1 << 63 | self.draw() << self.below(64)),
+            8 => (16383 - 3, 1 << 63 | self.draw() << 40),
+            _ => (16383 - 70 + self.below(140) as u16, 1 << 63 | self.draw()),
         };
         let mut v = [0; 10];
         v[..8].copy_from_slice(&mantissa.to_le_bytes());

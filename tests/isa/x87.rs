@@ -1,0 +1,91 @@
+//! x87 samples.
+
+use super::*;
+
+#[test]
+fn arithmetic() {
+    check("fadd st0, st1", regs! {st0: f80(1.5), st1: f80(2.0)}, expect! {st0: f80(3.5)});
+    check("fsub st1, st0", regs! {st0: f80(1.5), st1: f80(2.0)}, expect! {st1: f80(0.5)});
+    check("fmul dword [rsi]", regs! {st0: f80(3.0), rsi: D, [DATA; 4]: 0x4000_0000}, expect! {st0: f80(6.0)});
+    check(
+        "fdiv qword [rsi]",
+        regs! {st0: f80(3.0), rsi: D, [DATA; 8]: 2.0f64.to_bits() as i128},
+        expect! {st0: f80(1.5)},
+    );
+    check("fiadd word [rsi]", regs! {st0: f80(3.0), rsi: D, [DATA; 2]: -2}, expect! {st0: f80(1.0)});
+    check("fdivp st1, st0", regs! {st0: f80(4.0), st1: f80(1.0)}, expect! {st0: f80(0.25)});
+    check("fsqrt", regs! {st0: f80(9.0)}, expect! {st0: f80(3.0)});
+    check("fchs", regs! {st0: f80(9.0)}, expect! {st0: f80(-9.0)});
+    check("fabs", regs! {st0: f80(-9.0)}, expect! {st0: f80(9.0)});
+    check("frndint", regs! {st0: f80(2.5)}, expect! {st0: f80(2.0)});
+    check("fscale", regs! {st0: f80(3.0), st1: f80(4.0)}, expect! {st0: f80(48.0)});
+    check("fxtract", regs! {st0: f80(48.0)}, expect! {});
+    check("fprem", regs! {st0: f80(10.0), st1: f80(3.0)}, expect! {st0: f80(1.0)});
+    check("fdiv st0, st1", regs! {st0: f80(1.0), st1: f80(3.0)}, expect! {});
+    check("fdiv st0, st1", regs! {st0: f80(1.0), st1: f80(0.0)}, expect! {st0: f80(f64::INFINITY)});
+    // 53 bits of precision.
+    check("fdiv st0, st1", regs! {fcw: 0x27f, st0: f80(1.0), st1: f80(3.0)}, expect! {st0: f80(1.0 / 3.0)});
+}
+
+#[test]
+fn loads_and_stores() {
+    check("fld1", regs! {}, expect! {st0: f80(1.0)});
+    check("fldz; fldpi", regs! {}, expect! {});
+    check("fld qword [rsi]", regs! {rsi: D, [DATA; 8]: 1.5f64.to_bits() as i128}, expect! {st0: f80(1.5)});
+    check("fild word [rsi]", regs! {rsi: D, [DATA; 2]: -7}, expect! {st0: f80(-7.0)});
+    check("fild qword [rsi]", regs! {rsi: D, [DATA; 8]: 1 << 40}, expect! {st0: f80((1u64 << 40) as f64)});
+    check("fistp dword [rsi]", regs! {st0: f80(2.5), rsi: D}, expect! {[DATA; 4]: 2});
+    check("fisttp dword [rsi]", regs! {st0: f80(-2.9), rsi: D}, expect! {[DATA; 4]: -2});
+    check("fistp word [rsi]", regs! {st0: f80(1e6), rsi: D}, expect! {[DATA; 2]: 0x8000});
+    check("fst dword [rsi]", regs! {st0: f80(0.1), rsi: D}, expect! {[DATA; 4]: 0x3dcc_cccd});
+    check("fstp tword [rsi]", regs! {st0: f80(1.5), rsi: D + 3}, expect! {[DATA + 3; 10]: f80(1.5)});
+    check("fstp qword [rsi]", regs! {st0: f80(1.5), rsi: RO}, expect! {fault: PAGE, code: 7, cr2: RO});
+    check(
+        "fbstp tword [rsi]",
+        regs! {st0: f80(-1234.0), rsi: D},
+        expect! {[DATA; 10]: (0x80 << 72) + 0x1234},
+    );
+    check("fbld tword [rsi]", regs! {rsi: D, [DATA; 10]: 0x99}, expect! {st0: f80(99.0)});
+    check("fxch st0, st1", regs! {st0: f80(1.0), st1: f80(2.0)}, expect! {st0: f80(2.0), st1: f80(1.0)});
+    check("fld st0", regs! {st0: f80(1.0)}, expect! {});
+    // The stack overflows: the indefinite value, IE and SF, C1.
+    check("fld1", regs! {ftag: 0xff}, expect! {});
+    check("fstp qword [rsi]", regs! {rsi: D}, expect! {[DATA; 8]: 0xfff8 << 48});
+}
+
+#[test]
+fn compare() {
+    check("fcomi st0, st1", regs! {st0: f80(1.0), st1: f80(2.0), flags: OF|SF|AF}, expect! {});
+    check("fucomip st0, st1", regs! {st0: f80(2.0), st1: f80(2.0)}, expect! {});
+    check("fcom st0, st1; fnstsw ax", regs! {rax: 0, st0: f80(1.0), st1: f80(2.0)}, expect! {rax: 0x100});
+    check("ftst; fnstsw ax", regs! {rax: 0, st0: f80(0.0)}, expect! {rax: 0x4000});
+    check("fxam; fnstsw ax", regs! {rax: 0, st0: f80(-1.0)}, expect! {rax: 0x0600});
+    check("fcmovb st0, st1", regs! {st0: f80(1.0), st1: f80(2.0), flags: CF}, expect! {st0: f80(2.0)});
+}
+
+#[test]
+fn control() {
+    check("fninit", regs! {fcw: 0x7f, fsw: 0x3800, ftag: 0xff}, expect! {fcw: 0x37f, fsw: 0, ftag: 0});
+    check("fnstcw [rsi]", regs! {rsi: D, fcw: 0x27f}, expect! {[DATA; 2]: 0x27f});
+    check("fldcw [rsi]", regs! {rsi: D, [DATA; 2]: 0xc7f}, expect! {fcw: 0xc7f});
+    check("fnclex", regs! {fsw: 0x80ff, fcw: 0x340}, expect! {fsw: 0});
+    check("ffree st0", regs! {st0: f80(1.0)}, expect! {ftag: 0});
+    check("fdecstp; fincstp; fnop", regs! {}, expect! {fsw: 0});
+    // An unmasked exception is reported by the next waiting instruction.
+    check(
+        "fdiv st0, st1; nop; fld1",
+        regs! {fcw: 0x37b, st0: f80(1.0), st1: f80(0.0)},
+        expect! {fault: MF, rip: CODE as i128 + 3},
+    );
+    check("fnstsw ax", regs! {rax: 0, fcw: 0x37b, fsw: 0x8084}, expect! {rax: 0x8084});
+    check("wait", regs! {fcw: 0x37b, fsw: 0x8084}, expect! {fault: MF});
+}
+
+#[test]
+fn transcendental() {
+    check("fsin", regs! {st0: f80(0.0)}, expect! {st0: f80(0.0)});
+    check("fcos", regs! {st0: f80(0.0)}, expect! {st0: f80(1.0)});
+    check("f2xm1", regs! {st0: f80(1.0)}, expect! {st0: f80(1.0)});
+    check("fyl2x", regs! {st0: f80(8.0), st1: f80(2.0)}, expect! {st0: f80(6.0)});
+    check("fpatan", regs! {st0: f80(1.0), st1: f80(0.0)}, expect! {st0: f80(0.0)});
+}
