@@ -39,6 +39,7 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
     let cases = setting("RETRO_CASES").unwrap_or(cases);
     let only = std::env::var("RETRO_ONLY").unwrap_or_default();
     let (mut failures, mut ran, mut forms) = (Vec::new(), 0u64, 0);
+    let mut never = Vec::new();
     for code in generate::codes(sets, bits) {
         if !format!("{code:?}").contains(&only) {
             continue;
@@ -56,8 +57,12 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
             }
         }
         forms += u64::from(any);
+        if !any {
+            never.push(format!("{code:?}"));
+        }
     }
     let (asked, _) = host::tally();
+    println!("never drawn: {}", never.join(" "));
     println!("{forms} forms, {ran} cases, {asked} of them on the host's CPU");
     assert!(forms > 0, "no form fits");
     assert!(

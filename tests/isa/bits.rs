@@ -89,6 +89,6 @@ fn extract_and_deposit() {
     check("bswap r9", regs! {r9: 0x0102_0304_0506_0708}, expect! {r9: 0x0807_0605_0403_0201});
     check("movbe eax, [rsi]", regs! {rsi: D, [DATA; 4]: 0x12345678}, expect! {rax: 0x78563412});
     check("movbe [rsi], ax", regs! {rax: 0x1234, rsi: D}, expect! {[DATA; 2]: 0x3412});
-    check("crc32 eax, cl", regs! {rax: 0, rcx: 1}, expect! {});
-    check("crc32 rax, rcx", regs! {rax: !0, rcx: !0}, expect! {});
+    check("crc32 eax, cl", regs! {rax: 0, rcx: 1}, expect! {rax: 0xf26b8303});
+    check("crc32 rax, rcx", regs! {rax: !0, rcx: !0}, expect! {rax: 0xb798b438});
 }

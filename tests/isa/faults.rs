@@ -81,7 +81,7 @@ fn pages() {
     check("mov [rsi], eax", regs! {rsi: 0x3000}, expect! {fault: PAGE, code: 7, cr2: 0x3000});
     check("mov eax, [rsi]", regs! {rsi: -8}, expect! {fault: PAGE, code: 4, cr2: -8});
     check("mov eax, [rsi]", regs! {rsi: 1 << 47}, expect! {fault: GP, code: 0});
-    check("mov rax, [rsi]", regs! {rsi: (1 << 47) - 4}, expect! {});
+    check("mov rax, [rsi]", regs! {rsi: (1 << 47) - 4}, expect! {fault: GP, code: 0x0});
     // A read-modify-write is refused as a write, before anything is read.
     check("inc dword [rsi]", regs! {rsi: RO}, expect! {fault: PAGE, code: 7, cr2: RO});
     check("inc dword [rsi]", regs! {rsi: 0x123456}, expect! {fault: PAGE, code: 6, cr2: 0x123456});

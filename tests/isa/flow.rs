@@ -64,7 +64,7 @@ fn unconditional() {
     check("jmp 0x10000004; inc eax", regs! {eax: 1}, expect! {rax: 1});
     check("jmp rcx; inc eax", regs! {eax: 1, rcx: CODE as i128 + 4}, expect! {rax: 1});
     check("jmp qword [rsi]; inc eax", regs! {eax: 1, rsi: D, [DATA; 8]: CODE as i128 + 4}, expect! {rax: 1});
-    check("jmp rcx", regs! {rcx: 0x1234}, expect! {fault: PAGE, code: 0x14, cr2: 0x1234, rip: 0x1234});
+    check("jmp rcx", regs! {rcx: 0x1234}, expect! {fault: PAGE, code: 0x15, cr2: 0x1234, rip: 0x1234});
 }
 
 #[test]

@@ -41,7 +41,11 @@ fn divide() {
     check("div qword [rsi]", regs! {rsi: D, [DATA; 8]: 0}, expect! {fault: DE});
     check("div qword [rsi]", regs! {rsi: 0x1234}, expect! {fault: PAGE, cr2: 0x1234, code: 5});
     check("idiv cl", regs! {rax: 0xfff9, rcx: 2}, expect! {rax: 0xfffd});
-    check("idiv cx", regs! {rax: -100, rdx: -1, rcx: 7}, expect! {});
+    check(
+        "idiv cx",
+        regs! {rax: -100, rdx: -1, rcx: 7},
+        expect! {rax: 0xfffffffffffffff2, rdx: 0xfffffffffffffffe},
+    );
     check("idiv ecx", regs! {eax: -100, edx: -1, ecx: 7}, expect! {eax: -14, edx: -2});
     check("idiv rcx", regs! {rax: 100, rdx: 0, rcx: -7}, expect! {rax: -14, rdx: 2});
     check("idiv ecx", regs! {eax: 1 << 31, edx: !0, ecx: -1}, expect! {fault: DE});

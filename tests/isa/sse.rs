@@ -171,7 +171,11 @@ fn compare_and_convert() {
         regs! {xmm1: f32x4(1.0, -2.5, 1e10, 0.0)},
         expect! {xmm0: v(0x0000_0001_ffff_fffe, 0x8000_0000_0000_0000), mxcsr: 0x1fa1},
     );
-    check("cvtpi2ps xmm0, [rsi]", regs! {xmm0: v(7, 0), rsi: D, [DATA; 8]: 0x2_0000_0001}, expect! {});
+    check(
+        "cvtpi2ps xmm0, [rsi]",
+        regs! {xmm0: v(7, 0), rsi: D, [DATA; 8]: 0x2_0000_0001},
+        expect! {xmm0: v(0x7, 0x400000003f800000)},
+    );
 }
 
 #[test]
@@ -267,19 +271,35 @@ fn integers() {
     );
     check("ptest xmm0, xmm1", regs! {xmm0: v(1, 0), xmm1: v(0, 1)}, expect! {flags: ZF});
     check("ptest xmm0, xmm1", regs! {xmm0: v(!0, !0), xmm1: v(0, 1)}, expect! {flags: CF});
-    check("pblendvb xmm1, xmm2", regs! {xmm0: v(0, 0x80), xmm1: v(0, 0x11), xmm2: v(0, 0x22)}, expect! {});
-    check("pcmpistri xmm0, xmm1, 0", regs! {xmm0: v(0, 0x6261), xmm1: v(0, 0x6261_7978)}, expect! {});
-    check("mpsadbw xmm0, xmm1, 5", regs! {}, expect! {});
+    check(
+        "pblendvb xmm1, xmm2",
+        regs! {xmm0: v(0, 0x80), xmm1: v(0, 0x11), xmm2: v(0, 0x22)},
+        expect! {xmm1: v(0x0, 0x22)},
+    );
+    check(
+        "pcmpistri xmm0, xmm1, 0",
+        regs! {xmm0: v(0, 0x6261), xmm1: v(0, 0x6261_7978)},
+        expect! {rcx: 0x2, flags: CF|ZF|SF},
+    );
+    check("mpsadbw xmm0, xmm1, 5", regs! {}, expect! {xmm0: v(0x460042003e003a, 0x360032002e002a)});
     check(
         "phminposuw xmm0, xmm1",
         regs! {xmm1: v(0x0005_0004_0003_0009, 0x0008_0007_0006_0005)},
-        expect! {xmm0: v(0, 0x4_0003)},
+        expect! {xmm0: v(0x0, 0x50003)},
     );
 }
 
 #[test]
 fn mmx() {
-    check("movq mm0, rax; paddd mm0, mm0; movq rcx, mm0; emms", regs! {rax: 0x4_0000_0003}, expect! {});
-    check("movd mm1, eax; packsswb mm1, mm1; movd ecx, mm1; emms", regs! {rax: 0x7fff_0001}, expect! {});
+    check(
+        "movq mm0, rax; paddd mm0, mm0; movq rcx, mm0; emms",
+        regs! {rax: 0x4_0000_0003},
+        expect! {rcx: 0x800000006, fsw: 0x0, ftag: 0x0},
+    );
+    check(
+        "movd mm1, eax; packsswb mm1, mm1; movd ecx, mm1; emms",
+        regs! {rax: 0x7fff_0001},
+        expect! {rcx: 0x7f01, fsw: 0x0, ftag: 0x0},
+    );
     check("emms", regs! {fsw: 0x1000, ftag: 0x55}, expect! {});
 }

@@ -27,7 +27,11 @@ fn push_and_pop() {
 
 #[test]
 fn flags_on_the_stack() {
-    check("pushfq", regs! {flags: CF|ZF|DF}, expect! {rsp: SP - 8, [STACK_TOP - 8; 8]: 0x647});
+    check(
+        "pushfq",
+        regs! {flags: CF|ZF|DF},
+        expect! {rsp: 0x30001ff8, flags: CF|ZF|DF, [STACK + 0x1ff8; 8]: 0x0000000000000643},
+    );
     check("popfq", regs! {[STACK_TOP; 8]: 0xcd7}, expect! {rsp: SP + 8, flags: CF|PF|AF|ZF|SF|OF|DF});
     check("popfq", regs! {flags: CF|DF, [STACK_TOP; 8]: 0}, expect! {rsp: SP + 8, flags: NONE});
     // IF and IOPL are not the program's to change.
@@ -48,11 +52,19 @@ fn frames() {
     check(
         "enter 0, 3",
         regs! {rbp: SP + 64, [STACK_TOP + 56; 8]: 0xaa, [STACK_TOP + 48; 8]: 0xbb},
-        expect! {},
+        expect! {rsp: 0x30001fe0, rbp: 0x30001ff8, [STACK + 0x1fe0; 8]: 0x0000000030001ff8, [STACK + 0x1fe8; 8]: 0x00000000000000bb, [STACK + 0x1ff0; 8]: 0x00000000000000aa, [STACK + 0x1ff8; 8]: 0x0000000030002040},
     );
     check("leave", regs! {rbp: 1 << 50}, expect! {fault: SS, code: 0});
-    check32("pushad", regs! {eax: 1, ecx: 2, edx: 3, ebx: 4, ebp: 5, esi: 6, edi: 7}, expect! {});
-    check32("popad", regs! {[STACK_TOP; 4]: 7, [STACK_TOP + 28; 4]: 1}, expect! {});
+    check32(
+        "pushad",
+        regs! {eax: 1, ecx: 2, edx: 3, ebx: 4, ebp: 5, esi: 6, edi: 7},
+        expect! {esp: 0x30001fe0, [STACK + 0x1fe0; 8]: 0x0000000600000007, [STACK + 0x1fe8; 8]: 0x3000200000000005, [STACK + 0x1ff0; 8]: 0x0000000300000004, [STACK + 0x1ff8; 8]: 0x0000000100000002},
+    );
+    check32(
+        "popad",
+        regs! {[STACK_TOP; 4]: 7, [STACK_TOP + 28; 4]: 1},
+        expect! {eax: 0x1, ecx: 0x9d968f88, edx: 0x817a736c, ebx: 0x655e5750, esp: 0x30002020, ebp: 0x2d261f18, esi: 0x110a03fc, edi: 0x7},
+    );
 }
 
 #[test]
@@ -89,7 +101,7 @@ fn calls() {
     check(
         "call rax",
         regs! {rax: 0x1234},
-        expect! {fault: PAGE, code: 0x14, cr2: 0x1234, rip: 0x1234, rsp: SP - 8, [STACK_TOP - 8; 8]: CODE as i128 + 2},
+        expect! {fault: PAGE, code: 0x15, cr2: 0x1234, rip: 0x1234, rsp: SP - 8, [STACK_TOP - 8; 8]: CODE as i128 + 2},
     );
     check(
         "call rax",
