@@ -41,8 +41,21 @@ fn kernel(folder: &Path, code: &[u8]) -> PathBuf {
     path
 }
 
+/// The binary under test; by way of the runner of the aarch64 tests, which is an x86 program, where there is one.
+pub fn program() -> Command {
+    let binary = env!("CARGO_BIN_EXE_retrograde");
+    match std::env::var_os("RETROGRADE_RUNNER") {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    }
+}
+
 fn retrograde(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_retrograde"));
+    let mut command = program();
     command.args(arguments).stdin(Stdio::null());
     command
 }

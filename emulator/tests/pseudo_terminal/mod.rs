@@ -58,7 +58,7 @@ impl Session {
         // SAFETY: openpty has just opened both, and nobody else owns them.
         let (master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
         let before = settings(&slave);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_retrograde"));
+        let mut command = crate::program();
         command.args(["-m", "16", "-kernel", path.to_str().unwrap()]).args(arguments);
         command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
         command.stderr(slave.try_clone().unwrap());

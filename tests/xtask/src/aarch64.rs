@@ -239,6 +239,7 @@ fn cargo(toolchain: &Toolchain, options: &Options) -> Command {
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", bin("aarch64-gcc"))
         .env("CC_aarch64_unknown_linux_gnu", bin("aarch64-gcc"))
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", bin("run-aarch64"))
+        .env("RETROGRADE_RUNNER", bin("run-aarch64"))
         .env("RETROGRADE_QEMU_USER", emulator)
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTFLAGS");

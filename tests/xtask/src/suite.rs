@@ -105,8 +105,8 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
     }
     if !options.no_loom {
         for name in loom_crates(&root) {
-            // A crate's other tests are compiled out under this configuration: loom's types work inside a model only.
-            let mut command = run::cargo(&["test", "--profile", "ci", "--lib", "--tests", "--package", name]);
+            // Loom's types work inside a model only: a crate's other tests do not run under this configuration.
+            let mut command = run::cargo(&["test", "--profile", "ci", "--test", "loom", "--package", name]);
             command.arg("--target-dir").arg(place::target().join("loom"));
             command.env("RUSTFLAGS", "--cfg loom").env_remove("CARGO_ENCODED_RUSTFLAGS");
             stages.push(Stage::run("model checks", &mut command)?);
