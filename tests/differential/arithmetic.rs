@@ -6,12 +6,12 @@ use tests::harness::guest::{self, Bits};
 use tests::harness::layout::CODE;
 use tests::harness::state::{After, State};
 
-fn run(line: &str, rax: u64, rcx: u64, rdx: u64, flags: u64) -> [After; 2] {
+fn run(line: &str, rax: u64, rcx: u64, rdx: u64, flags: u64) -> [After; guest::TIERS.len()] {
     let code = assemble(line, 64, CODE);
     let mut s = State::default();
     (s.gpr[0], s.gpr[1], s.gpr[2]) = (rax, rcx, rdx);
     s.rflags = 0x202 | flags;
-    [0, 1].map(|t| guest::run(t, Bits::Long, 3, &code, &s))
+    guest::run_all(Bits::Long, 3, &code, &s)
 }
 
 fn flags(res: u64, bits: u32, carry: bool, overflow: bool, aux: bool) -> u64 {

@@ -1,23 +1,20 @@
 //! One instruction at a time, in both tiers and on the host's CPU.
 
 use iced_x86::Code;
-use tests::harness::check::against_host;
+use tests::harness::check::{against_host, between_tiers};
 use tests::harness::generate::{self, Case, INTEGER, VECTOR, X87};
 use tests::harness::guest::{self, Bits};
 use tests::harness::host;
 use tests::harness::random::Rng;
-use tests::harness::state::{Compare, REPORT, VISIBLE, differences};
+use tests::harness::state::{REPORT, VISIBLE};
 use tests::harness::undefined;
 
 use super::setting;
 
 /// What is wrong in one case.
 fn complaints(case: &Case, bits: Bits) -> Vec<String> {
-    let tiers = [0, 1].map(|t| guest::run(t, bits, 3, &case.code, &case.state));
-    let mut out: Vec<_> = differences(&tiers[0], &tiers[1], Compare::TIERS)
-        .into_iter()
-        .map(|d| format!("tier 0 / tier 1: {d}"))
-        .collect();
+    let tiers = guest::run_all(bits, 3, &case.code, &case.state);
+    let mut out = between_tiers(&tiers);
     if tiers[0].end.vector == REPORT {
         out.push(format!("report: {:?}", tiers[0].report));
         return out;

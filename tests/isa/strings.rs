@@ -107,7 +107,7 @@ fn stopped() {
     check(
         "rep movsq",
         regs! {rcx: 4, rsi: RO + 0xff0, rdi: D},
-        expect! {fault: PAGE, code: 0x4, cr2: RO + 0x1000, rcx: 0x2, rsi: RO + 0x1000, rdi: D + 0x10, [DATA + 0x0; 8]: 0xafa8a19a938c857e, [DATA + 0x8; 8]: 0xe7e0d9d2cbc4bdb6},
+        expect! {fault: PAGE, code: 0x4, cr2: RO + 0x1000, rcx: 0x2, rsi: RO + 0x1000, rdi: D + 0x10, [DATA; 8]: 0xafa8a19a938c857e, [DATA + 0x8; 8]: 0xe7e0d9d2cbc4bdb6},
     );
     check("repe cmpsb", regs! {rcx: 4, rsi: D, rdi: 0x1234}, expect! {fault: PAGE, code: 5, cr2: 0x1234});
     check("rep movsb", regs! {rcx: 4, rsi: 1 << 50, rdi: D}, expect! {fault: GP, code: 0});

@@ -70,7 +70,9 @@ pub fn machine(ram_bytes: u64, tier: TierPolicy) -> Machine {
 
 /// A tier by the name that its `Debug` form gives it.
 pub fn tier_by_name(name: &str) -> Option<TierPolicy> {
-    [TierPolicy::Auto, TierPolicy::Zero, TierPolicy::One].into_iter().find(|t| format!("{t:?}") == name)
+    [TierPolicy::Auto, TierPolicy::Zero, TierPolicy::One, TierPolicy::Two]
+        .into_iter()
+        .find(|t| format!("{t:?}") == name)
 }
 
 /// A console that keeps everything.

@@ -77,15 +77,12 @@ impl Check {
         let insns = decode(&code, self.bits, origin);
         let before = self.start(origin);
         let mut complaints = Vec::new();
-        let tiers: Vec<After> =
-            (0..TIERS.len()).map(|t| guest::run(t, self.bits, self.cpl, &code, &before)).collect();
+        let tiers = guest::run_all(self.bits, self.cpl, &code, &before);
         let undefined = insns.last().map_or(0, |x| undefined::flags(x, &before));
         for (tier, after) in TIERS.iter().zip(&tiers) {
             self.judge(&before, after, &code, undefined, &format!("tier {tier:?}"), &mut complaints);
         }
-        for d in differences(&tiers[0], &tiers[1], Compare::TIERS) {
-            complaints.push(format!("tier 0 / tier 1: {d}"));
-        }
+        complaints.extend(between_tiers(&tiers));
         if self.ask_host
             && let Some(after) = host::run(self.bits, &code, &insns, &before)
         {
@@ -265,6 +262,17 @@ fn suggestion(before: &State, after: &After, bits: Bits, undefined: u64) -> Stri
 /// The instructions in `code`.
 pub fn decode(code: &[u8], bits: Bits, origin: u64) -> Vec<Instruction> {
     Decoder::with_ip(bits.number(), code, origin, DecoderOptions::NONE).iter().collect()
+}
+
+/// What differs between the tiers.
+pub fn between_tiers(tiers: &[After; TIERS.len()]) -> Vec<String> {
+    let others = TIERS.iter().zip(tiers).skip(1);
+    others
+        .flat_map(|(tier, after)| {
+            let found = differences(&tiers[0], after, Compare::TIERS);
+            found.into_iter().map(move |d| format!("tier Zero / tier {tier:?}: {d}"))
+        })
+        .collect()
 }
 
 /// What differs between ours and the host's end of the same code; `flags` are those that count.

@@ -101,13 +101,13 @@ pub struct Rig {
 }
 
 /// The tiers that every check runs in.
-pub const TIERS: [TierPolicy; 2] = [TierPolicy::Zero, TierPolicy::One];
+pub const TIERS: [TierPolicy; 3] = [TierPolicy::Zero, TierPolicy::One, TierPolicy::Two];
 
 /// Retired instructions after which a program counts as endless.
 const PATIENCE: u64 = 200_000;
 
 thread_local! {
-    static RIGS: RefCell<[Option<Rig>; 2]> = const { RefCell::new([None, None]) };
+    static RIGS: RefCell<[Option<Rig>; 3]> = const { RefCell::new([None, None, None]) };
 }
 
 /// Runs code in tier `TIERS[tier]` on this thread's machine for it.
@@ -115,6 +115,11 @@ pub fn run(tier: usize, bits: Bits, cpl: u8, code: &[u8], state: &State) -> Afte
     RIGS.with_borrow_mut(|rigs| {
         rigs[tier].get_or_insert_with(|| Rig::new(TIERS[tier])).run(bits, cpl, code, state)
     })
+}
+
+/// Runs code in every tier, in the order of [`TIERS`].
+pub fn run_all(bits: Bits, cpl: u8, code: &[u8], state: &State) -> [After; TIERS.len()] {
+    std::array::from_fn(|tier| run(tier, bits, cpl, code, state))
 }
 
 fn descriptor(base: u32, limit_pages: u32, access: u8, flags: u8) -> u64 {
