@@ -25,6 +25,8 @@ use super::{Lifter, state_flags};
 use crate::layout::off;
 use crate::tb::{MXCSR_CONTROL, MXCSR_DEFAULT};
 
+/// `scratch` slot that nothing reads.
+const SCRATCH_SPARE: i32 = 2;
 /// Does the host keep x86's flags for us?
 const HOST_FLAGS: bool = cfg!(target_arch = "x86_64");
 
@@ -216,10 +218,20 @@ impl Lifter<'_> {
         Ok(V::Val(self.b.ins().bor(cf, zf)))
     }
 
+    /// Keeps an operation whose result nobody may look at: Cranelift takes it for pure, but it sets flags in MXCSR. (Arithmetic is
+    /// kept by the check of its result.)
+    fn keep(&mut self, r: Value) {
+        if HOST_FLAGS {
+            self.b.ins().store(state_flags(), r, self.state, off::SCRATCH + 8 * SCRATCH_SPARE);
+        }
+    }
+
     pub(super) fn float_convert(&mut self, op: Cvt, a: V) -> R<V> {
         let from_int = |s: &mut Self, w: Width, p: Prec| {
             let v = s.val(w, a);
-            Ok(V::Val(s.b.ins().fcvt_from_sint(scalar(p), v)))
+            let r = s.b.ins().fcvt_from_sint(scalar(p), v);
+            s.keep(r);
+            Ok(V::Val(r))
         };
         let to_int = |s: &mut Self, p: Prec, w: Width| {
             let v = s.float(p, a);
@@ -230,7 +242,9 @@ impl Lifter<'_> {
             let bad = s.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, limit);
             s.redo_if(V::Val(bad));
             let t = if w == Width::Q { types::I64 } else { types::I32 };
-            Ok(V::Val(s.b.ins().fcvt_to_sint_sat(t, v)))
+            let r = s.b.ins().fcvt_to_sint_sat(t, v);
+            s.keep(r);
+            Ok(V::Val(r))
         };
         match op {
             Cvt::I32ToF32 => from_int(self, Width::D, Prec::F32),
