@@ -216,12 +216,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_mappings_run_replaced_code() {
+    fn replaced_code_runs() {
         for mapping in [CodeMapping::Dual, CodeMapping::Single, CodeMapping::Auto] {
-            match CodeMemory::new(1 << 16, mapping) {
-                Ok(m) => drop(m.tested().expect("code runs")),
-                Err(_) => assert_eq!(mapping, CodeMapping::Dual, "only memory files may be missing"),
-            }
+            // Memory files may be missing, and an emulator of user programs may not see code replaced through the second
+            // mapping: that is what Auto finds out. The others work everywhere.
+            let works = CodeMemory::new(1 << 16, mapping).and_then(CodeMemory::tested);
+            assert!(works.is_ok() || mapping == CodeMapping::Dual, "{mapping:?}: {:?}", works.err());
         }
     }
 
