@@ -249,7 +249,9 @@ fn cargo(toolchain: &Toolchain, options: &Options) -> Command {
         command.env(guests::NO_GUESTS, "1").env_remove(guests::REQUIRE_GUESTS);
     }
     if options.packages.is_empty() {
-        command.args(["--workspace", "--exclude", "xtask", "--exclude", "benches"]);
+        // `jit`, `x86` and `tests` are left out until their random programs are sized for an emulated host: say so.
+        println!("aarch64 host: jit, x86 and tests are not part of the default run; name them with -p");
+        command.args(["-p", "bios", "-p", "devices", "-p", "emulator", "-p", "softmmu"]);
     }
     for package in &options.packages {
         command.args(["--package", package]);
