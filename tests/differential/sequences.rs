@@ -1,10 +1,10 @@
 //! Short programs, tier 0 against the compiled tiers: what flows from one instruction to the next, flags above all.
 
-use iced_x86::{Code, Encoder, FlowControl, Instruction, Mnemonic as M, Register};
+use iced_x86::{Code, Encoder, FlowControl, Instruction, MemoryOperand, Mnemonic as M, Register};
 use tests::harness::check::between_tiers;
 use tests::harness::generate::{self, INTEGER, VECTOR, X87};
 use tests::harness::guest::{self, Bits};
-use tests::harness::layout::{CODE, DATA};
+use tests::harness::layout::{CODE, DATA, STACK};
 use tests::harness::random::Rng;
 use tests::harness::state::{REPORT, State};
 
@@ -88,7 +88,20 @@ fn one(rng: &mut Rng, p: &mut Program, codes: &[Code], bits: Bits) {
     push(p, &x, bits);
 }
 
-fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
+/// Makes the program a loop of `turns` turns: a counter in memory, a jump back to the start.
+fn close(p: &mut Program, turns: u32, bits: Bits) {
+    let at = &mut p.state.stack[COUNTER..COUNTER + 4];
+    at.copy_from_slice(&turns.to_le_bytes());
+    let counter = MemoryOperand::with_displ(STACK + COUNTER as u64, bits.number() / 8);
+    push(p, &Instruction::with1(Code::Dec_rm32, counter).expect("DEC"), bits);
+    let back = if bits == Bits::Long { Code::Jne_rel32_64 } else { Code::Jne_rel32_32 };
+    push(p, &Instruction::with_branch(back, CODE).expect("JNE"), bits);
+}
+
+/// Where a loop's counter lies in the stack: nothing else leads there.
+const COUNTER: usize = 0x10;
+
+fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, turns: u32, cases: u64) {
     let codes = codes(sets, bits);
     let base = setting("RETRO_SEED").unwrap_or(1);
     let mut whole = 0;
@@ -96,7 +109,10 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
     let mut failures = Vec::new();
     for n in 0..cases {
         let seed = setting("RETRO_CASE").unwrap_or_else(|| Rng(base ^ n << 32).draw());
-        let p = program(&mut Rng(seed), &codes, bits);
+        let mut p = program(&mut Rng(seed), &codes, bits);
+        if turns > 1 {
+            close(&mut p, turns, bits);
+        }
         let tiers = guest::run_all(bits, 3, &p.code, &p.state);
         let zero = &tiers[0];
         whole += u64::from(zero.end.vector == 3);
@@ -125,20 +141,30 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
 
 #[test]
 fn integer() {
-    campaign(&[INTEGER], Bits::Long, 2000);
+    campaign(&[INTEGER], Bits::Long, 1, 2000);
 }
 
 #[test]
 fn integer_in_32_bit_code() {
-    campaign(&[INTEGER], Bits::Flat32, 1000);
+    campaign(&[INTEGER], Bits::Flat32, 1, 1000);
 }
 
 #[test]
 fn vector() {
-    campaign(&[VECTOR], Bits::Long, 1000);
+    campaign(&[VECTOR], Bits::Long, 1, 1000);
 }
 
 #[test]
 fn all_kinds() {
-    campaign(&[INTEGER, VECTOR, X87], Bits::Long, 1000);
+    campaign(&[INTEGER, VECTOR, X87], Bits::Long, 1, 1000);
+}
+
+#[test]
+fn loops() {
+    campaign(&[INTEGER, VECTOR], Bits::Long, 40, 500);
+}
+
+#[test]
+fn loops_in_32_bit_code() {
+    campaign(&[INTEGER], Bits::Flat32, 40, 300);
 }

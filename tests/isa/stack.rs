@@ -108,6 +108,12 @@ fn calls() {
         regs! {rsp: STACK as i128, rax: CODE as i128},
         expect! {fault: PAGE, code: 6, cr2: STACK as i128 - 8},
     );
-    // Data is not executable in the guest: its entries say so on neither side; code is not writable.
+    // Code is not writable, the stack not executable.
     check("mov [rsi], eax", regs! {rsi: CODE as i128}, expect! {fault: PAGE, code: 7, cr2: CODE as i128});
+    check("jmp rsp", regs! {}, expect! {fault: PAGE, code: 0x15, cr2: SP, rip: SP});
+    check(
+        "call rsi",
+        regs! {rsi: D + 8},
+        expect! {fault: PAGE, code: 0x15, cr2: D + 8, rip: D + 8, rsp: SP - 8, [STACK_TOP - 8; 8]: CODE as i128 + 2},
+    );
 }

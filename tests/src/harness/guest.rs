@@ -211,7 +211,9 @@ impl Rig {
                 let page = at + (k << 12);
                 let bits = if page == READ_ONLY { 0x65 } else { bits };
                 let entry = (physical + (k << 12)) | bits;
-                self.put(long + (page >> 12 & 511) * 8, entry);
+                // Only code is executable, where the tables can say so.
+                let no_execute = if at == CODE { 0 } else { 1 << 63 };
+                self.put(long + (page >> 12 & 511) * 8, entry | no_execute);
                 self.put(short + (page >> 12 & 1023) * 4, entry as u32);
             }
         }

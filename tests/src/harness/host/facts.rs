@@ -43,6 +43,7 @@ fn fsgsbase() -> bool {
 /// * register forms of 0F 0D: a NOP on Intel's processors, #UD on AMD's;
 /// * FLD of a denormal with DE unmasked: Intel's leave the stack alone, AMD's push;
 /// * CVTPI2PS from memory: Intel's switch the x87 unit to MMX state, AMD's do not;
+/// * MOVSXD to a 16-bit register: Intel's read 16 bits of memory, AMD's 32;
 /// * a ten-byte operand of which some bytes are not canonical: #GP or the page fault of the first part.
 pub fn is_open(x: &Instruction, state: &State) -> bool {
     use iced_x86::{Code as C, OpKind};
@@ -57,7 +58,7 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
     if matches!(code, C::Fld_m32fp | C::Fld_m64fp) && state.fp.cw & 2 == 0 {
         return true;
     }
-    if code == C::Cvtpi2ps_xmm_mmm64 && x.op1_kind() == OpKind::Memory {
+    if matches!(code, C::Cvtpi2ps_xmm_mmm64 | C::Movsxd_r16_rm16) && x.op1_kind() == OpKind::Memory {
         return true;
     }
     let wide = x.memory_size().size() == 10;
