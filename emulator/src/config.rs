@@ -85,7 +85,7 @@ pub enum LogItem {
     Exec,
     /// The processor's registers before each block.
     Cpu,
-    /// Page walks and TLB flushes.
+    /// Page faults and TLB flushes.
     Mmu,
     /// Processor and machine resets.
     CpuReset,
@@ -95,6 +95,10 @@ pub enum LogItem {
     GuestErrors,
     /// Port accesses (not in QEMU).
     Io,
+    /// Far calls, jumps and returns.
+    Pcall,
+    /// Nothing: `exec` and `cpu` see every block anyway. For QEMU's sake.
+    Nochain,
     /// Device memory accesses (not in QEMU).
     Mmio,
 }

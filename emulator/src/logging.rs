@@ -9,9 +9,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::boot::explain;
@@ -19,36 +22,63 @@ use crate::cli::UserError;
 use crate::config::{LogConfig, LogItem};
 
 impl LogItem {
-    /// Targets of the events that belong to the item: its own, and modules that report the same under their names.
-    fn targets(self) -> &'static [&'static str] {
-        match self {
-            Self::InAsm => &["in_asm"],
-            Self::OutAsm => &["out_asm"],
-            Self::Op => &["op"],
-            Self::Int => &["int", "x86::sys::exception"],
-            Self::Exec => &["exec"],
-            Self::Cpu => &["cpu"],
-            Self::Mmu => &["mmu"],
-            Self::CpuReset => &["cpu_reset"],
-            Self::Unimp => &["unimp", "x86::sys::msr", "devices"],
-            Self::GuestErrors => &["guest_errors"],
-            Self::Io => &["io"],
-            Self::Mmio => &["mmio"],
-        }
+    /// The target of the item's events.
+    fn target(self) -> Option<&'static str> {
+        Some(match self {
+            Self::InAsm => "in_asm",
+            Self::OutAsm => "out_asm",
+            Self::Op => "op",
+            Self::Int => "int",
+            Self::Exec => "exec",
+            Self::Cpu => "cpu",
+            Self::Mmu => "mmu",
+            Self::CpuReset => "cpu_reset",
+            Self::Unimp => "unimp",
+            Self::GuestErrors => "guest_errors",
+            Self::Io => "io",
+            Self::Mmio => "mmio",
+            Self::Pcall => "pcall",
+            Self::Nochain => return None,
+        })
     }
 }
 
 /// Starts logging; to be called once.
 pub fn start(config: &LogConfig) -> Result<(), UserError> {
     let writer = LogWriter::open(config)?;
-    let items = config.items.iter().flat_map(|item| item.targets());
-    let targets = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_targets(items.map(|target| (*target, LevelFilter::TRACE)));
-    let format = tracing_subscriber::fmt::layer().without_time().with_ansi(false).with_writer(writer);
+    let targets: Vec<&str> = config.items.iter().filter_map(|item| item.target()).collect();
+    let most = if targets.is_empty() { LevelFilter::WARN } else { LevelFilter::TRACE };
+    // Whole names: `cpu` is not `cpu_reset`.
+    let wanted =
+        move |event: &Metadata<'_>| *event.level() <= Level::WARN || targets.contains(&event.target());
+    let filter = FilterFn::new(wanted).with_max_level_hint(most);
+    let format = tracing_subscriber::fmt::layer().event_format(Lines).with_ansi(false).with_writer(writer);
     // A second start, as in a test process, keeps the first log.
-    let _ = tracing_subscriber::registry().with(targets).with(format).try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(format).try_init();
     Ok(())
+}
+
+/// What `-d` asks for is written as it is, in QEMU's manner; warnings and errors say what they are and where they come from.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let metadata = event.metadata();
+        if *metadata.level() <= Level::WARN {
+            write!(writer, "{} {}: ", metadata.level(), metadata.target())?;
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
 }
 
 /// Standard error or a file, until it fails.

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use jit::{EngineConfig, TierPolicy};
+use jit::{EngineConfig, TierPolicy, Trace};
 use x86::model::CpuModel;
 
 use crate::boot::{self, Prepared};
 use crate::cli::{self, Invocation, UserError};
-use crate::config::{MachineConfig, TierChoice};
+use crate::config::{LogItem, MachineConfig, TierChoice};
 use crate::console::HostConsole;
 use crate::exit_status::ExitStatus;
 use crate::guests::{self, Cache, GuestError};
@@ -125,11 +125,23 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
     Ok(Spec {
         layout: prepared.layout,
         model,
-        engine: EngineConfig { tier, ..EngineConfig::default() },
+        engine: EngineConfig { tier, trace: trace(&config.log.items), ..EngineConfig::default() },
         epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
         debug_exit: config.debug_exit.map(|device| (device.iobase, device.iosize)),
         no_reboot: config.no_reboot,
     })
+}
+
+/// What the engine has to show for `-d`.
+fn trace(items: &[LogItem]) -> Trace {
+    let asked = |item| items.contains(&item);
+    Trace {
+        guest_code: asked(LogItem::InAsm),
+        host_code: asked(LogItem::OutAsm),
+        ir: asked(LogItem::Op),
+        blocks: asked(LogItem::Exec),
+        registers: asked(LogItem::Cpu),
+    }
 }
 
 fn run_machine(

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+mod log_items;
 mod pseudo_terminal;
 
 /// `mov dx, 0x3f8; mov al, 'R'; out dx, al`: shows that the guest runs.

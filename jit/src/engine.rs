@@ -23,6 +23,7 @@ use crate::stats::Stats;
 use crate::table::Table;
 use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb, default_fp};
 use crate::thunks;
+use crate::trace::Trace;
 use crate::worker::Workers;
 
 /// Which tiers run.
@@ -61,6 +62,8 @@ pub struct EngineConfig {
     pub mapping: CodeMapping,
     /// Write `/tmp/perf-PID.map` for Linux perf: one symbol for each block, named after its RIP.
     pub perf_map: bool,
+    /// What is logged.
+    pub trace: Trace,
 }
 
 /// Instructions between two samples of where time goes.
@@ -78,6 +81,7 @@ impl Default for EngineConfig {
             verify: cfg!(debug_assertions),
             mapping: CodeMapping::Auto,
             perf_map: false,
+            trace: Trace::default(),
         }
     }
 }
@@ -220,7 +224,11 @@ impl Engine {
             cpu.st.budget = 0;
         }
         cpu.st.scratch[SCRATCH_FRAME] = &raw mut *self.frame as u64;
-        let exit = self.rounds(cpu, until);
+        let exit = if self.config.trace.each_block() {
+            self.traced_rounds(cpu, until)
+        } else {
+            self.rounds(cpu, until)
+        };
         cpu.st.scratch = [0; 4];
         exit
     }
@@ -230,46 +238,48 @@ impl Engine {
             return exit;
         }
         loop {
-            self.stats.dispatches += 1;
-            if cpu.st.stop != stop::NONE {
-                if let Some(exit) = self.stopped(cpu, until) {
-                    return exit;
-                }
-                continue;
+            if let Some(exit) = self.round(cpu, until) {
+                return exit;
             }
-            self.safepoint(cpu);
-            if cpu.st.budget <= 0 && !Self::next_slice(cpu, until) {
-                return Exit::Deadline;
-            }
-            if cpu.st.shadow != Shadow::None || cpu.st.flags & rflags::TF != 0 {
-                if let Some(exit) = self.step(cpu) {
-                    return exit;
-                }
-                continue;
-            }
-            let Some(tb) = self.find(cpu) else { continue };
-            // SAFETY: blocks live until the next safepoint at least.
-            let tb = unsafe { &*tb };
-            if i64::from(tb.block.count) > cpu.st.budget {
-                self.sample(tb);
-                if cpu.st.icount_end >= until || !Self::next_slice(cpu, until) {
-                    self.run_singly(cpu, tb);
-                }
-                continue;
-            }
-            let code = tb.code();
-            if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
-                self.enter(cpu, code);
-                continue;
-            }
-            self.warm(tb);
-            self.stats.tier0_blocks += 1;
-            interp::run_block(cpu, &tb.block);
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn round(&mut self, cpu: &mut Vcpu, until: u64) -> Option<Exit> {
+        self.stats.dispatches += 1;
+        if cpu.st.stop != stop::NONE {
+            return self.stopped(cpu, until);
+        }
+        self.safepoint(cpu);
+        if cpu.st.budget <= 0 && !Self::next_slice(cpu, until) {
+            return Some(Exit::Deadline);
+        }
+        if cpu.st.shadow != Shadow::None || cpu.st.flags & rflags::TF != 0 {
+            return self.step(cpu);
+        }
+        let tb = self.find(cpu)?;
+        // SAFETY: blocks live until the next safepoint at least.
+        let tb = unsafe { &*tb };
+        if i64::from(tb.block.count) > cpu.st.budget {
+            self.sample(tb);
+            if cpu.st.icount_end >= until || !Self::next_slice(cpu, until) {
+                self.run_singly(cpu, tb);
+            }
+            return None;
+        }
+        let code = tb.code();
+        if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
+            self.enter(cpu, code);
+            return None;
+        }
+        self.warm(tb);
+        self.stats.tier0_blocks += 1;
+        interp::run_block(cpu, &tb.block);
+        None
+    }
+
     /// Delivers what is pending; tells whether there is nothing to run.
-    fn poll(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
+    pub(crate) fn poll(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
         if sys::poll_events(cpu).is_err() {
             return Some(Exit::Shutdown);
         }
@@ -458,6 +468,9 @@ impl Engine {
         };
         match native.cache.install(&tb, &code.bytes, evict) {
             Ok(at) => {
+                if self.config.trace.code() {
+                    self.config.trace.show_code(&mut native.compiler, &tb, &code);
+                }
                 self.stats.compiled += 1;
                 self.stats.code_bytes += code.bytes.len() as u64;
                 if let Some(map) = &mut self.perf_map {
@@ -480,7 +493,7 @@ impl Engine {
 
     /// Between blocks: nothing is held by address, no generated code runs.
     #[inline]
-    fn safepoint(&mut self, cpu: &mut Vcpu) {
+    pub(crate) fn safepoint(&mut self, cpu: &mut Vcpu) {
         cpu.mmu.safepoint();
         if self.space.code_writes_pending() {
             self.drop_written();

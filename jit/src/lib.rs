@@ -8,6 +8,7 @@
 //! | [`compile`] | tier 1: the compiler, an `x86::Emitter` over Cranelift |
 //! | [`worker`] | compile threads |
 //! | [`code`], [`platform`] | the code cache and executable memory |
+//! | [`trace`] | what `-d` shows of blocks and code |
 //! | [`thunks`], [`layout`] | where generated code and Rust meet |
 //!
 //! Tier 0 is `x86::interp`. Whatever tier runs: registers, memory, exceptions and instruction counts are the same, and
@@ -23,8 +24,10 @@ pub mod stats;
 pub mod table;
 pub mod tb;
 pub mod thunks;
+pub mod trace;
 pub mod worker;
 
 pub use engine::{CompileCost, Engine, EngineConfig, Exit, TierPolicy};
 pub use platform::CodeMapping;
 pub use stats::Stats;
+pub use trace::Trace;

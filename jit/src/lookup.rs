@@ -158,6 +158,9 @@ impl Engine {
         let second = second.map(|p| (p, lines(0, len - first)));
         self.stats.decoded += 1;
         let tb = Tb::new(block, key.ram, [Some((at.page, mine)), second]);
+        if self.config.trace.guest_code {
+            self.show_guest_code(&tb);
+        }
         Some(self.table.insert(Arc::new(tb)))
     }
 

@@ -3,7 +3,7 @@
 mod rig;
 
 use iced_x86::code_asm::*;
-use jit::{Exit, TierPolicy};
+use jit::{EngineConfig, Exit, TierPolicy, Trace};
 use rig::{CODE, DATA, Rig, config};
 
 const TIERS: [TierPolicy; 4] = [TierPolicy::Zero, TierPolicy::One, TierPolicy::Two, TierPolicy::Auto];
@@ -91,7 +91,10 @@ fn stops_at_every_count() {
     };
     let mut zero = Rig::new(config(TierPolicy::Zero));
     program(&mut zero);
-    let mut others = [TierPolicy::One, TierPolicy::Two].map(|t| Rig::new(config(t)));
+    let mut others: Vec<Rig> = [TierPolicy::One, TierPolicy::Two].map(|t| Rig::new(config(t))).into();
+    // Nor can the guest tell whether its blocks are logged.
+    let trace = Trace { blocks: true, ..Trace::default() };
+    others.extend(TIERS.map(|t| Rig::new(EngineConfig { trace, ..config(t) })));
     others.iter_mut().for_each(program);
     for n in 1.. {
         let a = zero.run(n);

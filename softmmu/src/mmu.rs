@@ -226,6 +226,7 @@ impl Mmu {
             return;
         }
         self.counters.flushes += 1;
+        tracing::trace!(target: "mmu", "TLB flush: {f:?}");
         self.directory.forget();
         for bank in 0..3 {
             if self.owned[bank].flush(self.tlb.bank(bank), f == Flush::NonGlobal) {
@@ -236,6 +237,7 @@ impl Mmu {
 
     /// INVLPG: drops what derives from the page of `gva`, global or not, in all banks.
     pub fn invlpg(&mut self, gva: u64) {
+        tracing::trace!(target: "mmu", "TLB flush of the page at {gva:#x}");
         self.directory.forget();
         for bank in 0..3 {
             if self.owned[bank].invalidate(self.tlb.bank(bank), gva) {

@@ -81,6 +81,16 @@ fn ones(size: u8) -> u64 {
     u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
 }
 
+/// For the log: an access that no device answers.
+fn unassigned(what: &str, at: u64, written: Option<u64>) {
+    match written {
+        None => tracing::trace!(target: "guest_errors", "read of the unassigned {what} {at:#x}"),
+        Some(v) => {
+            tracing::trace!(target: "guest_errors", "write of {v:#x} to the unassigned {what} {at:#x}")
+        }
+    }
+}
+
 impl PcDevices {
     /// The devices at power-on.
     pub fn new(config: &PcConfig) -> Self {
@@ -175,9 +185,14 @@ impl PcDevices {
 
     fn read_port(&mut self, port: u16, size: u8, now: Ns) -> u32 {
         if let Some(unit) = self.whole(port, size) {
-            return self.unit(unit).map_or(ones(size) as u32, |device| device.port_read(port, size, now));
+            let value = self.unit(unit).map(|device| device.port_read(port, size, now));
+            return value.unwrap_or_else(|| {
+                unassigned("port", port.into(), None);
+                ones(size) as u32
+            });
         }
         if size <= 1 {
+            unassigned("port", port.into(), None);
             return 0xff;
         }
         (0..u16::from(size))
@@ -186,13 +201,16 @@ impl PcDevices {
 
     fn write_port(&mut self, port: u16, size: u8, value: u32, now: Ns) {
         if let Some(unit) = self.whole(port, size) {
-            if let Some(device) = self.unit(unit) {
-                device.port_write(port, size, value, now);
+            match self.unit(unit) {
+                Some(device) => device.port_write(port, size, value, now),
+                None => unassigned("port", port.into(), Some(value.into())),
             }
         } else if size > 1 {
             for n in 0..u16::from(size) {
                 self.write_port(port.wrapping_add(n), 1, value >> (8 * n) & 0xff, now);
             }
+        } else {
+            unassigned("port", port.into(), Some(value.into()));
         }
     }
 
@@ -225,6 +243,7 @@ impl PcDevices {
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
             self.hpet.mmio_read(gpa - HPET_BASE, size, now)
         } else {
+            unassigned("address", gpa, None);
             u64::MAX
         };
         self.settle();
@@ -242,6 +261,8 @@ impl PcDevices {
             self.ioapic.mmio_write(gpa - IOAPIC_BASE, size, value, now);
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
             self.hpet.mmio_write(gpa - HPET_BASE, size, value, now);
+        } else {
+            unassigned("address", gpa, Some(value));
         }
         self.settle();
     }

@@ -8,16 +8,18 @@ use crate::config::LogItem;
 const ITEMS: &[(&str, LogItem, &str)] = &[
     ("in_asm", LogItem::InAsm, "guest instructions of each translated block"),
     ("out_asm", LogItem::OutAsm, "host instructions of each compiled block"),
-    ("op", LogItem::Op, "intermediate code of each compiled block"),
-    ("int", LogItem::Int, "interrupts and exceptions"),
+    ("op", LogItem::Op, "intermediate code of each compiled block (Cranelift's)"),
+    ("int", LogItem::Int, "interrupts and exceptions, with the registers"),
     ("exec", LogItem::Exec, "each block before it runs (much output)"),
     ("cpu", LogItem::Cpu, "registers before each block (much output)"),
-    ("mmu", LogItem::Mmu, "page walks and TLB flushes"),
+    ("mmu", LogItem::Mmu, "page faults and TLB flushes"),
+    ("pcall", LogItem::Pcall, "far calls, jumps and returns, IRET"),
     ("cpu_reset", LogItem::CpuReset, "processor and machine resets"),
     ("unimp", LogItem::Unimp, "use of what is not implemented"),
-    ("guest_errors", LogItem::GuestErrors, "what the guest does wrong"),
+    ("guest_errors", LogItem::GuestErrors, "what the guest does wrong: accesses that no device answers"),
     ("io", LogItem::Io, "port accesses (much output)"),
     ("mmio", LogItem::Mmio, "device memory accesses (much output)"),
+    ("nochain", LogItem::Nochain, "nothing: exec and cpu see every block anyway"),
 ];
 
 /// Parses the value of `-d`.

@@ -24,23 +24,23 @@ impl Bus for PcBus {
     fn port_in(&mut self, port: u16, size: u8, now: Ns) -> u32 {
         self.accesses += 1;
         let v = self.devices.port_read(port, size, now);
-        tracing::trace!(target: "io", port, size, value = v, now, "in");
+        tracing::trace!(target: "io", "in  port {port:#06x} size {size} value {v:#x} at {now} ns");
         v
     }
     fn port_out(&mut self, port: u16, size: u8, value: u32, now: Ns) {
         self.accesses += 1;
-        tracing::trace!(target: "io", port, size, value, now, "out");
+        tracing::trace!(target: "io", "out port {port:#06x} size {size} value {value:#x} at {now} ns");
         self.devices.port_write(port, size, value, now);
     }
     fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64 {
         self.accesses += 1;
         let v = self.devices.mmio_read(self.cpu, gpa, size, now);
-        tracing::trace!(target: "mmio", gpa, size, value = v, now, "read");
+        tracing::trace!(target: "mmio", "read  address {gpa:#x} size {size} value {v:#x} at {now} ns");
         v
     }
     fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, now: Ns) {
         self.accesses += 1;
-        tracing::trace!(target: "mmio", gpa, size, value, now, "write");
+        tracing::trace!(target: "mmio", "write address {gpa:#x} size {size} value {value:#x} at {now} ns");
         self.devices.mmio_write(self.cpu, gpa, size, value, now);
     }
     fn interrupt_pending(&mut self) -> bool {

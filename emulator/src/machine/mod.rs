@@ -147,6 +147,7 @@ impl Machine {
         bios::install(&chunks, &self.spec.layout, &self.space)?;
         self.apply_setup();
         self.apply_entry(&entry);
+        self.show_reset("power-on");
         if !self.spec.no_reboot {
             self.boot = Some(Boot { chunks, entry });
         }
@@ -198,6 +199,14 @@ impl Machine {
         self.cpu.load_state_changed();
     }
 
+    /// For `-d cpu_reset`: where the processor begins.
+    fn show_reset(&mut self, why: &str) {
+        if tracing::enabled!(target: "cpu_reset", tracing::Level::TRACE) {
+            let (count, registers) = (self.cpu.st.icount(), x86::show::registers(&mut self.cpu));
+            tracing::trace!(target: "cpu_reset", "CPU Reset (CPU 0), {why} at {count}\n{registers}");
+        }
+    }
+
     /// Starts again as after power-on, with the same kernel.
     fn reset(&mut self) -> Result<(), BuildError> {
         let now = self.cpu.st.now();
@@ -214,6 +223,7 @@ impl Machine {
             self.apply_entry(&b.entry);
             self.boot = Some(b);
         }
+        self.show_reset("reset");
         Ok(())
     }
 
@@ -253,6 +263,7 @@ impl Machine {
             match self.engine.run(&mut self.cpu, until) {
                 Exit::Deadline | Exit::Event | Exit::Halted => {}
                 Exit::Shutdown => {
+                    tracing::trace!(target: "cpu_reset", "Triple fault at {}", self.cpu.st.icount());
                     if self.spec.no_reboot || self.boot.is_none() {
                         return Ok(Ended::TripleFault);
                     }

@@ -22,6 +22,7 @@ pub mod insn;
 pub mod interp;
 pub mod lift;
 pub mod model;
+pub mod show;
 pub mod softfp;
 pub mod state;
 pub mod string;

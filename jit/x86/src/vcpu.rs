@@ -124,6 +124,7 @@ impl Vcpu {
     #[cold]
     pub fn unimplemented(&mut self, i: &Insn) -> Stop {
         let text = crate::decode::describe(self, i);
+        tracing::trace!(target: "unimp", "{text}");
         self.report = Some(text.into());
         self.st.stop = stop::UNIMPLEMENTED;
         Stop
@@ -260,7 +261,10 @@ impl Vcpu {
             return self.segment_fault(s);
         }
         match t {
-            MemTrap::Page(f) => self.raise(vector::PF, Some(f.code), f.gva),
+            MemTrap::Page(f) => {
+                tracing::trace!(target: "mmu", "page fault: address {:#x}, error code {:#x}", f.gva, f.code);
+                self.raise(vector::PF, Some(f.code), f.gva)
+            }
             MemTrap::Corrupt(text) => {
                 self.report = Some(text);
                 self.st.stop = stop::CORRUPT;

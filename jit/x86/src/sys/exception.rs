@@ -164,6 +164,7 @@ fn deliver_chain(cpu: &mut Vcpu, mut ev: Event) -> Result<(), Shutdown> {
     loop {
         cpu.st.stop = stop::NONE;
         record(cpu, &ev);
+        show(cpu, &ev);
         if deliver(cpu, &ev).is_ok() {
             // A task switch succeeds even if the new task could not take its own first exception.
             let failed = std::mem::replace(&mut cpu.st.stop, stop::NONE) == stop::FAULT;
@@ -193,7 +194,6 @@ fn deliver_chain(cpu: &mut Vcpu, mut ev: Event) -> Result<(), Shutdown> {
                 ..ev
             },
         };
-        tracing::trace!(vector = ev.vector, rip = ev.rip, "exception while delivering an event");
         if combined == Ok(Combined::DoubleFault) {
             // The page-fault address stands even where the page fault itself is not delivered.
             if f.vector == vector::PF {
@@ -201,6 +201,34 @@ fn deliver_chain(cpu: &mut Vcpu, mut ev: Event) -> Result<(), Shutdown> {
             }
         }
     }
+}
+
+/// For `-d int`: a line like QEMU's and the registers.
+#[inline]
+fn show(cpu: &mut Vcpu, ev: &Event) {
+    if tracing::enabled!(target: "int", tracing::Level::TRACE) {
+        show_now(cpu, ev);
+    }
+}
+
+#[cold]
+fn show_now(cpu: &mut Vcpu, ev: &Event) {
+    let st = &cpu.st;
+    let [cs, ss] = [seg::CS, seg::SS].map(|s| st.seg[s as usize].selector);
+    let software = u8::from(matches!(ev.source, Source::Software | Source::Privileged));
+    let (count, cpl, rsp, cr2) = (st.icount(), st.cpl, st.gpr[reg::RSP as usize], st.cr2);
+    let kind = match ev.source {
+        Source::External => " (interrupt)",
+        Source::Nmi => " (NMI)",
+        _ => "",
+    };
+    let (vector, code, rip) = (ev.vector, ev.code.unwrap_or(0), ev.rip);
+    let registers = crate::show::registers(cpu);
+    tracing::trace!(
+        target: "int",
+        "{count}: v={vector:02x} e={code:04x} i={software} cpl={cpl} IP={cs:04x}:{rip:016x} SP={ss:04x}:{rsp:016x} \
+         CR2={cr2:016x}{kind}\n{registers}"
+    );
 }
 
 /// What an exception leaves in CR2, DR6 and DR7.
@@ -446,7 +474,9 @@ fn enter_handler(cpu: &mut Vcpu, cs: Segment, rip: u64, cpl: u8, gate: u8) {
 
 fn software(cpu: &mut Vcpu, i: &Insn, vector: u8, source: Source) -> R<()> {
     let rip = next_rip(cpu, i);
-    deliver(cpu, &Event { vector, source, code: None, info: 0, rip, rf: false })
+    let ev = Event { vector, source, code: None, info: 0, rip, rf: false };
+    show(cpu, &ev);
+    deliver(cpu, &ev)
 }
 
 fn int_n(cpu: &mut Vcpu, i: &Insn) -> R<()> {

@@ -85,6 +85,8 @@ fn indirect(cpu: &mut Vcpu, i: &Insn) -> R<Target> {
 }
 
 fn transfer(cpu: &mut Vcpu, i: &Insn, to: Target, call: bool) -> R<()> {
+    let (what, cpl) = (if call { "call" } else { "jump" }, cpu.st.cpl);
+    tracing::trace!(target: "pcall", "far {what} from {:#x} to {:04x}:{:#x}, CPL {cpl}", i.ip, to.selector, to.offset);
     if !cpu.protected() {
         return transfer_real(cpu, i, to, call);
     }
@@ -290,6 +292,7 @@ fn ret_far(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let rip = stack.pop(cpu, w)?;
     let selector = stack.pop(cpu, w)? as u16;
     stack.skip(i.imm);
+    tracing::trace!(target: "pcall", "far return from {:#x} to {selector:04x}:{rip:#x}, CPL {}", i.ip, cpu.st.cpl);
     if !cpu.protected() {
         let cs = cpu.real_code(selector);
         if rip > u64::from(cs.limit) {

@@ -57,6 +57,8 @@ fn iret(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     } else {
         iret_real(cpu, i)?;
     }
+    let cs = cpu.st.seg[seg::CS as usize].selector;
+    tracing::trace!(target: "pcall", "IRET from {:#x} to {cs:04x}:{:#x}, CPL {}", i.ip, cpu.st.rip, cpu.st.cpl);
     // A successful IRET ends the blocking of NMIs.
     if cpu.st.nmi_blocked {
         cpu.st.nmi_blocked = false;

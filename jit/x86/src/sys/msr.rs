@@ -253,7 +253,10 @@ fn refused(cpu: &mut Vcpu, n: u32, value: Option<u64>) {
     }
     cpu.model.reports += 1;
     let more = if cpu.model.reports == MAX_REPORTS { " (further ones are not reported)" } else { "" };
-    tracing::debug!(msr = format_args!("{n:#x}"), ?value, "MSR access refused with #GP{more}");
+    match value {
+        None => tracing::trace!(target: "unimp", "MSR {n:#x} read: refused with #GP{more}"),
+        Some(v) => tracing::trace!(target: "unimp", "MSR {n:#x} written with {v:#x}: refused with #GP{more}"),
+    }
 }
 
 fn rdmsr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
