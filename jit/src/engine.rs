@@ -17,7 +17,7 @@ use x86::{Vcpu, sys};
 
 use crate::code::CodeCache;
 use crate::compile::{Code, Compiler, Options, Tier, host_isa};
-use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, jump_tag};
+use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, is_flat, jump_index, jump_tag};
 use crate::platform::CodeMapping;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -68,6 +68,9 @@ pub struct EngineConfig {
 
 /// Instructions between two samples of where time goes.
 pub const SAMPLE: u64 = 100_000;
+
+/// Blocks that tier 0 runs before the dispatcher looks around.
+const RUN: u32 = 64;
 
 impl Default for EngineConfig {
     fn default() -> Self {
@@ -272,10 +275,32 @@ impl Engine {
             self.enter(cpu, code);
             return None;
         }
-        self.warm(tb);
-        self.stats.tier0_blocks += 1;
-        interp::run_block(cpu, &tb.block);
+        self.interpret(cpu, tb);
         None
+    }
+
+    /// Runs `tb` in tier 0, and then those after it that the jump cache knows, as linked generated code would: with nothing
+    /// of the dispatcher in between. Whatever needs the dispatcher has set `stop`, which ends it.
+    fn interpret(&mut self, cpu: &mut Vcpu, mut tb: &Tb) {
+        for _ in 0..RUN {
+            self.warm(tb);
+            self.stats.tier0_blocks += 1;
+            if interp::run_block(cpu, &tb.block) == Outcome::Stopped {
+                return;
+            }
+            let rip = cpu.st.rip;
+            let next = &self.frame.jumps[jump_index(rip)];
+            // RIP of code that is not flat is no linear address.
+            if next.rip != rip || next.tag != jump_tag(cpu.mmu.epoch(), cpu.st.mode) || !is_flat(cpu.st.mode)
+            {
+                return;
+            }
+            // SAFETY: entries of removed blocks are cleared at once; the others are alive until the next safepoint.
+            tb = unsafe { &*next.tb };
+            if i64::from(tb.block.count) > cpu.st.budget || !tb.code().is_null() {
+                return;
+            }
+        }
     }
 
     /// Delivers what is pending; tells whether there is nothing to run.

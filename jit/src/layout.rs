@@ -79,12 +79,19 @@ const _: () = assert!(size_of::<Jump>() == 1 << JUMP_SHIFT);
 
 /// What makes a jump-cache entry valid besides its RIP. Blocks of non-flat code are entered in the same cache under their linear
 /// address, for the dispatcher only: their tags never match what generated code looks for.
+#[inline]
 pub const fn jump_tag(epoch: u64, mode: Mode) -> u64 {
-    let flat = mode.0 & (Mode::CODE64 | Mode::CS_FLAT) != 0;
-    epoch << 20 ^ key_mode(mode).0 as u64 ^ if flat { 0 } else { 1 << 63 }
+    epoch << 20 ^ key_mode(mode).0 as u64 ^ if is_flat(mode) { 0 } else { 1 << 63 }
+}
+
+/// Is RIP a linear address?
+#[inline]
+pub const fn is_flat(mode: Mode) -> bool {
+    mode.0 & (Mode::CODE64 | Mode::CS_FLAT) != 0
 }
 
 /// Index of a RIP in the jump cache. Generated code computes the same.
+#[inline]
 pub const fn jump_index(rip: u64) -> usize {
     ((rip ^ rip >> JUMP_BITS) & ((1 << JUMP_BITS) - 1)) as usize
 }

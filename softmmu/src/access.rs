@@ -62,6 +62,21 @@ impl Mmu {
         self.read_slow(self.privilege(), gva)
     }
 
+    /// Loads if the TLB has the page; `None`: use [`Self::read`].
+    #[inline(always)]
+    pub fn read_hit<T: GuestInt>(&self, gva: u64) -> Option<T> {
+        let entry = self.entry(gva);
+        let hit = entry.read.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE);
+        // SAFETY: as in `read`.
+        hit.then(|| unsafe { T::load(hit_address(gva, entry.addend.load(Ordering::Relaxed))) })
+    }
+
+    /// Would [`Self::write_hit`] store?
+    #[inline(always)]
+    pub fn write_hits<T: GuestInt>(&self, gva: u64) -> bool {
+        self.entry(gva).write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE)
+    }
+
     /// Stores if the TLB has the page for unwatched writes; `false`: nothing was done, use [`Self::write`].
     #[inline(always)]
     pub fn write_hit<T: GuestInt>(&mut self, gva: u64, v: T) -> bool {

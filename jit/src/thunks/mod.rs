@@ -257,7 +257,7 @@ pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u
     // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
     let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
     guest_flags::take(cpu);
-    (insn.run)(cpu, insn);
+    (insn.run)(cpu, insn, &[]);
     guest_flags::give(cpu);
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };

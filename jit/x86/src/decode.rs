@@ -6,7 +6,7 @@ use iced_x86::{
 
 use crate::block::{Block, MAX_INSNS};
 use crate::emit::R;
-use crate::eval::done;
+use crate::eval::{done, go_on};
 use crate::insn::{AddrMode, Insn, Op, Opnd, Width, prefix};
 use crate::lift;
 use crate::state::{Mode, reg, seg};
@@ -35,6 +35,7 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
     let mut insns: Vec<Insn> = Vec::with_capacity(8);
     let mut x = Instruction::default();
     let mut len = 0;
+    let mut flags = None;
     while insns.len() < max {
         if !decoder.can_decode() {
             break;
@@ -53,6 +54,10 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
         len += x.len();
         i.len = x.len() as u8;
         let ends = i.ends;
+        if let Some(flags) = flags {
+            lift::select::specialise(&mut i, flags);
+        }
+        flags = lift::select::flags_after(&i, flags);
         insns.push(i);
         if ends {
             break;
@@ -67,7 +72,7 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
         end.imm = end.ip;
         end.idx = count as u16;
         end.ends = true;
-        end.run = |c, i| done(lift::flow::end_block(c, i));
+        end.run = |c, i, rest| done(lift::flow::end_block(c, i), c, rest);
         insns.push(end);
     }
     Some(Block { insns: insns.into(), count, ip, mode, len: len as u32 })
@@ -75,7 +80,7 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
 
 fn blank() -> Insn {
     Insn {
-        run: |_, _| (),
+        run: |c, _, rest| go_on(c, rest),
         ip: 0,
         imm: 0,
         disp: 0,
@@ -108,13 +113,9 @@ fn invalid(error: DecoderError, x: &Instruction, bytes: &[u8], mode: Mode) -> In
     let mut i = blank();
     i.ends = true;
     i.run = if error == DecoderError::NoMoreBytes || x.len() >= MAX_LEN && is_too_long(bytes, mode) {
-        |c, _| {
-            c.gp(0);
-        }
+        |c, _, rest| done(Err(c.gp(0)), c, rest)
     } else {
-        |c, _| {
-            c.ud();
-        }
+        |c, _, rest| done(Err(c.ud()), c, rest)
     };
     i
 }
@@ -167,9 +168,7 @@ fn instruction(x: &Instruction, mode: Mode) -> Insn {
     if !known {
         i.op = Op::Cold;
         i.ends = true;
-        i.run = |c, i| {
-            c.unimplemented(i);
-        };
+        i.run = |c, i, rest| done(Err(c.unimplemented(i)), c, rest);
     }
     i
 }

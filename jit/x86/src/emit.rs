@@ -64,7 +64,23 @@ pub trait Emitter: Sized {
     fn offset(&mut self, i: &Insn) -> Self::V {
         crate::lift::offset(self, i)
     }
+    /// [`Emitter::offset`] where the address width is known.
+    fn offset_as(&mut self, i: &Insn, _aw: Width) -> Self::V {
+        self.offset(i)
+    }
     fn load(&mut self, at: Addr<Self::V>, w: Width) -> R<Self::V>;
+    // Shortcuts of tier 0 at linear addresses: done if the TLB has the page, else `Err` with nothing raised and nothing
+    // done. Nobody else has reason to offer them.
+    fn load_near(&mut self, _at: Self::V, _w: Width) -> R<Self::V> {
+        Err(Stop)
+    }
+    /// As `load_near`, where `store_near` would not fail either.
+    fn load_for_write_near(&mut self, _at: Self::V, _w: Width) -> R<Self::V> {
+        Err(Stop)
+    }
+    fn store_near(&mut self, _at: Self::V, _w: Width, _v: Self::V) -> R<()> {
+        Err(Stop)
+    }
     fn store(&mut self, at: Addr<Self::V>, w: Width, v: Self::V) -> R<()>;
     /// Reads for an unlocked read-modify-write: faults as a write would. Followed by `store` to the same address, which
     /// then cannot fault.

@@ -5,7 +5,7 @@ use softmmu::{Access, GuestInt};
 use crate::cc::{self, Cc, CcKind};
 use crate::emit::{Addr, Emitter, JumpKind, R, Rmw, Stop};
 use crate::insn::{Cond, Insn, Width};
-use crate::state::rflags;
+use crate::state::{rflags, stop};
 use crate::vcpu::{Vcpu, vector};
 
 impl Vcpu {
@@ -55,6 +55,14 @@ impl Vcpu {
             (CcKind::Add, Width::D) => arm!(Add, D),
             _ => slow_cond(self, cc, c),
         }
+    }
+
+    /// Evaluates a condition on lazy flags whose kind and width are known.
+    #[inline(always)]
+    pub(crate) fn known_cond(&mut self, kind: CcKind, w: Width, c: Cond) -> u64 {
+        debug_assert_eq!(self.st.cc_op, cc::cc_op(kind, w));
+        let cc = Cc { kind, w, ..self.cc() };
+        cc::cond(self, cc, c)
     }
 
     #[inline(always)]
@@ -165,6 +173,42 @@ impl Emitter for Vcpu {
     #[inline(always)]
     fn offset(&mut self, i: &Insn) -> u64 {
         self.ea(i)
+    }
+    #[inline(always)]
+    fn offset_as(&mut self, i: &Insn, aw: Width) -> u64 {
+        let g = &self.st.gpr;
+        let index = g[i.index as usize & 31] << (i.scale & 3);
+        g[i.base as usize & 31].wrapping_add(index).wrapping_add(i.disp) & aw.mask()
+    }
+    #[inline(always)]
+    fn load_near(&mut self, at: u64, w: Width) -> R<u64> {
+        let v = match w {
+            Width::B => self.mmu.read_hit::<u8>(at).map(u64::from),
+            Width::W => self.mmu.read_hit::<u16>(at).map(u64::from),
+            Width::D => self.mmu.read_hit::<u32>(at).map(u64::from),
+            Width::Q => self.mmu.read_hit::<u64>(at),
+        };
+        v.ok_or(Stop)
+    }
+    #[inline(always)]
+    fn load_for_write_near(&mut self, at: u64, w: Width) -> R<u64> {
+        let hits = match w {
+            Width::B => self.mmu.write_hits::<u8>(at),
+            Width::W => self.mmu.write_hits::<u16>(at),
+            Width::D => self.mmu.write_hits::<u32>(at),
+            Width::Q => self.mmu.write_hits::<u64>(at),
+        };
+        if hits { self.load_near(at, w) } else { Err(Stop) }
+    }
+    #[inline(always)]
+    fn store_near(&mut self, at: u64, w: Width, v: u64) -> R<()> {
+        let hit = match w {
+            Width::B => self.mmu.write_hit(at, v as u8),
+            Width::W => self.mmu.write_hit(at, v as u16),
+            Width::D => self.mmu.write_hit(at, v as u32),
+            Width::Q => self.mmu.write_hit(at, v),
+        };
+        if hit { Ok(()) } else { Err(Stop) }
     }
     #[inline(always)]
     fn load(&mut self, at: Addr<u64>, w: Width) -> R<u64> {
@@ -417,8 +461,31 @@ impl Emitter for Vcpu {
 /// #DE, used by the division lifts.
 pub const DIVIDE_ERROR: u8 = vector::DE;
 
-/// A `Result` dropped on purpose: the reason is in `CpuState::stop`.
+/// The end of a tier-0 handler: goes on with the rest of the block unless the instruction stopped it. How many
+/// instructions were left when the block ended or stopped.
 #[inline(always)]
-pub fn done(_: R<()>) {}
+pub fn done(_: R<()>, cpu: &mut Vcpu, rest: &[Insn]) -> usize {
+    // Not all that stop a block have failed: see `stop::AFTER`.
+    if cpu.st.stop != stop::NONE { rest.len() } else { go_on(cpu, rest) }
+}
+
+/// The end of a handler whose instruction stops the block only by failing.
+#[inline(always)]
+pub fn proceed(r: R<()>, cpu: &mut Vcpu, rest: &[Insn]) -> usize {
+    match r {
+        Ok(()) => go_on(cpu, rest),
+        Err(Stop) => rest.len(),
+    }
+}
+
+/// Executes the rest of a block. As the last thing that a handler does, an optimising compiler makes it a jump: handlers lead to
+/// one another without a loop in between.
+#[inline(always)]
+pub fn go_on(cpu: &mut Vcpu, rest: &[Insn]) -> usize {
+    match rest {
+        [next, rest @ ..] => (next.run)(cpu, next, rest),
+        [] => 0,
+    }
+}
 
 const _: () = assert!(size_of::<Stop>() == 0);

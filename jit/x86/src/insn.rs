@@ -120,8 +120,9 @@ pub mod prefix {
     pub const POPPED: u8 = 1 << 5;
 }
 
-/// Executes one predecoded instruction. What went wrong, if anything, is in `CpuState::stop`.
-pub type Handler = fn(&mut Vcpu, &Insn);
+/// Executes one predecoded instruction and then the rest of its block, which is the last argument: empty to execute one alone.
+/// Gives how many of them were not reached. What went wrong, if anything, is in `CpuState::stop`.
+pub type Handler = fn(&mut Vcpu, &Insn, &[Insn]) -> usize;
 
 /// A predecoded instruction.
 #[repr(C, align(64))]

@@ -4,6 +4,7 @@
 //! back what was not retired. `CpuState::count_bias` lets an instruction know its exact count meanwhile.
 
 use crate::block::Block;
+use crate::eval::go_on;
 use crate::insn::Insn;
 use crate::state::stop;
 use crate::vcpu::Vcpu;
@@ -24,12 +25,10 @@ pub fn run_block(cpu: &mut Vcpu, block: &Block) -> Outcome {
     debug_assert!(cpu.st.budget >= n as i64);
     cpu.st.budget -= n as i64;
     cpu.st.count_bias = n;
-    for i in &block.insns {
-        (i.run)(cpu, i);
-        if cpu.st.stop != stop::NONE {
-            settle(cpu, block.count, i);
-            return Outcome::Stopped;
-        }
+    let left = go_on(cpu, &block.insns);
+    if cpu.st.stop != stop::NONE {
+        settle(cpu, block.count, &block.insns[block.insns.len() - 1 - left]);
+        return Outcome::Stopped;
     }
     Outcome::Done
 }
@@ -60,7 +59,7 @@ pub fn run_single(cpu: &mut Vcpu, i: &Insn) -> Outcome {
     cpu.st.count_bias = 1 + u64::from(i.idx);
     cpu.st.single = true;
     cpu.st.stop = stop::NONE;
-    (i.run)(cpu, i);
+    (i.run)(cpu, i, &[]);
     cpu.st.single = false;
     match cpu.st.stop {
         stop::NONE => {

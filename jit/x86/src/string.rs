@@ -27,9 +27,9 @@ pub fn handler(s: Str, w: Width, ends: bool) -> Handler {
     macro_rules! h {
         ($s:ident, $w:ident) => {
             if ends {
-                |c, i| done(repeat(c, i, Str::$s, Width::$w))
+                |c, i, rest| done(repeat(c, i, Str::$s, Width::$w), c, rest)
             } else {
-                |c, i| done(once(c, i, Str::$s, Width::$w))
+                |c, i, rest| done(once(c, i, Str::$s, Width::$w), c, rest)
             }
         };
     }

@@ -144,7 +144,7 @@ fn register_if<E: Emitter>(e: &mut E, l: Loc<E::V>, w: Width, equal: E::V, new: 
             let v = e.select(w, equal, new, old);
             e.set_high(r, v);
         }
-        Loc::Mem(_) => {}
+        Loc::Mem(_) | Loc::Near(_) => {}
     }
 }
 

@@ -43,6 +43,12 @@ pub fn jmp_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
 #[inline(always)]
 pub fn jcc<E: Emitter>(e: &mut E, i: &Insn, c: Cond) -> R<()> {
     let c = e.cond(c);
+    jump_if(e, i, c)
+}
+
+/// Jcc whose condition (0 or 1) is known already.
+#[inline(always)]
+pub fn jump_if<E: Emitter>(e: &mut E, i: &Insn, c: E::V) -> R<()> {
     e.jump_if(c, i.imm, next(i));
     Ok(())
 }

@@ -27,6 +27,8 @@ pub enum Loc<V> {
     High(u8),
     /// Memory.
     Mem(Addr<V>),
+    /// Memory at a linear address, if the TLB has it ([`Near`]).
+    Near(V),
 }
 
 /// The memory operand of `i`.
@@ -81,6 +83,7 @@ pub fn read<E: Emitter>(e: &mut E, l: Loc<E::V>, w: Width) -> R<E::V> {
         Loc::Gpr(r) => e.gpr(w, r),
         Loc::High(r) => e.high(r),
         Loc::Mem(a) => e.load(a, w)?,
+        Loc::Near(a) => e.load_near(a, w)?,
     })
 }
 
@@ -89,6 +92,7 @@ pub fn read<E: Emitter>(e: &mut E, l: Loc<E::V>, w: Width) -> R<E::V> {
 pub fn read_for_write<E: Emitter>(e: &mut E, l: Loc<E::V>, w: Width) -> R<E::V> {
     match l {
         Loc::Mem(a) => e.load_for_write(a, w),
+        Loc::Near(a) => e.load_for_write_near(a, w),
         _ => read(e, l, w),
     }
 }
@@ -100,6 +104,7 @@ pub fn write<E: Emitter>(e: &mut E, l: Loc<E::V>, w: Width, v: E::V) -> R<()> {
         Loc::Gpr(r) => e.set_gpr(w, r, v),
         Loc::High(r) => e.set_high(r, v),
         Loc::Mem(a) => e.store(a, w, v)?,
+        Loc::Near(a) => e.store_near(a, w, v)?,
     }
     Ok(())
 }
@@ -116,6 +121,8 @@ pub fn get<E: Emitter>(e: &mut E, i: &Insn, o: Opnd, w: Width) -> R<E::V> {
 
 /// A destination form: static in tier 0's hot handlers, `Any` elsewhere.
 pub trait Dst {
+    /// Can it be memory? A store may stop the block without failing.
+    const MEMORY: bool = true;
     /// Where it is.
     fn loc<E: Emitter>(e: &mut E, i: &Insn) -> Loc<E::V>;
 }
@@ -134,6 +141,29 @@ pub struct Reg;
 pub struct Mem;
 /// Immediate.
 pub struct Imm;
+/// Memory in a flat segment with 64-bit (`AW` 3) or 32-bit (2) addresses, without LOCK, while the TLB has it. Where it has
+/// not, nothing happens and the result is `Err` with nothing raised: tier 0 then runs the handler of the general form.
+pub struct Near<const AW: u8>;
+
+impl<const AW: u8> Near<AW> {
+    #[inline(always)]
+    fn address<E: Emitter>(e: &mut E, i: &Insn) -> E::V {
+        e.offset_as(i, Width::from_u8(AW))
+    }
+}
+impl<const AW: u8> Dst for Near<AW> {
+    #[inline(always)]
+    fn loc<E: Emitter>(e: &mut E, i: &Insn) -> Loc<E::V> {
+        Loc::Near(Self::address(e, i))
+    }
+}
+impl<const AW: u8> Src for Near<AW> {
+    #[inline(always)]
+    fn get<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<E::V> {
+        let at = Self::address(e, i);
+        e.load_near(at, w)
+    }
+}
 
 impl Dst for Any {
     #[inline(always)]
@@ -142,6 +172,7 @@ impl Dst for Any {
     }
 }
 impl Dst for Reg {
+    const MEMORY: bool = false;
     #[inline(always)]
     fn loc<E: Emitter>(_: &mut E, i: &Insn) -> Loc<E::V> {
         Loc::Gpr(i.rd)

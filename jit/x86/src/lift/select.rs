@@ -2,9 +2,13 @@
 
 use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind};
 
-use super::{Any, Dst, Imm, Mem, Reg, Src, alu, bits, flow, mov, muldiv, shift};
-use crate::eval::done;
-use crate::insn::{Alu, BitScan, BitTest, Bmi, Cond, Handler, Insn, Op, Opnd, Shift, Str, Unary, Width};
+use super::{Any, Dst, Imm, Mem, Near, Reg, Src, alu, bits, flow, mov, muldiv, shift};
+use crate::cc::CcKind;
+use crate::emit::R;
+use crate::eval::{done, go_on, proceed};
+use crate::insn::{
+    AddrMode, Alu, BitScan, BitTest, Bmi, Cond, Handler, Insn, Op, Opnd, Shift, Str, Unary, Width, prefix,
+};
 use crate::state::{Mode, reg};
 use crate::string;
 use crate::vcpu::Vcpu;
@@ -31,8 +35,59 @@ fn form(i: &Insn) -> Form {
     }
 }
 
-fn alu_h<const OP: u8, const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn) {
-    done(alu::binary::<_, D, S>(c, i, alu_op(OP), Width::from_u8(W)));
+/// Where a memory operand is that most accesses reach by a short way ([`Near`]).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Near64,
+    Near32,
+    Far,
+}
+
+fn reach(i: &Insn) -> Reach {
+    match i.aw {
+        _ if i.am != AddrMode::Flat || i.has(prefix::LOCK) => Reach::Far,
+        Width::Q => Reach::Near64,
+        Width::D => Reach::Near32,
+        _ => Reach::Far,
+    }
+}
+
+/// A handler for the operand's reach: `$h` with `$m` standing for the memory operand's form.
+macro_rules! by_reach {
+    ($reach:expr, |$m:ident| $near:expr, $far:expr) => {
+        match $reach {
+            Reach::Near64 => {
+                type $m = Near<3>;
+                $near
+            }
+            Reach::Near32 => {
+                type $m = Near<2>;
+                $near
+            }
+            Reach::Far => $far,
+        }
+    };
+}
+
+#[inline(always)]
+fn ended<D: Dst>(r: R<()>, c: &mut Vcpu, rest: &[Insn]) -> usize {
+    if D::MEMORY { done(r, c, rest) } else { proceed(r, c, rest) }
+}
+
+#[inline(never)]
+fn alu_h<const OP: u8, const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    ended::<D>(alu::binary::<_, D, S>(c, i, alu_op(OP), Width::from_u8(W)), c, rest)
+}
+/// `D` and `S` with a near operand, `GD` and `GS` the same with a general one.
+fn alu_near_h<const OP: u8, const W: u8, D: Dst, S: Src, GD: Dst, GS: Src>(
+    c: &mut Vcpu,
+    i: &Insn,
+    rest: &[Insn],
+) -> usize {
+    match alu::binary::<_, D, S>(c, i, alu_op(OP), Width::from_u8(W)) {
+        Ok(()) => go_on(c, rest),
+        Err(_) => alu_h::<OP, W, GD, GS>(c, i, rest),
+    }
 }
 
 const fn alu_op(n: u8) -> Alu {
@@ -49,14 +104,14 @@ const fn alu_op(n: u8) -> Alu {
     }
 }
 
-fn unary_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn) {
+fn unary_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
     let op = match OP {
         0 => Unary::Inc,
         1 => Unary::Dec,
         2 => Unary::Neg,
         _ => Unary::Not,
     };
-    done(alu::unary::<_, D>(c, i, op, Width::from_u8(W)));
+    ended::<D>(alu::unary::<_, D>(c, i, op, Width::from_u8(W)), c, rest)
 }
 
 const fn shift_op(n: u8) -> Shift {
@@ -71,26 +126,52 @@ const fn shift_op(n: u8) -> Shift {
     }
 }
 
-fn shift_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn) {
-    done(shift::shift::<_, D>(c, i, shift_op(OP), Width::from_u8(W)));
+fn shift_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    ended::<D>(shift::shift::<_, D>(c, i, shift_op(OP), Width::from_u8(W)), c, rest)
 }
-fn mov_h<const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn) {
-    done(mov::mov::<_, D, S>(c, i, Width::from_u8(W)));
+#[inline(never)]
+fn mov_h<const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    ended::<D>(mov::mov::<_, D, S>(c, i, Width::from_u8(W)), c, rest)
 }
-fn movzx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn) {
-    done(mov::movzx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)));
+fn mov_near_h<const W: u8, D: Dst, S: Src, GD: Dst, GS: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    match mov::mov::<_, D, S>(c, i, Width::from_u8(W)) {
+        Ok(()) => go_on(c, rest),
+        Err(_) => mov_h::<W, GD, GS>(c, i, rest),
+    }
 }
-fn movsx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn) {
-    done(mov::movsx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)));
+fn movzx_near_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    match mov::movzx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)) {
+        Ok(()) => go_on(c, rest),
+        Err(_) => movzx_h::<F, W, Mem>(c, i, rest),
+    }
 }
-fn jcc_h<const C: u8>(c: &mut Vcpu, i: &Insn) {
-    done(flow::jcc(c, i, Cond::from_u8(C)));
+fn movsx_near_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    match mov::movsx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)) {
+        Ok(()) => go_on(c, rest),
+        Err(_) => movsx_h::<F, W, Mem>(c, i, rest),
+    }
 }
-fn setcc_h<const C: u8, D: Dst>(c: &mut Vcpu, i: &Insn) {
-    done(mov::setcc::<_, D>(c, i, Cond::from_u8(C)));
+#[inline(never)]
+fn movzx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    proceed(mov::movzx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)), c, rest)
 }
-fn cmov_h<const C: u8, const W: u8>(c: &mut Vcpu, i: &Insn) {
-    done(mov::cmov::<_, Any>(c, i, Cond::from_u8(C), Width::from_u8(W)));
+#[inline(never)]
+fn movsx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    proceed(mov::movsx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)), c, rest)
+}
+fn jcc_h<const C: u8>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    proceed(flow::jcc(c, i, Cond::from_u8(C)), c, rest)
+}
+/// The flags are those of an operation of kind `K` and width `W` earlier in the block.
+fn jcc_known_h<const C: u8, const K: u8, const W: u8>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    let taken = c.known_cond(CcKind::from_u8(K), Width::from_u8(W), Cond::from_u8(C));
+    proceed(flow::jump_if(c, i, taken), c, rest)
+}
+fn setcc_h<const C: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    ended::<D>(mov::setcc::<_, D>(c, i, Cond::from_u8(C)), c, rest)
+}
+fn cmov_h<const C: u8, const W: u8>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+    proceed(mov::cmov::<_, Any>(c, i, Cond::from_u8(C), Width::from_u8(W)), c, rest)
 }
 
 /// `$f::<…, W, …>` for the width `$w`.
@@ -130,16 +211,28 @@ macro_rules! conds {
     };
 }
 
-fn alu_handler(op: Alu, w: Width, f: Form) -> Handler {
+fn alu_handler(op: Alu, w: Width, f: Form, reach: Reach) -> Handler {
     macro_rules! op {
         ($($k:literal)*) => {
             match op as u8 {
                 $($k => match f {
                     Form::RegReg => widths!(w, |W| alu_h::<$k, W, Reg, Reg>),
                     Form::RegImm => widths!(w, |W| alu_h::<$k, W, Reg, Imm>),
-                    Form::RegMem => widths!(w, |W| alu_h::<$k, W, Reg, Mem>),
-                    Form::MemReg => widths!(w, |W| alu_h::<$k, W, Mem, Reg>),
-                    Form::MemImm => widths!(w, |W| alu_h::<$k, W, Mem, Imm>),
+                    Form::RegMem => by_reach!(
+                        reach,
+                        |M| widths!(w, |W| alu_near_h::<$k, W, Reg, M, Reg, Mem>),
+                        widths!(w, |W| alu_h::<$k, W, Reg, Mem>)
+                    ),
+                    Form::MemReg => by_reach!(
+                        reach,
+                        |M| widths!(w, |W| alu_near_h::<$k, W, M, Reg, Mem, Reg>),
+                        widths!(w, |W| alu_h::<$k, W, Mem, Reg>)
+                    ),
+                    Form::MemImm => by_reach!(
+                        reach,
+                        |M| widths!(w, |W| alu_near_h::<$k, W, M, Imm, Mem, Imm>),
+                        widths!(w, |W| alu_h::<$k, W, Mem, Imm>)
+                    ),
                     Form::Other => widths!(w, |W| alu_h::<$k, W, Any, Any>),
                 },)*
                 _ => unreachable!("nine operations"),
@@ -149,33 +242,49 @@ fn alu_handler(op: Alu, w: Width, f: Form) -> Handler {
     op!(0 1 2 3 4 5 6 7 8)
 }
 
-fn mov_handler(w: Width, f: Form) -> Handler {
+fn mov_handler(w: Width, f: Form, reach: Reach) -> Handler {
     match f {
         Form::RegReg => widths!(w, |W| mov_h::<W, Reg, Reg>),
         Form::RegImm => widths!(w, |W| mov_h::<W, Reg, Imm>),
-        Form::RegMem => widths!(w, |W| mov_h::<W, Reg, Mem>),
-        Form::MemReg => widths!(w, |W| mov_h::<W, Mem, Reg>),
-        Form::MemImm => widths!(w, |W| mov_h::<W, Mem, Imm>),
+        Form::RegMem => by_reach!(
+            reach,
+            |M| widths!(w, |W| mov_near_h::<W, Reg, M, Reg, Mem>),
+            widths!(w, |W| mov_h::<W, Reg, Mem>)
+        ),
+        Form::MemReg => by_reach!(
+            reach,
+            |M| widths!(w, |W| mov_near_h::<W, M, Reg, Mem, Reg>),
+            widths!(w, |W| mov_h::<W, Mem, Reg>)
+        ),
+        Form::MemImm => by_reach!(
+            reach,
+            |M| widths!(w, |W| mov_near_h::<W, M, Imm, Mem, Imm>),
+            widths!(w, |W| mov_h::<W, Mem, Imm>)
+        ),
         Form::Other => widths!(w, |W| mov_h::<W, Any, Any>),
     }
 }
 
-fn extend_handler(signed: bool, from: Width, to: Width, src: Opnd) -> Handler {
+fn extend_handler(signed: bool, from: Width, to: Width, src: Opnd, reach: Reach) -> Handler {
     macro_rules! src {
-        ($h:ident, $f:literal) => {
+        ($h:ident, $near:ident, $f:literal) => {
             match src {
-                Opnd::Mem => widths!(to, |W| $h::<$f, W, Mem>),
+                Opnd::Mem => by_reach!(
+                    reach,
+                    |M| widths!(to, |W| $near::<$f, W, M>),
+                    widths!(to, |W| $h::<$f, W, Mem>)
+                ),
                 Opnd::Gpr(_) => widths!(to, |W| $h::<$f, W, Reg>),
                 _ => widths!(to, |W| $h::<$f, W, Any>),
             }
         };
     }
     match (signed, from) {
-        (false, Width::B) => src!(movzx_h, 0),
-        (false, _) => src!(movzx_h, 1),
-        (true, Width::B) => src!(movsx_h, 0),
-        (true, Width::W) => src!(movsx_h, 1),
-        (true, _) => src!(movsx_h, 2),
+        (false, Width::B) => src!(movzx_h, movzx_near_h, 0),
+        (false, _) => src!(movzx_h, movzx_near_h, 1),
+        (true, Width::B) => src!(movsx_h, movsx_near_h, 0),
+        (true, Width::W) => src!(movsx_h, movsx_near_h, 1),
+        (true, _) => src!(movsx_h, movsx_near_h, 2),
     }
 }
 
@@ -290,19 +399,22 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         M::Shl | M::Sal => shifted(i, Shift::Shl),
         M::Shr => shifted(i, Shift::Shr),
         M::Sar => shifted(i, Shift::Sar),
-        M::Shld => set!(Op::ShiftDouble(false), |c, i| done(shift::double(c, i, false, i.w))),
-        M::Shrd => set!(Op::ShiftDouble(true), |c, i| done(shift::double(c, i, true, i.w))),
-        M::Mov => set!(Op::Mov, mov_handler(i.w, form(i))),
+        M::Shld => set!(Op::ShiftDouble(false), |c, i, rest| done(shift::double(c, i, false, i.w), c, rest)),
+        M::Shrd => set!(Op::ShiftDouble(true), |c, i, rest| done(shift::double(c, i, true, i.w), c, rest)),
+        M::Mov => set!(Op::Mov, mov_handler(i.w, form(i), reach(i))),
         M::Movzx | M::Movsx | M::Movsxd => {
             let Some(from) = operand_width(x, 1) else { return false };
             i.w2 = from;
             let signed = x.mnemonic() != M::Movzx;
-            set!(if signed { Op::Movsx } else { Op::Movzx }, extend_handler(signed, from, i.w, i.src))
+            set!(
+                if signed { Op::Movsx } else { Op::Movzx },
+                extend_handler(signed, from, i.w, i.src, reach(i))
+            )
         }
-        M::Lea => set!(Op::Lea, |c, i| done(mov::lea(c, i, i.w))),
-        M::Xchg => set!(Op::Xchg, |c, i| done(mov::xchg(c, i, i.w))),
-        M::Bswap => set!(Op::Bswap, |c, i| done(mov::bswap(c, i, i.w))),
-        M::Movbe => set!(Op::Movbe, |c, i| done(mov::movbe(c, i, i.w))),
+        M::Lea => set!(Op::Lea, |c, i, rest| proceed(mov::lea(c, i, i.w), c, rest)),
+        M::Xchg => set!(Op::Xchg, |c, i, rest| done(mov::xchg(c, i, i.w), c, rest)),
+        M::Bswap => set!(Op::Bswap, |c, i, rest| done(mov::bswap(c, i, i.w), c, rest)),
+        M::Movbe => set!(Op::Movbe, |c, i, rest| done(mov::movbe(c, i, i.w), c, rest)),
         M::Cbw => extend(i, Op::ExtendAcc, Width::W),
         M::Cwde => extend(i, Op::ExtendAcc, Width::D),
         M::Cdqe => extend(i, Op::ExtendAcc, Width::Q),
@@ -316,9 +428,12 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
             set!(
                 Op::Push,
                 match i.src {
-                    Opnd::Gpr(_) =>
-                        widths!(i.w, |W| |c, i| done(mov::push::<_, Reg>(c, i, Width::from_u8(W)))),
-                    _ => |c, i| done(mov::push::<_, Any>(c, i, i.w)),
+                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i, rest| done(
+                        mov::push::<_, Reg>(c, i, Width::from_u8(W)),
+                        c,
+                        rest
+                    )),
+                    _ => |c, i, rest| done(mov::push::<_, Any>(c, i, i.w), c, rest),
                 }
             )
         }
@@ -330,9 +445,12 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
             set!(
                 Op::Pop,
                 match i.dst {
-                    Opnd::Gpr(_) =>
-                        widths!(i.w, |W| |c, i| done(mov::pop::<_, Reg>(c, i, Width::from_u8(W)))),
-                    _ => |c, i| done(mov::pop::<_, Any>(c, i, i.w)),
+                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i, rest| done(
+                        mov::pop::<_, Reg>(c, i, Width::from_u8(W)),
+                        c,
+                        rest
+                    )),
+                    _ => |c, i, rest| done(mov::pop::<_, Any>(c, i, i.w), c, rest),
                 }
             )
         }
@@ -342,15 +460,21 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
                 iced_x86::Code::Leaved => Width::D,
                 _ => Width::Q,
             };
-            set!(Op::Leave, |c, i| done(mov::leave(c, i, i.w)))
+            set!(Op::Leave, |c, i, rest| proceed(mov::leave(c, i, i.w), c, rest))
         }
-        M::Mul => set!(Op::Mul, one_source(i, |c, i| done(muldiv::mul::<_, Any>(c, i, i.w)))),
-        M::Div => set!(Op::Div, one_source(i, |c, i| done(muldiv::div(c, i, i.w)))),
-        M::Idiv => set!(Op::Idiv, one_source(i, |c, i| done(muldiv::idiv(c, i, i.w)))),
+        M::Mul => set!(Op::Mul, one_source(i, |c, i, rest| done(muldiv::mul::<_, Any>(c, i, i.w), c, rest))),
+        M::Div => set!(Op::Div, one_source(i, |c, i, rest| done(muldiv::div(c, i, i.w), c, rest))),
+        M::Idiv => set!(Op::Idiv, one_source(i, |c, i, rest| done(muldiv::idiv(c, i, i.w), c, rest))),
         M::Imul if i.src == Opnd::None => {
-            set!(Op::ImulAcc, one_source(i, |c, i| done(muldiv::imul_acc::<_, Any>(c, i, i.w))))
+            set!(
+                Op::ImulAcc,
+                one_source(i, |c, i, rest| done(muldiv::imul_acc::<_, Any>(c, i, i.w), c, rest))
+            )
         }
-        M::Imul => set!(Op::Imul, widths!(i.w, |W| |c, i| done(muldiv::imul(c, i, Width::from_u8(W))))),
+        M::Imul => set!(
+            Op::Imul,
+            widths!(i.w, |W| |c, i, rest| done(muldiv::imul(c, i, Width::from_u8(W)), c, rest))
+        ),
         M::Bt => bit_test(i, BitTest::Bt),
         M::Bts => bit_test(i, BitTest::Bts),
         M::Btr => bit_test(i, BitTest::Btr),
@@ -377,11 +501,13 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         M::Adox => bmi(i, Bmi::Adox),
         M::Crc32 => {
             i.w2 = operand_width(x, 1).unwrap_or(Width::B);
-            set!(Op::Crc32, |c, i| done(bits::crc32(c, i)))
+            set!(Op::Crc32, |c, i, rest| done(bits::crc32(c, i), c, rest))
         }
-        M::Cmpxchg => set!(Op::Cmpxchg, |c, i| done(alu::cmpxchg(c, i, i.w))),
-        M::Xadd => set!(Op::Xadd, |c, i| done(alu::xadd(c, i, i.w))),
-        M::Nop | M::Pause | M::Endbr32 | M::Endbr64 | M::Reservednop => set!(Op::Nop, |_, _| ()),
+        M::Cmpxchg => set!(Op::Cmpxchg, |c, i, rest| done(alu::cmpxchg(c, i, i.w), c, rest)),
+        M::Xadd => set!(Op::Xadd, |c, i, rest| done(alu::xadd(c, i, i.w), c, rest)),
+        M::Nop | M::Pause | M::Endbr32 | M::Endbr64 | M::Reservednop => {
+            set!(Op::Nop, |c, _, rest| go_on(c, rest))
+        }
         M::Prefetchnta
         | M::Prefetcht0
         | M::Prefetcht1
@@ -391,16 +517,19 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         | M::Prefetchwt1 => {
             // A hint: no access, no fault.
             i.dst = Opnd::None;
-            set!(Op::Nop, |_, _| ())
+            set!(Op::Nop, |c, _, rest| go_on(c, rest))
         }
-        M::Clc => set!(Op::Clc, |c, i| done(alu::flag_op(c, i.op))),
-        M::Stc => set!(Op::Stc, |c, i| done(alu::flag_op(c, i.op))),
-        M::Cmc => set!(Op::Cmc, |c, i| done(alu::flag_op(c, i.op))),
-        M::Cld => set!(Op::Cld, |c, i| done(alu::flag_op(c, i.op))),
-        M::Std => set!(Op::Std, |c, i| done(alu::flag_op(c, i.op))),
-        M::Lahf => set!(Op::Lahf, |c, i| done(alu::flag_op(c, i.op))),
-        M::Sahf => set!(Op::Sahf, |c, i| done(alu::flag_op(c, i.op))),
-        M::Lfence | M::Mfence | M::Sfence => set!(Op::Fence, |c, _| crate::Emitter::fence(c)),
+        M::Clc => set!(Op::Clc, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Stc => set!(Op::Stc, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Cmc => set!(Op::Cmc, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Cld => set!(Op::Cld, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Std => set!(Op::Std, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Lahf => set!(Op::Lahf, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Sahf => set!(Op::Sahf, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
+        M::Lfence | M::Mfence | M::Sfence => set!(Op::Fence, |c, _, rest| {
+            crate::Emitter::fence(c);
+            go_on(c, rest)
+        }),
         _ => set_or_move(x, i),
     }
 }
@@ -427,6 +556,47 @@ fn set_or_move(x: &Instruction, i: &mut Insn) -> bool {
     true
 }
 
+/// The lazy flags that an instruction leaves, where their kind is certain; `before` are those that it finds.
+pub fn flags_after(i: &Insn, before: Option<(CcKind, Width)>) -> Option<(CcKind, Width)> {
+    let kind = match i.op {
+        Op::Alu(Alu::Add) => CcKind::Add,
+        Op::Alu(Alu::Sub | Alu::Cmp) | Op::Unary(Unary::Neg) => CcKind::Sub,
+        Op::Alu(Alu::And | Alu::Or | Alu::Xor | Alu::Test) => CcKind::Logic,
+        Op::Unary(Unary::Inc) => CcKind::Inc,
+        Op::Unary(Unary::Dec) => CcKind::Dec,
+        Op::Mov | Op::Movzx | Op::Movsx | Op::Lea | Op::Push | Op::Pop | Op::Leave | Op::Bswap | Op::Nop => {
+            return before;
+        }
+        Op::Xchg | Op::Movbe | Op::ExtendAcc | Op::ExtendDx | Op::Setcc(_) | Op::Cmov(_) => return before,
+        Op::Unary(Unary::Not) => return before,
+        _ => return None,
+    };
+    Some((kind, i.w))
+}
+
+/// Chooses a handler for a branch that knows which flags it finds.
+pub fn specialise(i: &mut Insn, (kind, w): (CcKind, Width)) {
+    let Op::Jcc(c) = i.op else { return };
+    macro_rules! known {
+        ($k:literal) => {
+            match w {
+                Width::B => conds!(c, |C| jcc_known_h::<C, $k, 0>),
+                Width::W => conds!(c, |C| jcc_known_h::<C, $k, 1>),
+                Width::D => conds!(c, |C| jcc_known_h::<C, $k, 2>),
+                Width::Q => conds!(c, |C| jcc_known_h::<C, $k, 3>),
+            }
+        };
+    }
+    i.run = match kind {
+        CcKind::Add => known!(1),
+        CcKind::Sub => known!(3),
+        CcKind::Logic => known!(5),
+        CcKind::Inc => known!(6),
+        CcKind::Dec => known!(7),
+        _ => return,
+    };
+}
+
 /// RIP arithmetic wraps at the code width.
 pub fn ip_mask(mode: Mode) -> u64 {
     match mode.bitness() {
@@ -447,21 +617,21 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
         i.dst = Opnd::None;
         i.aw = counter_width(x);
         match x.mnemonic() {
-            Mnemonic::Jmp => set(i, Op::Jmp, |c, i| done(flow::jmp(c, i))),
+            Mnemonic::Jmp => set(i, Op::Jmp, |c, i, rest| done(flow::jmp(c, i), c, rest)),
             Mnemonic::Call => {
                 i.w = stack_width(x);
-                set(i, Op::Call, |c, i| done(flow::call(c, i)));
+                set(i, Op::Call, |c, i, rest| done(flow::call(c, i), c, rest));
             }
-            Mnemonic::Loop => set(i, Op::Loop(0), |c, i| done(flow::loop_(c, i, 0))),
-            Mnemonic::Loope => set(i, Op::Loop(1), |c, i| done(flow::loop_(c, i, 1))),
-            Mnemonic::Loopne => set(i, Op::Loop(2), |c, i| done(flow::loop_(c, i, 2))),
+            Mnemonic::Loop => set(i, Op::Loop(0), |c, i, rest| done(flow::loop_(c, i, 0), c, rest)),
+            Mnemonic::Loope => set(i, Op::Loop(1), |c, i, rest| done(flow::loop_(c, i, 1), c, rest)),
+            Mnemonic::Loopne => set(i, Op::Loop(2), |c, i, rest| done(flow::loop_(c, i, 2), c, rest)),
             Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz => {
                 i.aw = match x.mnemonic() {
                     Mnemonic::Jcxz => Width::W,
                     Mnemonic::Jecxz => Width::D,
                     _ => Width::Q,
                 };
-                set(i, Op::Jcxz, |c, i| done(flow::jcxz(c, i)));
+                set(i, Op::Jcxz, |c, i, rest| done(flow::jcxz(c, i), c, rest));
             }
             _ => {
                 let Some(c) = condition(x) else { return false };
@@ -477,9 +647,9 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
         i.imm = next;
         i.ends = true;
         (i.op, i.run) = if x.is_jmp_near_indirect() {
-            (Op::JmpInd, (|c, i| done(flow::jmp_ind::<_, Any>(c, i))) as Handler)
+            (Op::JmpInd, (|c, i, rest| done(flow::jmp_ind::<_, Any>(c, i), c, rest)) as Handler)
         } else {
-            (Op::CallInd, (|c, i| done(flow::call_ind::<_, Any>(c, i))) as Handler)
+            (Op::CallInd, (|c, i, rest| done(flow::call_ind::<_, Any>(c, i), c, rest)) as Handler)
         };
         return true;
     }
@@ -493,7 +663,7 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
     i.imm = if x.op_count() > 0 { u64::from(x.immediate16()) } else { 0 };
     i.dst = Opnd::None;
     i.ends = true;
-    set(i, Op::Ret, |c, i| done(flow::ret(c, i)));
+    set(i, Op::Ret, |c, i, rest| done(flow::ret(c, i), c, rest));
     true
 }
 
@@ -554,7 +724,7 @@ fn string_op(x: &Instruction, i: &mut Insn) -> bool {
 fn arith(i: &mut Insn, op: Alu) -> bool {
     // TEST and XCHG list a memory operand first, whatever the assembler's order was.
     i.op = Op::Alu(op);
-    i.run = alu_handler(op, i.w, form(i));
+    i.run = alu_handler(op, i.w, form(i), reach(i));
     true
 }
 
@@ -573,9 +743,9 @@ fn shifted(i: &mut Insn, op: Shift) -> bool {
 fn extend(i: &mut Insn, op: Op, w: Width) -> bool {
     (i.op, i.w) = (op, w);
     i.run = if op == Op::ExtendAcc {
-        |c, i| done(mov::extend_acc(c, i.w))
+        |c, i, rest| done(mov::extend_acc(c, i.w), c, rest)
     } else {
-        |c, i| done(mov::extend_dx(c, i.w))
+        |c, i, rest| done(mov::extend_dx(c, i.w), c, rest)
     };
     true
 }
@@ -589,10 +759,10 @@ fn one_source(i: &mut Insn, run: Handler) -> Handler {
 fn bit_test(i: &mut Insn, op: BitTest) -> bool {
     i.op = Op::BitTest(op);
     i.run = match op {
-        BitTest::Bt => |c, i| done(bits::bit_test(c, i, BitTest::Bt, i.w)),
-        BitTest::Bts => |c, i| done(bits::bit_test(c, i, BitTest::Bts, i.w)),
-        BitTest::Btr => |c, i| done(bits::bit_test(c, i, BitTest::Btr, i.w)),
-        BitTest::Btc => |c, i| done(bits::bit_test(c, i, BitTest::Btc, i.w)),
+        BitTest::Bt => |c, i, rest| done(bits::bit_test(c, i, BitTest::Bt, i.w), c, rest),
+        BitTest::Bts => |c, i, rest| done(bits::bit_test(c, i, BitTest::Bts, i.w), c, rest),
+        BitTest::Btr => |c, i, rest| done(bits::bit_test(c, i, BitTest::Btr, i.w), c, rest),
+        BitTest::Btc => |c, i, rest| done(bits::bit_test(c, i, BitTest::Btc, i.w), c, rest),
     };
     true
 }
@@ -600,21 +770,20 @@ fn bit_test(i: &mut Insn, op: BitTest) -> bool {
 fn bit_scan(i: &mut Insn, op: BitScan) -> bool {
     i.op = Op::BitScan(op);
     i.run = match op {
-        BitScan::Bsf => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Bsf, i.w)),
-        BitScan::Bsr => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Bsr, i.w)),
-        BitScan::Tzcnt => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Tzcnt, i.w)),
-        BitScan::Lzcnt => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Lzcnt, i.w)),
-        BitScan::Popcnt => |c, i| done(bits::scan::<_, Any>(c, i, BitScan::Popcnt, i.w)),
+        BitScan::Bsf => |c, i, rest| done(bits::scan::<_, Any>(c, i, BitScan::Bsf, i.w), c, rest),
+        BitScan::Bsr => |c, i, rest| done(bits::scan::<_, Any>(c, i, BitScan::Bsr, i.w), c, rest),
+        BitScan::Tzcnt => |c, i, rest| done(bits::scan::<_, Any>(c, i, BitScan::Tzcnt, i.w), c, rest),
+        BitScan::Lzcnt => |c, i, rest| done(bits::scan::<_, Any>(c, i, BitScan::Lzcnt, i.w), c, rest),
+        BitScan::Popcnt => |c, i, rest| done(bits::scan::<_, Any>(c, i, BitScan::Popcnt, i.w), c, rest),
     };
     true
 }
 
 fn bmi(i: &mut Insn, op: Bmi) -> bool {
     i.op = Op::Bmi(op);
-    i.run = |c, i| {
-        if let Op::Bmi(op) = i.op {
-            done(bits::bmi(c, i, op, i.w));
-        }
+    i.run = |c, i, rest| {
+        let Op::Bmi(op) = i.op else { return done(Err(c.unimplemented(i)), c, rest) };
+        done(bits::bmi(c, i, op, i.w), c, rest)
     };
     true
 }

@@ -75,24 +75,18 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         _ => Width::Q,
     };
     i.op = Op::Vec(VecOp::Mmx(op));
-    i.run = |c, i| {
-        if let Op::Vec(VecOp::Mmx(op)) = i.op {
-            done(run(c, i, op));
-        }
+    i.run = |c, i, rest| {
+        let Op::Vec(VecOp::Mmx(op)) = i.op else { return done(Err(c.unimplemented(i)), c, rest) };
+        done(run(c, i, op), c, rest)
     };
     let with_xmm = matches!(i.dst, Opnd::Xmm(_)) || matches!(i.src, Opnd::Xmm(_));
     if with_xmm && mode.has(Mode::SSE_UD) {
-        refuse(i, |c, _| {
-            c.ud();
-        });
+        refuse(i, |c, _, rest| done(Err(c.ud()), c, rest));
     } else if mode.has(Mode::X87_NM) {
         // CR0.EM: #UD, whatever TS (SDM vol. 3, table 12-1).
-        refuse(i, |c, _| {
-            if c.st.cr0 & cr0::EM != 0 {
-                c.ud()
-            } else {
-                c.nm()
-            };
+        refuse(i, |c, _, rest| {
+            let raised = if c.st.cr0 & cr0::EM != 0 { c.ud() } else { c.nm() };
+            done(Err(raised), c, rest)
         });
     }
     true

@@ -24,8 +24,8 @@ macro_rules! hot {
         Choice {
             op: $op,
             run: [
-                |c: &mut Vcpu, i: &Insn| done($f(c, i, Form::Reg $(, $a)*)),
-                |c: &mut Vcpu, i: &Insn| done($f(c, i, Form::Mem $(, $a)*)),
+                |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i, Form::Reg $(, $a)*), c, rest),
+                |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i, Form::Mem $(, $a)*), c, rest),
             ],
         }
     };
@@ -62,10 +62,9 @@ macro_rules! shift {
 
 /// An instruction that goes through the common handler.
 const fn general(op: VecOp) -> Choice {
-    const RUN: Handler = |c, i| {
-        if let Op::Vec(op) = i.op {
-            done(lift_op(c, i, Form::of(i), op));
-        }
+    const RUN: Handler = |c, i, rest| {
+        let Op::Vec(op) = i.op else { return done(Err(c.unimplemented(i)), c, rest) };
+        done(lift_op(c, i, Form::of(i), op), c, rest)
     };
     Choice { op, run: [RUN; 2] }
 }
@@ -73,7 +72,7 @@ const fn general(op: VecOp) -> Choice {
 /// An instruction with a handler of its own.
 macro_rules! cold {
     ($f:path) => {
-        Choice { op: VecOp::Cold, run: [|c, i| done($f(c, i)); 2] }
+        Choice { op: VecOp::Cold, run: [|c, i, rest| done($f(c, i), c, rest); 2] }
     };
 }
 
@@ -120,13 +119,9 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
     }
     // SDM vol. 3, 2.5 and 14.1: #UD comes before #NM.
     if mode.has(Mode::SSE_UD) {
-        refuse(i, |c, _| {
-            c.ud();
-        });
+        refuse(i, |c, _, rest| done(Err(c.ud()), c, rest));
     } else if mode.has(Mode::TS) {
-        refuse(i, |c, _| {
-            c.nm();
-        });
+        refuse(i, |c, _, rest| done(Err(c.nm()), c, rest));
     }
     true
 }

@@ -13,7 +13,7 @@ use crate::vcpu::Vcpu;
 /// A handler from a function and constant arguments.
 macro_rules! run {
     ($f:path $(, $a:expr)*) => {
-        |c: &mut Vcpu, i: &Insn| done($f(c, i $(, $a)*))
+        |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i $(, $a)*), c, rest)
     };
 }
 
@@ -39,9 +39,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
     };
     // FWAIT has its own rule (CR0.MP and TS), and looks when it executes.
     if mode.has(Mode::X87_NM) && m != Mnemonic::Wait {
-        i.run = |c, _| {
-            c.nm();
-        };
+        i.run = |c, _, rest| done(Err(c.nm()), c, rest);
     }
     true
 }
