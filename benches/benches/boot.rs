@@ -55,6 +55,7 @@ fn power_on(config: &MachineConfig) -> Machine {
         engine: EngineConfig::default(),
         // 2023-11-14 22:13:20 UTC: each boot is the same to the instruction.
         epoch_seconds: 1_700_000_000,
+        serial_ports: 1,
         debug_exit: None,
         no_reboot: true,
     };

@@ -180,4 +180,10 @@ impl MachineConfig {
             _ => None,
         })
     }
+
+    /// The serial port that hears what is typed, if one does: the debug console has no input.
+    pub fn terminal_port(&self) -> Option<u8> {
+        let port = self.serial.iter().position(|chardev| matches!(chardev, Chardev::Stdio { .. }));
+        port.map(|port| port as u8)
+    }
 }

@@ -127,6 +127,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         model,
         engine: EngineConfig { tier, trace: trace(&config.log.items), ..EngineConfig::default() },
         epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
+        serial_ports: config.serial.len() as u8,
         debug_exit: config.debug_exit.map(|device| (device.iobase, device.iosize)),
         no_reboot: config.no_reboot,
     })
@@ -155,7 +156,9 @@ fn run_machine(
     // The terminal last: until here a mistake is reported on an ordinary terminal.
     let terminal = config.terminal().map(Terminal::open).transpose()?;
     let mut gate = match &terminal {
-        Some(terminal) => InputGate::live(terminal.input.clone(), terminal.interactive),
+        Some(terminal) => {
+            InputGate::live(terminal.input.clone(), config.terminal_port(), terminal.interactive)
+        }
         None => InputGate::sealed(),
     };
     let ended = machine.run(&mut gate, &mut console, None);

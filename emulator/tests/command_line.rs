@@ -94,6 +94,37 @@ fn statuses_tell_how_the_guest_ended() {
     assert!(error_line(&fault).contains("triple fault"));
 }
 
+/// However the guest asks for it, a reset starts it anew: its image is as it was in the file, the CMOS keeps what was
+/// written there.
+#[test]
+fn each_kind_of_reset_starts_the_guest_anew() {
+    let keyboard_controller = [0xb0, 0xfe, 0xe6, 0x64]; // mov al, 0xfe; out 0x64, al
+    let kinds: [(&str, &[u8]); 3] =
+        [("port CF9h", RESET), ("keyboard controller", &keyboard_controller), ("triple fault", TRIPLE_FAULT)];
+    for (kind, reset) in kinds {
+        let code = [
+            // call next; data: db '1'; next: pop esi; lodsb; out dx, al; inc byte [esi - 1]
+            &[0xe8, 1, 0, 0, 0, b'1', 0x5e, 0xac, 0xee, 0xfe, 0x46, 0xff][..],
+            // mov al, 0x40; out 0x70, al; in al, 0x71; test al, al; jnz over the reset
+            &[0xb0, 0x40, 0xe6, 0x70, 0xe4, 0x71, 0x84, 0xc0, 0x75, reset.len() as u8 + 6],
+            // mov al, 1; out 0x71, al; (reset); jmp .
+            &[0xb0, 1, 0xe6, 0x71],
+            reset,
+            FOREVER,
+            POWER_OFF,
+        ]
+        .concat();
+        // A stack: mov esp, 0x200000
+        let code = [&[0xbc, 0, 0, 0x20, 0], &code[..]].concat();
+        let output = run_guest(&code, &["-nographic"]);
+        assert_eq!(
+            (status(&output), output.stdout.as_slice()),
+            (Some(0), &b"R1R1"[..]),
+            "{kind}: {output:?}"
+        );
+    }
+}
+
 #[test]
 fn a_mistake_is_one_line_and_status_2() {
     for (arguments, part) in [
@@ -126,6 +157,42 @@ fn the_serial_port_can_go_to_a_file() {
     let output = run_guest(POWER_OFF, &["-display", "none", "-serial", &format!("file:{}", file.display())]);
     assert_eq!((status(&output), output.stdout.as_slice()), (Some(0), &b""[..]));
     assert_eq!(fs::read(file).unwrap(), b"R");
+}
+
+#[test]
+fn two_serial_ports_go_to_two_places() {
+    let folder = TempDir::new().unwrap();
+    let second = format!("file:{}", folder.path().join("second").display());
+    // mov dx, 0x2f8; mov al, 'S'; out dx, al
+    let code: Vec<u8> = [&[0x66, 0xba, 0xf8, 0x02, 0xb0, b'S', 0xee], POWER_OFF].concat();
+    let output = run_guest(&code, &["-display", "none", "-serial", "stdio", "-serial", &second]);
+    assert_eq!((status(&output), output.stdout.as_slice()), (Some(0), &b"R"[..]), "{output:?}");
+    assert_eq!(fs::read(folder.path().join("second")).unwrap(), b"S");
+    // Without a second one there is no port: what is written there is lost, and the bus reads as ones.
+    let probe = [0x66, 0xba, 0xff, 0x02, 0xb0, 0x5a, 0xee, 0xec, 0x66, 0xba, 0xf4, 0, 0xee];
+    let exit = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
+    for (ports, scratch) in [(&["-nographic"][..], 0xff), (&["-serial", "null", "-serial", &second], 0x5a)] {
+        let output = run_guest(&probe, &[&exit, ports].concat());
+        assert_eq!(status(&output), Some((scratch << 1 | 1) & 0xff), "{ports:?}");
+    }
+}
+
+#[test]
+fn what_is_typed_goes_to_the_port_on_the_terminal() {
+    let folder = TempDir::new().unwrap();
+    // ECHO on COM2 (ports 0x2fd and 0x2f8), up to a q: cmp al, 'q'; jne to its start.
+    let mut echo = ECHO[..15].to_vec();
+    (echo[3], echo[12]) = (2, 2);
+    let code = [&echo[..], &[0x3c, b'q', 0x75, 0xed], POWER_OFF].concat();
+    let path = kernel(folder.path(), &code);
+    let input = folder.path().join("input");
+    fs::write(&input, b"abcq").unwrap();
+    let first = format!("file:{}", folder.path().join("first").display());
+    let mut command =
+        retrograde(&["-kernel", path.to_str().unwrap(), "-serial", &first, "-serial", "mon:stdio"]);
+    let output = command.stdin(fs::File::open(&input).unwrap()).output().unwrap();
+    assert_eq!((status(&output), output.stdout.as_slice()), (Some(0), &b"abcq"[..]), "{output:?}");
+    assert_eq!(fs::read(folder.path().join("first")).unwrap(), b"R");
 }
 
 #[test]

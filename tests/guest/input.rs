@@ -4,7 +4,7 @@ use emulator::guests::{INITRAMFS_AMD64, KERNEL_CLOUD_AMD64};
 use emulator::machine::Ended;
 use emulator::machine::gate::{Input, InputGate, Stamped};
 use jit::TierPolicy;
-use tests::harness::boot::{Final, Guest, Screen, final_state, run, run_until_shown};
+use tests::harness::boot::{Final, Guest, Screen, Screens, final_state, run, run_until_shown};
 
 /// Bytes of `text` from count `from` on, one each 50,000 instructions (a fast typist's distance at 1 GHz is a thousand
 /// times that, but a UART takes 87 microseconds for a byte).
@@ -17,6 +17,38 @@ fn typed(text: &str, from: u64) -> Vec<Stamped> {
             input: Input::Serial { port: 0, byte },
         })
         .collect()
+}
+
+#[test]
+fn a_shell_on_the_second_serial_port_is_typed_at() {
+    let guest = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS1 wl=shell");
+    let Some(guest) = guest.map(|guest| guest.with_serial_ports(2)) else { return };
+    let mut machine = guest.power_on(TierPolicy::Auto);
+    let mut screens = Screens::default();
+    while !screens.0[1].shows(":/root# ") {
+        let at = machine.cpu.st.icount();
+        let ended = machine.run(&mut InputGate::sealed(), &mut screens, Some(at + 5_000_000));
+        let ended = ended.expect("the console takes everything");
+        assert!(ended == Ended::Count && at < 20_000_000_000, "{ended:?}\n{}", screens.0[1].tail(2000));
+    }
+    let text = "echo hi $((6*7)) | busybox tee /dev/ttyS0\nbusybox poweroff -f\n";
+    let script = typed(text, machine.cpu.st.icount() + 1000).into_iter().map(|mut event| {
+        event.input = match event.input {
+            Input::Serial { byte, .. } => Input::Serial { port: 1, byte },
+            other => other,
+        };
+        event
+    });
+    let mut gate = InputGate::script(script.collect());
+    let ended = machine.run(&mut gate, &mut screens, None).expect("the console takes everything");
+    let [first, second, ..] = &screens.0;
+    assert_eq!(ended, Ended::PowerOff, "{}", second.tail(2000));
+    for (port, at) in [(0, "0x3f8 (irq = 4"), (1, "0x2f8 (irq = 3")] {
+        let found = format!("ttyS{port} at I/O {at}, base_baud = 115200) is a 16550A");
+        assert!(second.shows(&found), "{found}\n{}", second.tail(4000));
+    }
+    assert!(second.shows("hi 42"), "{}", second.tail(2000));
+    assert_eq!(first.tail(100), "hi 42\r\n");
 }
 
 #[test]

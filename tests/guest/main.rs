@@ -5,4 +5,5 @@
 mod debian;
 mod input;
 mod memtest;
+mod reboot;
 mod restore;

@@ -74,6 +74,57 @@ fn serial_through_the_io_apic() {
     assert_eq!((pc.take_serial_output(0), pc.acknowledge(1, 0)), (b"y".to_vec(), None));
 }
 
+/// Two ports as a driver sets them up: 8 data bits, FIFOs with a trigger level of one byte, OUT2 for the interrupt.
+fn init_serial(pc: &mut PcDevices) {
+    init_pic(pc);
+    // IRQ 3 and 4 only.
+    out(pc, 0x21, 0xe7);
+    for base in [0x3f8, 0x2f8] {
+        for (register, value) in [(3, 0x83), (0, 1), (1, 0), (3, 3), (2, 7), (4, 0x0b), (1, 1)] {
+            out(pc, base + register, value);
+        }
+    }
+}
+
+#[test]
+fn two_serial_ports_are_apart() {
+    let mut pc = board(1);
+    init_serial(&mut pc);
+    assert!(!pc.interrupt_pending(0));
+    // What comes in: each at its IRQ (COM1 4, COM2 3), in its FIFO.
+    assert!(pc.serial_receive(1, b'b', 0));
+    assert_eq!((pc.port_read(0x2fa, 1, 0), pc.port_read(0x3fa, 1, 0)), (0xc4, 0xc1));
+    assert_eq!(pc.acknowledge(0, 0), Some(0x33));
+    assert!(pc.serial_receive(0, b'a', 0));
+    out(&mut pc, 0x20, 0x20);
+    assert_eq!(pc.acknowledge(0, 0), Some(0x34));
+    out(&mut pc, 0x20, 0x20);
+    assert_eq!([0x3fd, 0x2fd].map(|lsr| pc.port_read(lsr, 1, 0) & 1), [1, 1]);
+    assert_eq!([0x3f8, 0x2f8].map(|rbr| pc.port_read(rbr, 1, 0)), [b'a', b'b'].map(u32::from));
+    assert_eq!([0x3fd, 0x2fd].map(|lsr| pc.port_read(lsr, 1, 0) & 1), [0, 0]);
+    assert!(!pc.interrupt_pending(0));
+    // What goes out.
+    out(&mut pc, 0x3f8, b'1'.into());
+    out(&mut pc, 0x2f8, b'2'.into());
+    assert_eq!([0, 1].map(|n| pc.take_serial_output(n)), [b"1".to_vec(), b"2".to_vec()]);
+    assert_eq!(pc.take_serial_output(2), b"", "no third port");
+}
+
+#[test]
+fn the_second_serial_port_is_saved_and_reset() {
+    let mut pc = board(1);
+    init_serial(&mut pc);
+    out(&mut pc, 0x2ff, 0x5a);
+    assert!(pc.serial_receive(1, b'b', 0));
+    let mut twin = board(1);
+    twin.restore(pc.save()).unwrap();
+    assert_eq!(twin.acknowledge(0, 0), Some(0x33));
+    assert_eq!([0x2ff, 0x2f8].map(|port| twin.port_read(port, 1, 0)), [0x5a, u32::from(b'b')]);
+    pc.reset(0);
+    assert_eq!([0x2fd, 0x2fc, 0x2f9].map(|port| pc.port_read(port, 1, 0)), [0x60, 0, 0]);
+    assert!(!pc.interrupt_pending(0));
+}
+
 #[test]
 fn level_triggered_sci_with_eoi_broadcast() {
     let mut pc = board(1);

@@ -42,7 +42,7 @@ pub struct Stamped {
 /// What a live source sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
-    /// A byte typed at the console of serial port 0.
+    /// A byte typed at the terminal.
     Byte(u8),
     /// Quit.
     Stop,
@@ -54,18 +54,25 @@ enum Source {
     /// Events known beforehand, in order of their counts.
     Script(VecDeque<Stamped>),
     /// A console.
-    Live { input: Receiver<Live>, paced: bool, open: bool },
+    Live { input: Receiver<Live>, port: Option<u8>, paced: bool, open: bool },
 }
 
 /// Virtual time that an idle guest without a console may skip at once since it last printed something; beyond that, idling
 /// takes as long as it says, so that a forgotten guest does not keep a host core busy.
 const FREE_SKIP: u64 = 60_000_000_000;
 
+/// Serial ports of a PC.
+pub const PORTS: usize = 4;
+
+/// Bytes of a file or a pipe that wait here at most; a typist may be as far ahead as she likes.
+const WAITING: usize = 4096;
+
 /// See the module.
 pub struct InputGate {
     source: Source,
     skipped: u64,
-    waiting: VecDeque<u8>,
+    /// For each serial port.
+    waiting: [VecDeque<u8>; PORTS],
     journal: Option<Vec<Stamped>>,
     stop: bool,
 }
@@ -79,9 +86,16 @@ pub enum Wait {
     Forever,
 }
 
+/// Puts a byte behind the others of its port. A port that no PC has gets nothing.
+fn queue(waiting: &mut [VecDeque<u8>; PORTS], port: Option<u8>, byte: u8) {
+    if let Some(bytes) = port.and_then(|port| waiting.get_mut(usize::from(port))) {
+        bytes.push_back(byte);
+    }
+}
+
 impl InputGate {
     fn new(source: Source) -> Self {
-        Self { source, skipped: 0, waiting: VecDeque::new(), journal: None, stop: false }
+        Self { source, skipped: 0, waiting: Default::default(), journal: None, stop: false }
     }
     /// A machine without outside input.
     pub fn sealed() -> Self {
@@ -92,9 +106,10 @@ impl InputGate {
         events.sort_by_key(|e| e.icount);
         Self::new(Source::Script(events.into()))
     }
-    /// Input from a console. `paced`: a halted machine waits in real time.
-    pub fn live(input: Receiver<Live>, paced: bool) -> Self {
-        Self::new(Source::Live { input, paced, open: true })
+    /// Input from a terminal to serial port `port` (`None`: only requests to stop are heard). `paced`: a halted machine waits
+    /// in real time.
+    pub fn live(input: Receiver<Live>, port: Option<u8>, paced: bool) -> Self {
+        Self::new(Source::Live { input, port, paced, open: true })
     }
     /// Keeps every event that passes.
     pub fn record(&mut self) {
@@ -131,15 +146,18 @@ impl InputGate {
             Source::Script(events) => {
                 while let Some(e) = events.pop_front_if(|e| e.icount <= icount) {
                     match e.input {
-                        Input::Serial { byte, .. } => self.waiting.push_back(byte),
+                        Input::Serial { port, byte } => queue(&mut self.waiting, Some(port), byte),
                         Input::Stop => self.stop = true,
                         Input::Idle(_) => {}
                     }
                 }
             }
-            Source::Live { input, open, .. } => loop {
+            Source::Live { input, port, open, paced } => loop {
+                if !*paced && self.waiting.iter().any(|bytes| bytes.len() >= WAITING) {
+                    break;
+                }
                 match input.try_recv() {
-                    Ok(Live::Byte(b)) => self.waiting.push_back(b),
+                    Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
                     Ok(Live::Stop) => self.stop = true,
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
@@ -160,10 +178,10 @@ impl InputGate {
         self.stop
     }
 
-    /// The next byte for serial port 0, if one has arrived: call only when the port can take it.
-    pub fn serial_byte(&mut self, icount: u64, now: u64) -> Option<u8> {
-        let byte = self.waiting.pop_front()?;
-        self.note(icount, now, Input::Serial { port: 0, byte });
+    /// The next byte for serial port `port`, if one has arrived: call only when the port can take it.
+    pub fn serial_byte(&mut self, port: u8, icount: u64, now: u64) -> Option<u8> {
+        let byte = self.waiting.get_mut(usize::from(port))?.pop_front()?;
+        self.note(icount, now, Input::Serial { port, byte });
         Some(byte)
     }
 
@@ -172,15 +190,15 @@ impl InputGate {
         self.skipped = 0;
     }
 
-    /// Is a byte waiting?
-    pub fn has_byte(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Does a byte wait for serial port `port`?
+    pub fn has_byte(&self, port: u8) -> bool {
+        self.waiting.get(usize::from(port)).is_some_and(|bytes| !bytes.is_empty())
     }
 
     /// The processor is halted, and the next device event is `until_deadline` virtual nanoseconds away (`None`: there
     /// will be none).
     pub fn idle(&mut self, icount: u64, now: u64, until_deadline: Option<u64>) -> Wait {
-        let Source::Live { input, paced, open } = &mut self.source else {
+        let Source::Live { input, port, paced, open } = &mut self.source else {
             return match until_deadline {
                 Some(ns) => Wait::Elapsed(ns),
                 // A script's next event may still wake it: its count will never come, so that it takes effect now.
@@ -214,7 +232,7 @@ impl InputGate {
         };
         let elapsed = start.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
         match got {
-            Ok(Live::Byte(b)) => self.waiting.push_back(b),
+            Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
             Ok(Live::Stop) => self.stop = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => *open = false,

@@ -39,6 +39,8 @@ pub struct Spec {
     pub engine: EngineConfig,
     /// Real-time clock at power-on, seconds since 1970.
     pub epoch_seconds: u64,
+    /// Number of serial ports, 0 to 4: COM1 first.
+    pub serial_ports: u8,
     /// isa-debug-exit: I/O base and size.
     pub debug_exit: Option<(u16, u16)>,
     /// A reset request ends the machine (`-no-reboot`).
@@ -117,7 +119,7 @@ impl Machine {
             ram_below_4g: spec.layout.below_4g(),
             ram_above_4g: spec.layout.above_4g(),
             epoch_seconds: spec.epoch_seconds,
-            serial_ports: 1,
+            serial_ports: spec.serial_ports,
             debug_exit: spec.debug_exit,
         });
         let bus = Box::new(PcBus::new(devices, 0));
@@ -291,17 +293,21 @@ impl Machine {
         now: u64,
     ) -> io::Result<Option<Ended>> {
         let stop = gate.stop_requested(icount, now);
+        let ports = self.spec.serial_ports;
         let d = &mut self.bus().devices;
-        if gate.has_byte()
-            && d.serial_can_receive(0)
-            && let Some(b) = gate.serial_byte(icount, now)
-        {
-            d.serial_receive(0, b, now);
-        }
-        let out = d.take_serial_output(0);
-        if !out.is_empty() {
-            gate.output_seen();
-            console.serial(0, &out)?;
+        for port in 0..ports {
+            let index = usize::from(port);
+            if gate.has_byte(port)
+                && d.serial_can_receive(index)
+                && let Some(b) = gate.serial_byte(port, icount, now)
+            {
+                d.serial_receive(index, b, now);
+            }
+            let out = d.take_serial_output(index);
+            if !out.is_empty() {
+                gate.output_seen();
+                console.serial(port, &out)?;
+            }
         }
         let out = d.take_debugcon_output();
         if !out.is_empty() {

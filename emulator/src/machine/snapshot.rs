@@ -59,7 +59,7 @@ impl Machine {
             return Err(bad("it has another memory size than this machine"));
         }
         self.space().restore_ram(r)?;
-        self.devices().restore(state.devices).map_err(|_| bad("it has other devices than this machine"))?;
+        self.devices().restore(state.devices).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         self.cpu.st = *state.cpu;
         self.cpu.model.rng = state.rng;
         self.cpu.load_state_changed();

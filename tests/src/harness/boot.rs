@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use emulator::boot::prepare;
-use emulator::config::MachineConfig;
+use emulator::config::{Chardev, MachineConfig};
 use emulator::guests::{self, Artifact};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended, Machine, Spec};
@@ -36,15 +36,29 @@ impl Guest {
             ram_bytes,
             kernel: Some(kernel.to_path_buf()),
             append: append.into(),
+            no_reboot: true,
             ..MachineConfig::default()
         };
         Self { config }
     }
 
+    /// With `ports` serial ports.
+    pub fn with_serial_ports(mut self, ports: usize) -> Self {
+        self.config.serial = vec![Chardev::Null; ports];
+        self
+    }
+
+    /// A reset starts it anew instead of ending it.
+    pub fn rebooting(mut self) -> Self {
+        self.config.no_reboot = false;
+        self
+    }
+
     /// A machine at the kernel's first instruction.
     pub fn power_on(&self, tier: TierPolicy) -> Machine {
         let prepared = prepare(&self.config).unwrap_or_else(|e| panic!("{e}"));
-        let mut machine = machine(self.config.ram_bytes, tier);
+        let mut machine = machine_with(tier, &self.config);
+        machine.set_up(prepared.setup);
         machine.boot(prepared.chunks, prepared.entry).expect("the kernel fits");
         machine
     }
@@ -55,15 +69,21 @@ impl Guest {
     }
 }
 
-/// A machine with empty memory, at its reset vector.
+/// A machine with empty memory and one serial port, at its reset vector.
 pub fn machine(ram_bytes: u64, tier: TierPolicy) -> Machine {
+    machine_with(tier, &MachineConfig { ram_bytes, no_reboot: true, ..MachineConfig::default() })
+}
+
+fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
+    let ram_bytes = config.ram_bytes;
     let spec = Spec {
         layout: bios::MemoryLayout::new(ram_bytes).expect("a sensible memory size"),
         model: CpuModel::by_name("max").expect("the model"),
         engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
         epoch_seconds: EPOCH,
+        serial_ports: config.serial.len() as u8,
         debug_exit: None,
-        no_reboot: true,
+        no_reboot: config.no_reboot,
     };
     Machine::new(spec).expect("a machine")
 }
@@ -78,6 +98,19 @@ pub fn tier_by_name(name: &str) -> Option<TierPolicy> {
 /// A console that keeps everything.
 #[derive(Clone, Debug, Default)]
 pub struct Screen(pub Vec<u8>);
+
+/// A console that keeps what each serial port sends apart.
+#[derive(Clone, Debug, Default)]
+pub struct Screens(pub [Screen; 4]);
+
+impl Console for Screens {
+    fn serial(&mut self, port: u8, bytes: &[u8]) -> io::Result<()> {
+        self.0[usize::from(port)].serial(port, bytes)
+    }
+    fn debug(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl Console for Screen {
     fn serial(&mut self, _: u8, bytes: &[u8]) -> io::Result<()> {
