@@ -27,8 +27,6 @@ use crate::tb::{MXCSR_CONTROL, MXCSR_DEFAULT};
 
 /// `scratch` slot that nothing reads.
 const SCRATCH_SPARE: i32 = 2;
-/// Does the host keep x86's flags for us?
-const HOST_FLAGS: bool = cfg!(target_arch = "x86_64");
 
 fn scalar(p: Prec) -> Type {
     match p {
@@ -121,7 +119,7 @@ impl Lifter<'_> {
         }
         let (x, y) = (self.float(p, a), self.float(p, b));
         let (a, b) = (V::Val(x), V::Val(y));
-        if !HOST_FLAGS {
+        if !self.host_flags {
             if op != FpOp::Sqrt {
                 self.normal_or_zero(p, a);
             }
@@ -144,7 +142,7 @@ impl Lifter<'_> {
             }
         };
         match op {
-            _ if HOST_FLAGS => self.finite(p, V::Val(r)),
+            _ if self.host_flags => self.finite(p, V::Val(r)),
             // Sums of normal numbers: a zero is exact.
             FpOp::Add | FpOp::Sub | FpOp::Sqrt => self.normal_or_zero(p, V::Val(r)),
             _ => self.normal(p, V::Val(r)),
@@ -153,7 +151,7 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_packed(&mut self, op: FpOp, p: Prec, a: Value, b: Value) -> R<Value> {
-        if !HOST_FLAGS {
+        if !self.host_flags {
             return Err(Stop);
         }
         let t = vector(p);
@@ -181,7 +179,7 @@ impl Lifter<'_> {
     /// Leaves the block unless both are finite, and (where the host's flags are not x86's) not denormal.
     fn ordered(&mut self, p: Prec, a: V, b: V) {
         for v in [a, b] {
-            if HOST_FLAGS { self.finite(p, v) } else { self.normal_or_zero(p, v) }
+            if self.host_flags { self.finite(p, v) } else { self.normal_or_zero(p, v) }
         }
     }
 
@@ -221,7 +219,7 @@ impl Lifter<'_> {
     /// Keeps an operation whose result nobody may look at: Cranelift takes it for pure, but it sets flags in MXCSR. (Arithmetic is
     /// kept by the check of its result.)
     fn keep(&mut self, r: Value) {
-        if HOST_FLAGS {
+        if self.host_flags {
             self.b.ins().store(state_flags(), r, self.state, off::SCRATCH + 8 * SCRATCH_SPARE);
         }
     }
@@ -259,7 +257,7 @@ impl Lifter<'_> {
                 let (from, to) =
                     if op == Cvt::F32ToF64 { (Prec::F32, Prec::F64) } else { (Prec::F64, Prec::F32) };
                 let v = self.float(from, a);
-                if !HOST_FLAGS {
+                if !self.host_flags {
                     self.normal_or_zero(from, V::Val(v));
                 }
                 let r = if op == Cvt::F32ToF64 {
@@ -267,7 +265,7 @@ impl Lifter<'_> {
                 } else {
                     self.b.ins().fdemote(types::F32, v)
                 };
-                if HOST_FLAGS {
+                if self.host_flags {
                     self.finite(to, V::Val(r));
                 } else {
                     self.normal_or_zero_exact(from, to, V::Val(v), V::Val(r));

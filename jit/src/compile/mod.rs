@@ -21,7 +21,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     AbiParam, Block, InstBuilder, MemFlagsData, SigRef, Signature, UserFuncName, Value, types,
 };
-use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::isa::{self, CallConv, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -83,6 +83,20 @@ impl std::fmt::Display for Refused {
 
 /// The host's instruction set, shared by the workers.
 pub fn host_isa(options: Options) -> Result<Arc<dyn TargetIsa>, String> {
+    finish(cranelift_native::builder().map_err(str::to_owned)?, options)
+}
+
+/// An instruction set by its target's name and features, to look at what is compiled for it. Such code runs nowhere: it contains
+/// addresses of this process.
+pub fn named_isa(target: &str, features: &[&str], options: Options) -> Result<Arc<dyn TargetIsa>, String> {
+    let mut builder = isa::lookup_by_name(target).map_err(|e| format!("{target}: {e}"))?;
+    for feature in features {
+        builder.enable(feature).map_err(|e| format!("{target} {feature}: {e}"))?;
+    }
+    finish(builder, options)
+}
+
+fn finish(builder: isa::Builder, options: Options) -> Result<Arc<dyn TargetIsa>, String> {
     let mut flags = settings::builder();
     let set = |flags: &mut settings::Builder, name: &str, value: &str| {
         flags.set(name, value).map_err(|e| format!("Cranelift setting {name}: {e}"))
@@ -95,10 +109,8 @@ pub fn host_isa(options: Options) -> Result<Arc<dyn TargetIsa>, String> {
     set(&mut flags, "enable_heap_access_spectre_mitigation", "false")?;
     set(&mut flags, "enable_table_access_spectre_mitigation", "false")?;
     set(&mut flags, "machine_code_cfg_info", "false")?;
-    let isa: OwnedTargetIsa = cranelift_native::builder()
-        .map_err(str::to_owned)?
-        .finish(settings::Flags::new(flags))
-        .map_err(|e: CodegenError| e.to_string())?;
+    let isa: OwnedTargetIsa =
+        builder.finish(settings::Flags::new(flags)).map_err(|e: CodegenError| e.to_string())?;
     Ok(isa)
 }
 
@@ -121,6 +133,8 @@ impl std::fmt::Debug for Compiler {
 impl Compiler {
     /// A compiler whose unlinked exits lead to `stub`.
     pub fn new(isa: Arc<dyn TargetIsa>, options: Options, stub: *const u8) -> Self {
+        // Plain loads and stores carry no order of their own: on a host that has another than x86's that would be wrong.
+        assert!(!options.parallel || isa.name() == "x64", "several vCPUs at a time on this host");
         Self {
             isa,
             options,
@@ -191,6 +205,7 @@ impl Compiler {
             stub: self.stub,
             parallel: self.options.parallel,
             light: tier == Tier::One,
+            host_flags: self.isa.name() == "x64",
             count: tb.block.count,
             insn: &tb.block.insns[0],
             regs: [Reg::default(); 16],
@@ -265,6 +280,8 @@ pub struct Lifter<'a> {
     parallel: bool,
     /// Tier 1: quick to compile.
     light: bool,
+    /// Does the host keep x86's floating-point flags for us?
+    host_flags: bool,
     /// Instructions that the block counts for.
     count: u32,
     /// The current instruction.
