@@ -27,7 +27,7 @@ pub const HELP: &str = "\
   2      a mistake in the command line or in a file that it names
   70     the emulator cannot go on: an instruction or device that is not there, or a bug in it
   74     the host failed: out of memory, an output file cannot be written
-  80     triple fault, or the guest halted for good with interrupts off
+  80     triple fault under -no-reboot, or the guest halted for good with interrupts off
   128+n  ended by signal n
 ";
 
