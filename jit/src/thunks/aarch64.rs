@@ -1,5 +1,8 @@
 //! Thunks for aarch64 hosts (AAPCS64).
 //!
+//! Blocks follow Cranelift's `tail` convention, whose first argument is in `x2` here: `x0` is kept for a return area and
+//! `x1` for the address of an indirect call. Everything that blocks call follows AAPCS64.
+//!
 //! The access thunks do the TLB look-up of tier 1 out of line (tier 2 has it inline): state in `x0`, guest address in `x1`, the
 //! instruction in `x2`, the value of a store in `x3`. Results go to `scratch[SCRATCH_ADDEND]`; no register changes (x16 and
 //! x17 belong to the linker, but generated code may use them).
@@ -34,7 +37,8 @@ pub unsafe extern "C" fn enter(cpu: *mut Vcpu, code: *const u8, frame: *mut JitF
         "mov x9, sp",
         "str x9, [x2, #{sp}]",
         "mov x9, x1",
-        "mov x1, xzr",
+        "mov x2, x0",
+        "mov x3, xzr",
         "blr x9",
         "ldp x19, x20, [sp, #16]",
         "ldp x21, x22, [sp, #32]",
@@ -77,19 +81,19 @@ pub unsafe extern "C" fn leave(cpu: *mut Vcpu) {
     )
 }
 
-/// Target of unlinked exits: notes the link and RIP and returns to the dispatcher. A tail-called block: state in `x0`,
-/// link in `x1`.
+/// Target of unlinked exits: notes the link and RIP and returns to the dispatcher. A tail-called block: state in `x2`,
+/// link in `x3`.
 ///
 /// # Safety
 /// Only generated code jumps here.
 #[unsafe(naked)]
 pub unsafe extern "C" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
     naked_asm!(
-        "cbz x1, 2f",
-        "ldr x9, [x0, #{frame}]",
-        "str x1, [x9, #{link}]",
-        "ldr x9, [x1, #{link_rip}]",
-        "str x9, [x0, #{rip}]",
+        "cbz x3, 2f",
+        "ldr x9, [x2, #{frame}]",
+        "str x3, [x9, #{link}]",
+        "ldr x9, [x3, #{link_rip}]",
+        "str x9, [x2, #{rip}]",
         "2:",
         "ret",
         frame = const off::FRAME,
