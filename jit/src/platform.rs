@@ -3,14 +3,21 @@
 //! W^X: no address is ever writable and executable at the same time. Preferred is a *dual* mapping, one file mapped
 //! twice (writable here, executable there), because publishing code then costs a copy and nothing else. Where a second
 //! mapping's stores are not seen by the instruction fetch (user-mode emulation of the host translates code itself and
-//! watches the executable mapping only) a *single* mapping is switched with `mprotect`. Which one works is found out by
-//! running four instructions, not by asking who the host is.
+//! watches the executable mapping only) pages of a *single* mapping are switched with `mprotect`. Which one works is
+//! found out by running four instructions, not by asking who the host is.
 
 #![expect(unsafe_code, reason = "maps and runs executable memory")]
 
+mod switched;
+
 use std::io;
+use std::sync::OnceLock;
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
+use switched::Switched;
+
+/// Bytes of the memory that mappings are tried out on.
+const TRIAL: usize = 1 << 16;
 
 /// How code is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub enum CodeMapping {
     Auto,
     /// Two mappings of one memory file.
     Dual,
-    /// One mapping, switched between writable and executable.
+    /// One mapping whose pages are switched between writable and executable.
     Single,
 }
 
@@ -33,12 +40,8 @@ pub struct CodeMemory {
 
 #[derive(Debug)]
 enum Map {
-    Dual {
-        rw: MmapMut,
-        rx: Mmap,
-    },
-    /// `None` only while switching.
-    Single(Option<Mmap>),
+    Dual { rw: MmapMut, rx: Mmap },
+    Single(Switched),
 }
 
 impl CodeMemory {
@@ -50,13 +53,8 @@ impl CodeMemory {
         match mapping {
             CodeMapping::Dual => Self::dual(len),
             CodeMapping::Single => Self::single(len),
-            CodeMapping::Auto => match Self::dual(len).and_then(Self::tested) {
-                Ok(m) => Ok(m),
-                Err(why) => {
-                    tracing::debug!(%why, "no dual mapping for generated code");
-                    Self::single(len).and_then(Self::tested)
-                }
-            },
+            CodeMapping::Auto if dual_works() => Self::dual(len),
+            CodeMapping::Auto => Self::single(len),
         }
     }
 
@@ -84,8 +82,7 @@ impl CodeMemory {
     }
 
     fn single(len: usize) -> io::Result<Self> {
-        let map = MmapMut::map_anon(len)?.make_exec()?;
-        Ok(Self { map: Map::Single(Some(map)), len })
+        Ok(Self { map: Map::Single(Switched::new(len)?), len })
     }
 
     /// Runs a function, replaces it and runs it again.
@@ -111,8 +108,7 @@ impl CodeMemory {
     pub fn base(&self) -> *const u8 {
         match &self.map {
             Map::Dual { rx, .. } => rx.as_ptr(),
-            Map::Single(Some(m)) => m.as_ptr(),
-            Map::Single(None) => std::ptr::null(),
+            Map::Single(m) => m.base(),
         }
     }
 
@@ -124,12 +120,7 @@ impl CodeMemory {
             Map::Dual { rw, .. } => {
                 rw.get_mut(range).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(code);
             }
-            Map::Single(m) => {
-                let mut w = m.take().ok_or(io::ErrorKind::NotFound)?.make_mut()?;
-                let place = w.get_mut(range).map(|p| p.copy_from_slice(code));
-                *m = Some(w.make_exec()?);
-                place.ok_or(io::ErrorKind::InvalidInput)?;
-            }
+            Map::Single(m) => m.write(at, code)?,
         }
         // Dual: the data was written at another address, but both alias the same lines once cleaned to unification.
         if let Map::Dual { rw, .. } = &self.map {
@@ -138,16 +129,16 @@ impl CodeMemory {
         publish(self.base().wrapping_add(at), code.len());
         Ok(())
     }
+}
 
-    /// Copies code inside the memory: `len` bytes from `from` to `to`.
-    pub fn copy(&mut self, from: usize, to: usize, len: usize) -> io::Result<()> {
-        let bytes = match &self.map {
-            Map::Dual { rw, .. } => rw.get(from..from + len).map(<[u8]>::to_vec),
-            Map::Single(Some(m)) => m.get(from..from + len).map(<[u8]>::to_vec),
-            Map::Single(None) => None,
-        };
-        self.write(to, &bytes.ok_or(io::ErrorKind::InvalidInput)?)
-    }
+/// Does code that was replaced through a second mapping run? A property of the host, found out once, on little memory: who
+/// emulates this host's user mode takes long to map much.
+fn dual_works() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| {
+        let tested = CodeMemory::dual(TRIAL).and_then(CodeMemory::tested);
+        tested.inspect_err(|why| tracing::debug!(%why, "no dual mapping for generated code")).is_ok()
+    })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -220,15 +211,15 @@ mod tests {
         for mapping in [CodeMapping::Dual, CodeMapping::Single, CodeMapping::Auto] {
             // Memory files may be missing, and an emulator of user programs may not see code replaced through the second
             // mapping: that is what Auto finds out. The others work everywhere.
-            let works = CodeMemory::new(1 << 16, mapping).and_then(CodeMemory::tested);
+            let works = CodeMemory::new(TRIAL, mapping).and_then(CodeMemory::tested);
             assert!(works.is_ok() || mapping == CodeMapping::Dual, "{mapping:?}: {:?}", works.err());
         }
     }
 
     #[test]
     fn writes_outside_are_refused() {
-        let mut m = CodeMemory::new(1 << 16, CodeMapping::Auto).expect("memory");
-        assert!(m.write((1 << 16) - 1, &[0, 0]).is_err());
+        let mut m = CodeMemory::new(TRIAL, CodeMapping::Auto).expect("memory");
+        assert!(m.write(TRIAL - 1, &[0, 0]).is_err());
         assert!(m.write(usize::MAX, &[0, 0]).is_err());
     }
 }
