@@ -219,9 +219,7 @@ impl Lifter<'_> {
     /// Keeps an operation whose result nobody may look at: Cranelift takes it for pure, but it sets flags in MXCSR. (Arithmetic is
     /// kept by the check of its result.)
     fn keep(&mut self, r: Value) {
-        if self.host_flags {
-            self.b.ins().store(state_flags(), r, self.state, off::SCRATCH + 8 * SCRATCH_SPARE);
-        }
+        self.b.ins().store(state_flags(), r, self.state, off::SCRATCH + 8 * SCRATCH_SPARE);
     }
 
     pub(super) fn float_convert(&mut self, op: Cvt, a: V) -> R<V> {
