@@ -26,7 +26,11 @@ fn flags(res: u64, bits: u32, carry: bool, overflow: bool, aux: bool) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: super::cases(200) as u32,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn adc_is_a_128_bit_sum(a: u64, b: u64, c in 0..=1u64) {

@@ -2,12 +2,18 @@
 //!
 //! Each failure names the seed of its case; `RETRO_SEED` runs a campaign from another one, `RETRO_CASES` makes it longer
 //! (cases for each instruction form), `RETRO_ONLY` limits it to forms whose iced-x86 name contains a text, and
-//! `RETRO_CASE` runs one case by its seed.
+//! `RETRO_CASE` runs one case by its seed. `RETRO_ONE_IN` divides the number of random cases, never to nothing: for
+//! hosts that are slow because they are emulated.
 
 mod arithmetic;
 mod corpus;
 mod sequences;
 mod singles;
+
+/// How many random cases to run where there are `cases` on a host that is real.
+fn cases(cases: u64) -> u64 {
+    cases.div_ceil(setting("RETRO_ONE_IN").unwrap_or(1))
+}
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {

@@ -105,7 +105,7 @@ fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, turns: u32, cases: u
     let codes = codes(sets, bits);
     let base = setting("RETRO_SEED").unwrap_or(1);
     let mut whole = 0;
-    let cases = setting("RETRO_CASES").unwrap_or(cases);
+    let cases = setting("RETRO_CASES").unwrap_or(super::cases(cases));
     let mut failures = Vec::new();
     for n in 0..cases {
         let seed = setting("RETRO_CASE").unwrap_or_else(|| Rng(base ^ n << 32).draw());

@@ -33,7 +33,7 @@ fn complaints(case: &Case, bits: Bits) -> Vec<String> {
 
 fn campaign(sets: &[&[iced_x86::CpuidFeature]], bits: Bits, cases: u64) {
     let base = setting("RETRO_SEED").unwrap_or(1);
-    let cases = setting("RETRO_CASES").unwrap_or(cases);
+    let cases = setting("RETRO_CASES").unwrap_or(super::cases(cases));
     let only = std::env::var("RETRO_ONLY").unwrap_or_default();
     let (mut failures, mut ran, mut forms) = (Vec::new(), 0u64, 0);
     let mut never = Vec::new();
