@@ -271,8 +271,11 @@ fn cargo(toolchain: &Toolchain, options: &Options) -> Command {
 /// Runs the tests; the tally and whether cargo was content.
 pub fn tally(options: &Options) -> Result<(Tally, bool)> {
     let toolchain = setup(false)?;
-    let (status, lines) = run::tee(&mut cargo(&toolchain, options))?;
-    Ok((Tally::of_output(&lines), status.success()))
+    let skip_log = Cache::open()?.folder().join(format!("skipped-aarch64-{}", std::process::id()));
+    let (status, lines) = run::tee(cargo(&toolchain, options).env(guests::SKIP_LOG, &skip_log))?;
+    let skips = fs::read_to_string(&skip_log).unwrap_or_default();
+    let _ = fs::remove_file(&skip_log);
+    Ok((Tally::of_output(&lines).less_skipped(skips.lines().count() as u64), status.success()))
 }
 
 pub fn test(options: &Options) -> Result<()> {

@@ -41,6 +41,13 @@ impl Tally {
         sum
     }
 
+    /// Tests that found nothing to do returned at once, and their runner counted them as passed.
+    pub fn less_skipped(mut self, skipped: u64) -> Self {
+        self.passed = self.passed.saturating_sub(skipped);
+        self.skipped += skipped;
+        self
+    }
+
     /// "5 passed, 1 timed out, 2 skipped"
     fn of_counts(text: &str, separator: char) -> Self {
         let mut tally = Self::default();
