@@ -5,8 +5,9 @@
 //! never a moment at which everything is thrown away.
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::jump;
 use crate::platform::{CodeMapping, CodeMemory};
 use crate::tb::Tb;
 
@@ -14,10 +15,14 @@ const SEGMENTS: usize = 16;
 /// Alignment of a block's code.
 const ALIGN: usize = 16;
 
+/// Code memory: filled by the cache, while the table of blocks turns jumps in it.
+pub type SharedMemory = Arc<Mutex<CodeMemory>>;
+
 /// See the module.
 #[derive(Debug)]
 pub struct CodeCache {
-    memory: CodeMemory,
+    memory: SharedMemory,
+    base: *const u8,
     segments: Vec<Segment>,
     segment_len: usize,
     current: usize,
@@ -35,24 +40,34 @@ impl CodeCache {
         let segment_len = (bytes / SEGMENTS).next_multiple_of(1 << 16).max(1 << 16);
         let memory = CodeMemory::new(segment_len * SEGMENTS, mapping)?;
         let segments = (0..SEGMENTS).map(|_| Segment::default()).collect();
-        Ok(Self { memory, segments, segment_len, current: 0 })
+        let base = memory.base();
+        Ok(Self { memory: Arc::new(Mutex::new(memory)), base, segments, segment_len, current: 0 })
     }
 
-    /// Places the code of `tb`. No generated code may be running. `evicted` is told of each block that lost its code for it.
+    /// The memory itself.
+    pub fn memory(&self) -> SharedMemory {
+        Arc::clone(&self.memory)
+    }
+
+    /// Places the code of `tb`, so that each of the jumps at `sites` (offsets) may be replaced while it is executed. No generated
+    /// code may be running. `evicted` is told of each block that lost its code for it.
     pub fn install(
         &mut self,
         tb: &Arc<Tb>,
         code: &[u8],
+        sites: impl Iterator<Item = usize> + Clone,
         mut evicted: impl FnMut(&Tb),
     ) -> io::Result<*const u8> {
-        let len = code.len().next_multiple_of(ALIGN);
+        // A jump crosses a line in at most one of the places that differ by the alignment.
+        let slack = 3 * ALIGN;
+        let len = code.len().next_multiple_of(ALIGN) + slack;
         if len > self.segment_len {
             return Err(io::Error::other("block too large for a segment of the code cache"));
         }
         if self.segments[self.current].used + len > self.segment_len {
             self.current = (self.current + 1) % SEGMENTS;
             let old = std::mem::take(&mut self.segments[self.current]);
-            let start = self.memory.base() as usize + self.current * self.segment_len;
+            let start = self.base as usize + self.current * self.segment_len;
             let here = start..start + self.segment_len;
             // Those that were compiled again meanwhile have their code elsewhere.
             let lose = |tb: &Arc<Tb>| here.contains(&(tb.code() as usize));
@@ -60,15 +75,39 @@ impl CodeCache {
         }
         let s = &mut self.segments[self.current];
         let at = self.current * self.segment_len + s.used;
-        self.memory.write(at, code)?;
-        s.used += len;
+        let fits = |at: &usize| sites.clone().all(|site| jump::patchable(self.base as usize + at + site));
+        let at = (at..=at + slack).step_by(ALIGN).find(fits).unwrap_or(at);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).write(at, code)?;
+        s.used = at - self.current * self.segment_len + code.len().next_multiple_of(ALIGN);
         s.owners.push(Arc::downgrade(tb));
-        Ok(self.memory.base().wrapping_add(at))
+        Ok(self.base.wrapping_add(at))
     }
 
     /// Where it is, for tools that look at host addresses.
     pub fn range(&self) -> std::ops::Range<usize> {
-        let base = self.memory.base() as usize;
-        base..base + self.memory.size()
+        let base = self.base as usize;
+        base..base + SEGMENTS * self.segment_len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x86::state::Mode;
+
+    #[test]
+    fn no_jump_that_is_replaced_crosses_a_line() {
+        let block = x86::decode::block(&[0xc3], 0, Mode(Mode::CODE64)).expect("RET");
+        let tb = Arc::new(Tb::new(block, 0, [None, None]));
+        let mut cache = CodeCache::new(1 << 20, CodeMapping::Auto).expect("code memory");
+        for len in 8..300 {
+            for sites in [[1, len - 4], [len / 2, len - 5]] {
+                let at = cache.install(&tb, &vec![0; len], sites.into_iter(), |_| ()).expect("room");
+                assert_eq!(at as usize % ALIGN, 0);
+                for site in sites {
+                    assert!((at as usize + site) % 64 <= 60, "{len} {site} {at:?}");
+                }
+            }
+        }
     }
 }

@@ -156,10 +156,10 @@ impl Engine {
                 }
             },
         };
-        let table = Table::new(stub);
+        let table = Table::new(native.as_ref().map(|n| n.cache.memory()));
         let perf_map = config.perf_map.then(open_perf_map).flatten();
         let (stats, writes) = (Stats::default(), Vec::new());
-        Self { config, table, frame: new_frame(stub), stats, native, perf_map, writes, space }
+        Self { config, table, frame: new_frame(), stats, native, perf_map, writes, space }
     }
 
     /// Counters.
@@ -491,7 +491,7 @@ impl Engine {
             old.samples.store(0, Ordering::Relaxed);
             forget_jump(frame, old);
         };
-        match native.cache.install(&tb, &code.bytes, evict) {
+        match native.cache.install(&tb, &code.bytes, code.jumps.iter().map(|j| j.site), evict) {
             Ok(at) => {
                 if self.config.trace.code() {
                     self.config.trace.show_code(&mut native.compiler, &tb, &code);
@@ -503,6 +503,11 @@ impl Engine {
                     let _ = writeln!(map, "{:x} {:x} guest-{:#x}", at as usize, code.bytes.len(), tb.key.rip);
                 }
                 table.drop_code(&tb);
+                for j in &code.jumps {
+                    let link = &code.links.0[j.link];
+                    link.site.store(at as usize + j.site, Ordering::Relaxed);
+                    link.exit.store(at as usize + j.exit, Ordering::Relaxed);
+                }
                 *tb.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code.links;
                 tb.tier.store(code.tier as u8, Ordering::Relaxed);
                 tb.code.store(at.cast_mut(), Ordering::Release);
@@ -556,7 +561,7 @@ impl Engine {
     }
 
     fn clear_jumps(&mut self) {
-        self.frame = new_frame(thunks::exit_stub as *const () as *const u8);
+        self.frame = new_frame();
     }
 }
 
@@ -578,7 +583,8 @@ fn open_perf_map() -> Option<std::fs::File> {
 }
 
 /// A frame with an empty jump cache. Entries must never match while empty: their tag is none.
-fn new_frame(stub: *const u8) -> Box<JitFrame> {
+fn new_frame() -> Box<JitFrame> {
+    let stub = thunks::return_stub as *const () as *const u8;
     let empty = || Jump { rip: 0, tag: u64::MAX, code: stub, tb: std::ptr::null() };
     let jumps: Box<[Jump]> = (0..1 << JUMP_BITS).map(|_| empty()).collect();
     let layout = std::alloc::Layout::new::<JitFrame>();

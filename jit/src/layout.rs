@@ -1,7 +1,7 @@
 //! What generated code knows of memory layouts, and the per-vCPU record that it shares with the dispatcher.
 
 use std::mem::offset_of;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use softmmu::{TLB_ENTRIES, layout as tlb};
 use x86::state::Mode;
@@ -136,21 +136,21 @@ pub const FRAME_PENDING_OP: i32 = offset_of!(JitFrame, pending_op) as i32;
 /// See [`FRAME_PENDING_OP`].
 pub const FRAME_PENDING_RES: i32 = offset_of!(JitFrame, pending_res) as i32;
 
-/// One static exit of a compiled block. Generated code loads `target` and, for exits to another page, compares `epoch`;
-/// everything else is the dispatcher's.
+/// One static exit of a compiled block: a jump (see [`crate::jump`]) to the target block's code, or to the link's way out of
+/// generated code. For exits to another page generated code compares `epoch`; everything else is the dispatcher's.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Link {
-    /// Host code to go on with: the target block's, or the stub.
-    pub target: AtomicPtr<u8>,
+    /// Host address of the bytes of the jump that are replaced; 0 while the block's code is not in its place.
+    pub site: AtomicUsize,
+    /// Host address of the way out.
+    pub exit: AtomicUsize,
     /// The translation epoch in which the link was made.
     pub epoch: std::sync::atomic::AtomicU64,
     /// RIP of the target.
     pub rip: u64,
-    /// The block that the link leads to, null while it leads to the stub. Under the table's lock.
+    /// The block that the link leads to, null while it leads out. Under the table's lock.
     pub to: AtomicPtr<Tb>,
-    /// May the link be made at all?
-    pub linkable: bool,
 }
 
 /// Offset of [`Link::epoch`].

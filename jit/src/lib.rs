@@ -17,6 +17,7 @@
 pub mod code;
 pub mod compile;
 pub mod engine;
+pub mod jump;
 pub mod layout;
 mod lookup;
 pub mod platform;

@@ -109,7 +109,7 @@ impl Engine {
             self.compile_now(t);
         }
         let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
-        let code = if t.code().is_null() { thunks::exit_stub as *const () as *const u8 } else { t.code() };
+        let code = if t.code().is_null() { thunks::return_stub as *const () as *const u8 } else { t.code() };
         // Both pages of a block over two were looked at in this epoch.
         t.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
         self.frame.jumps[jump_index(linear)] = Jump { rip: linear, tag, code, tb };

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softmmu::{AddressSpace, CodeWrite, RamPage};
 
+use crate::code::SharedMemory;
+use crate::jump;
 use crate::layout::Link;
 use crate::tb::{Key, LinkRef, Tb};
 
@@ -25,8 +27,8 @@ const BUCKETS: usize = 1 << 16;
 pub struct Table {
     buckets: Box<[AtomicPtr<Tb>]>,
     inner: Mutex<Inner>,
-    /// Host code that returns to the dispatcher: where unlinked exits lead.
-    stub: *const u8,
+    /// The memory that the blocks' code is in, whose jumps are turned here.
+    memory: Option<SharedMemory>,
 }
 
 // SAFETY: the raw pointers lead to blocks that the table owns (one strong count each) and to code that lives for ever.
@@ -49,10 +51,10 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// An empty table whose unlinked exits lead to `stub`.
-    pub fn new(stub: *const u8) -> Self {
+    /// An empty table of blocks whose code will be in `memory`.
+    pub fn new(memory: Option<SharedMemory>) -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicPtr::default()).collect();
-        Self { buckets, inner: Mutex::default(), stub }
+        Self { buckets, inner: Mutex::default(), memory }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -204,26 +206,34 @@ impl Table {
     pub fn link(&self, link: &Link, tb: &Tb, epoch: u64) {
         let _lock = self.lock();
         let code = tb.code();
-        if !link.linkable || code.is_null() || tb.dead.load(Ordering::Acquire) {
+        if code.is_null() || tb.dead.load(Ordering::Acquire) {
             return;
         }
-        self.unlink(link);
+        if !self.turn(link, code as usize) {
+            return;
+        }
+        detach(link);
         link.epoch.store(epoch, Ordering::Relaxed);
         link.to.store(ptr::from_ref(tb).cast_mut(), Ordering::Relaxed);
         tb.incoming.lock().unwrap_or_else(PoisonError::into_inner).push(LinkRef(link));
-        // Release: pairs with the load in generated code (an address dependency on every host).
-        link.target.store(code.cast_mut(), Ordering::Release);
     }
 
-    /// Makes `link` lead to the stub. Under the lock.
-    fn unlink(&self, link: &Link) {
-        link.target.store(self.stub.cast_mut(), Ordering::Release);
-        let to = link.to.swap(ptr::null_mut(), Ordering::Relaxed);
-        if !to.is_null() {
-            // SAFETY: a block unlinks everything that leads to it before it dies.
-            let list = unsafe { &(*to).incoming };
-            list.lock().unwrap_or_else(PoisonError::into_inner).retain(|l| l.0 != ptr::from_ref(link));
-        }
+    /// Makes the jump of `link` lead to host address `to`. `false`: it is not in its place, or cannot lead there.
+    fn turn(&self, link: &Link, to: usize) -> bool {
+        let (Some(memory), site @ 1..) = (&self.memory, link.site.load(Ordering::Relaxed)) else {
+            return false;
+        };
+        let Some(bytes) = jump::to(site, to) else { return false };
+        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = site - memory.base() as usize;
+        memory.write(at, &bytes).inspect_err(|why| tracing::warn!("a jump cannot be replaced: {why}")).is_ok()
+    }
+
+    /// Makes `link` lead out of generated code. Under the lock.
+    fn turn_out(&self, link: &Link) {
+        let out = link.exit.load(Ordering::Relaxed);
+        // Code that a jump leads to is about to be replaced: there is no way to go on with it.
+        assert!(self.turn(link, out), "a jump into code that is dropped could not be replaced");
     }
 
     /// Takes a block's code away: nothing leads into it any more, and it leads nowhere.
@@ -239,10 +249,12 @@ impl Table {
             // SAFETY: a link removes itself from its target's list before its block dies.
             let link = unsafe { &*l.0 };
             link.to.store(ptr::null_mut(), Ordering::Relaxed);
-            link.target.store(self.stub.cast_mut(), Ordering::Release);
+            self.turn_out(link);
         }
         for link in &tb.links.lock().unwrap_or_else(PoisonError::into_inner).0 {
-            self.unlink(link);
+            detach(link);
+            // Its place may soon be another block's.
+            link.site.store(0, Ordering::Relaxed);
         }
     }
 
@@ -269,6 +281,16 @@ impl Table {
                 }
             }
         }
+    }
+}
+
+/// Takes `link` off its target's list. Under the lock.
+fn detach(link: &Link) {
+    let to = link.to.swap(ptr::null_mut(), Ordering::Relaxed);
+    if !to.is_null() {
+        // SAFETY: a block detaches everything that leads to it before it dies.
+        let list = unsafe { &(*to).incoming };
+        list.lock().unwrap_or_else(PoisonError::into_inner).retain(|l| l.0 != ptr::from_ref(link));
     }
 }
 

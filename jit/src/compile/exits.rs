@@ -1,11 +1,12 @@
 //! Ways out of a block.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{ExtFuncData, ExternalName, InstBuilder, UserExternalName, Value, types};
 use x86::insn::Width;
 
+use super::place::Target;
 use super::value::V;
 use super::{Lifter, state_flags};
 use crate::layout::{FRAME_JUMPS, FRAME_TAG, JUMP_BITS, JUMP_SHIFT, LINK_EPOCH, Link, off, pack};
@@ -35,29 +36,39 @@ impl Lifter<'_> {
             return self.leave();
         }
         let link = Box::new(Link {
-            target: AtomicPtr::new(self.stub as *mut u8),
+            site: AtomicUsize::new(0),
+            exit: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             rip: target,
             to: AtomicPtr::default(),
-            linkable: true,
         });
-        let slot = self.b.ins().iconst(types::I64, std::ptr::from_ref(&*link) as i64);
+        let slot = std::ptr::from_ref(&*link) as i64;
+        let number = self.links.0.len() as u32;
         self.links.0.push(link);
         if target >> 12 != self.tb.block.ip >> 12 {
             // The other page may be another one by now: the link holds for the epoch that it was made in.
             let now = self.b.ins().load(types::I64, state_flags(), self.state, off::EPOCH);
+            let slot = self.b.ins().iconst(types::I64, slot);
             let made = self.b.ins().load(types::I64, state_flags(), slot, LINK_EPOCH);
             let same = self.b.ins().icmp(IntCC::Equal, now, made);
             let (good, stale) = (self.b.create_block(), self.b.create_block());
             self.b.set_cold_block(stale);
             self.b.ins().brif(same, good, &[], stale, &[]);
             self.b.switch_to_block(stale);
-            let stub = self.b.ins().iconst(types::I64, self.stub as i64);
-            self.b.ins().return_call_indirect(self.sigs.block, stub, &[self.state, slot]);
+            self.jump(Target::Exit(number));
             self.b.switch_to_block(good);
         }
-        let code = self.b.ins().load(types::I64, state_flags(), slot, 0);
-        self.b.ins().return_call_indirect(self.sigs.block, code, &[self.state, slot]);
+        self.jump(Target::Link(number));
+    }
+
+    /// A direct jump that [`super::place`] fills in.
+    fn jump(&mut self, target: Target) {
+        let name = UserExternalName { namespace: 0, index: target.number() };
+        let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
+        let signature = self.sigs.block;
+        let function = ExtFuncData { name, signature, colocated: true, patchable: false };
+        let function = self.b.import_function(function);
+        self.b.ins().return_call(function, &[self.state]);
     }
 
     pub(super) fn end_jump(&mut self, target: u64) {
@@ -119,8 +130,7 @@ impl Lifter<'_> {
         self.b.ins().brif(same, hit, &[], miss, &[]);
         self.b.switch_to_block(hit);
         let code = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS + 16);
-        let none = self.b.ins().iconst(types::I64, 0);
-        self.b.ins().return_call_indirect(self.sigs.block, code, &[self.state, none]);
+        self.b.ins().return_call_indirect(self.sigs.block, code, &[self.state]);
         self.b.switch_to_block(miss);
         self.leave();
     }

@@ -2,7 +2,7 @@
 //!
 //! The instructions' meanings come from `x86::lift` and `x86::vec`, called with a [`Lifter`] for an emitter; what those do not
 //! express (or refuse) becomes a call of the instruction's tier-0 handler. A block's function has the signature
-//! `tail fn(state, link)`: `state` is the `Vcpu`, `link` the exit that was taken, for the stub that unlinked exits lead to.
+//! `tail fn(state)`: `state` is the `Vcpu`. Exits to a RIP that is known are direct jumps ([`crate::jump`]).
 //!
 //! Generated code contains absolute addresses (thunks, instructions, links), but none of its own: it may be moved.
 
@@ -11,6 +11,7 @@ mod exits;
 mod flags;
 mod float;
 mod memory;
+mod place;
 mod regs;
 mod value;
 mod vector;
@@ -48,6 +49,8 @@ pub struct Options {
 pub struct Code {
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// Where the jumps of the links are in them, and their ways out.
+    pub jumps: Vec<place::Jump>,
     /// The links whose addresses they contain.
     pub links: Links,
     /// The tier that it was compiled for.
@@ -170,10 +173,11 @@ impl Compiler {
             .context
             .compile(&*self.isa, &mut ControlPlane::default())
             .map_err(|e| Refused::Codegen(format!("{:?}", e.inner)))?;
-        if let Some(r) = code.buffer.relocs().first() {
-            return Err(Refused::Relocation(format!("{:?}", r.target)));
-        }
-        Ok(Code { bytes: code.code_buffer().to_vec(), links, tier })
+        let relocations = code.buffer.relocs().to_vec();
+        let bytes = code.code_buffer().to_vec();
+        let names = self.context.func.params.user_named_funcs();
+        let (bytes, jumps) = place::resolve(bytes, &relocations, names, &links, self.stub)?;
+        Ok(Code { bytes, jumps, links, tier })
     }
 
     fn build(&mut self, tb: &Tb, tier: Tier) -> Links {
@@ -202,7 +206,6 @@ impl Compiler {
             state,
             sigs,
             header,
-            stub: self.stub,
             parallel: self.options.parallel,
             light: tier == Tier::One,
             host_flags: self.isa.name() == "x64",
@@ -249,7 +252,7 @@ fn signature(conv: CallConv, params: usize, result: bool) -> Signature {
 }
 
 fn block_signature() -> Signature {
-    signature(CallConv::Tail, 2, false)
+    signature(CallConv::Tail, 1, false)
 }
 
 /// Accesses to the state and other structures of ours: aligned, cannot trap.
@@ -276,7 +279,6 @@ pub struct Lifter<'a> {
     sigs: Sigs,
     /// Where the block jumps to itself.
     header: Block,
-    stub: usize,
     parallel: bool,
     /// Tier 1: quick to compile.
     light: bool,

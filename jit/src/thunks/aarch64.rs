@@ -38,7 +38,6 @@ pub unsafe extern "C" fn enter(cpu: *mut Vcpu, code: *const u8, frame: *mut JitF
         "str x9, [x2, #{sp}]",
         "mov x9, x1",
         "mov x2, x0",
-        "mov x3, xzr",
         "blr x9",
         "ldp x19, x20, [sp, #16]",
         "ldp x21, x22, [sp, #32]",
@@ -81,7 +80,16 @@ pub unsafe extern "C" fn leave(cpu: *mut Vcpu) {
     )
 }
 
-/// Target of unlinked exits: notes the link and RIP and returns to the dispatcher. A tail-called block: state in `x2`,
+/// Target of entries of the jump cache whose block has no code: returns to the dispatcher. RIP is in the state.
+///
+/// # Safety
+/// Only generated code jumps here.
+#[unsafe(naked)]
+pub unsafe extern "C" fn return_stub(cpu: *mut Vcpu) {
+    naked_asm!("ret")
+}
+
+/// Where the ways out of links lead: notes the link and RIP and returns to the dispatcher. State in `x2`,
 /// link in `x3`.
 ///
 /// # Safety
@@ -89,12 +97,10 @@ pub unsafe extern "C" fn leave(cpu: *mut Vcpu) {
 #[unsafe(naked)]
 pub unsafe extern "C" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
     naked_asm!(
-        "cbz x3, 2f",
         "ldr x9, [x2, #{frame}]",
         "str x3, [x9, #{link}]",
         "ldr x9, [x3, #{link_rip}]",
         "str x9, [x2, #{rip}]",
-        "2:",
         "ret",
         frame = const off::FRAME,
         link = const offset_of!(JitFrame, link),

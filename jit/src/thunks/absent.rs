@@ -24,6 +24,11 @@ pub unsafe extern "C" fn exit_stub(_: *mut Vcpu, _: *const Link) {}
 ///
 /// # Safety
 /// None.
+pub unsafe extern "C" fn return_stub(_: *mut Vcpu) {}
+/// Never called.
+///
+/// # Safety
+/// None.
 pub unsafe extern "C" fn memory_thunk() {}
 /// Never called.
 ///

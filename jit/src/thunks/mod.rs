@@ -14,7 +14,7 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{
     enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
-    place8, place16, place32, place64, store8, store16, store32, store64,
+    place8, place16, place32, place64, return_stub, store8, store16, store32, store64,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -22,7 +22,7 @@ mod aarch64;
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::{
     enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
-    place8, place16, place32, place64, store8, store16, store32, store64,
+    place8, place16, place32, place64, return_stub, store8, store16, store32, store64,
 };
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -30,7 +30,7 @@ mod absent;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use absent::{
     enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
-    place8, place16, place32, place64, store8, store16, store32, store64,
+    place8, place16, place32, place64, return_stub, store8, store16, store32, store64,
 };
 
 use softmmu::{GuestInt, TlbEntry};

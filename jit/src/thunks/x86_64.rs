@@ -29,7 +29,6 @@ pub unsafe extern "C" fn enter(cpu: *mut Vcpu, code: *const u8, frame: *mut JitF
         "sub rsp, 8",
         "mov [rdx + {sp}], rsp",
         "mov rax, rsi",
-        "xor esi, esi",
         "call rax",
         "add rsp, 8",
         "pop r15",
@@ -65,7 +64,16 @@ pub unsafe extern "C" fn leave(cpu: *mut Vcpu) {
     )
 }
 
-/// Target of unlinked exits: notes the link and RIP and returns to the dispatcher. A tail-called block: state in `rdi`,
+/// Target of entries of the jump cache whose block has no code: returns to the dispatcher. RIP is in the state.
+///
+/// # Safety
+/// Only generated code jumps here.
+#[unsafe(naked)]
+pub unsafe extern "C" fn return_stub(cpu: *mut Vcpu) {
+    naked_asm!("ret")
+}
+
+/// Where the ways out of links lead: notes the link and RIP and returns to the dispatcher. State in `rdi`,
 /// link in `rsi`.
 ///
 /// # Safety
@@ -73,13 +81,10 @@ pub unsafe extern "C" fn leave(cpu: *mut Vcpu) {
 #[unsafe(naked)]
 pub unsafe extern "C" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
     naked_asm!(
-        "test rsi, rsi",
-        "jz 2f",
         "mov rax, [rdi + {frame}]",
         "mov [rax + {link}], rsi",
         "mov rax, [rsi + {link_rip}]",
         "mov [rdi + {rip}], rax",
-        "2:",
         "ret",
         frame = const off::FRAME,
         link = const offset_of!(JitFrame, link),

@@ -1,0 +1,81 @@
+//! The direct jumps of a compiled block: where they are, and where they lead at first.
+
+use cranelift_codegen::FinalizedMachReloc;
+use cranelift_codegen::FinalizedRelocTarget;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::entity::PrimaryMap;
+use cranelift_codegen::ir::{ExternalName, UserExternalName, UserExternalNameRef};
+
+use super::Refused;
+use crate::jump;
+use crate::tb::Links;
+
+/// Where a direct jump is to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Where this link leads.
+    Link(u32),
+    /// The way out of this link.
+    Exit(u32),
+}
+
+impl Target {
+    /// As the number of a Cranelift name.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Link(n) => n << 1,
+            Self::Exit(n) => n << 1 | 1,
+        }
+    }
+
+    fn of(number: u32) -> Self {
+        if number & 1 == 0 { Self::Link(number >> 1) } else { Self::Exit(number >> 1) }
+    }
+}
+
+/// Offsets in a block's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// The link.
+    pub link: usize,
+    /// The bytes of its jump that are replaced.
+    pub site: usize,
+    /// Its way out.
+    pub exit: usize,
+}
+
+/// Appends the ways out and makes every jump lead to its link's. The result may lie anywhere.
+pub(super) fn resolve(
+    mut code: Vec<u8>,
+    relocations: &[FinalizedMachReloc],
+    names: &PrimaryMap<UserExternalNameRef, UserExternalName>,
+    links: &Links,
+    stub: usize,
+) -> Result<(Vec<u8>, Vec<Jump>), Refused> {
+    let mut exits = Vec::with_capacity(links.0.len());
+    for link in &links.0 {
+        code.resize(code.len().next_multiple_of(4), 0);
+        exits.push(code.len());
+        code.extend_from_slice(&jump::way_out(std::ptr::from_ref(&**link), stub));
+    }
+    let mut jumps = Vec::with_capacity(links.0.len());
+    for r in relocations {
+        let foreign = || Refused::Relocation(format!("{:?}", r.target));
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = r.target else {
+            return Err(foreign());
+        };
+        if !matches!((r.kind, r.addend), (Reloc::X86CallPCRel4, -4) | (Reloc::Arm64Call, 0)) {
+            return Err(foreign());
+        }
+        let target = Target::of(names.get(name).ok_or_else(foreign)?.index);
+        let (Target::Link(link) | Target::Exit(link)) = target;
+        let (site, link) = (r.offset as usize, link as usize);
+        let exit = *exits.get(link).ok_or_else(foreign)?;
+        let bytes = jump::to(site, exit).ok_or_else(foreign)?;
+        code.get_mut(site..site + jump::PATCHED).ok_or_else(foreign)?.copy_from_slice(&bytes);
+        if target == Target::Link(link as u32) {
+            jumps.push(Jump { link, site, exit });
+        }
+    }
+    Ok((code, jumps))
+}
