@@ -510,6 +510,7 @@ impl Engine {
                 }
                 *tb.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code.links;
                 tb.tier.store(code.tier as u8, Ordering::Relaxed);
+                tb.inner.store(code.inner as u8, Ordering::Relaxed);
                 tb.code.store(at.cast_mut(), Ordering::Release);
                 self.stats.compiled_tier2 += u64::from(code.tier == Tier::Two);
                 forget_jump(frame, &tb);

@@ -8,6 +8,36 @@
 
 use crate::layout::Link;
 
+/// How Cranelift's functions begin on x86-64: PUSH RBP; MOV RBP, RSP. Before a tail call they undo it.
+#[cfg(target_arch = "x86_64")]
+const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
+
+/// Offset of the entry for jumps that leave the frame set up ([`keep_frame`]); 0: there is none.
+#[cfg(target_arch = "x86_64")]
+pub fn entry_with_frame(code: &[u8]) -> usize {
+    if code.starts_with(&FRAME) { FRAME.len() } else { 0 }
+}
+
+/// There is none: not done on this host yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn entry_with_frame(_: &[u8]) -> usize {
+    0
+}
+
+/// Makes the jump with its displacement at `site` leave the frame set up for its target, which is the next block's to use: POP RBP
+/// becomes NOP. `false`: nothing was changed.
+pub fn keep_frame(code: &mut [u8], site: usize) -> bool {
+    // POP RBP; JMP rel32.
+    let end = site.checked_sub(2).and_then(|at| code.get_mut(at..site));
+    match end {
+        Some(end @ [0x5d, 0xe9]) => {
+            end[0] = 0x90;
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Bytes of a jump that are replaced.
 pub const PATCHED: usize = 4;
 
@@ -35,10 +65,11 @@ pub fn to(_: usize, _: usize) -> Option<[u8; PATCHED]> {
 }
 
 /// The way out of `link`, whatever its place: loads the link's address where `stub` wants it and jumps there. The state stays
-/// where Cranelift's tail convention has the first argument.
+/// where Cranelift's tail convention has the first argument. `frame`: the jumps that lead here keep it.
 #[cfg(target_arch = "x86_64")]
-pub fn way_out(link: *const Link, stub: usize) -> Vec<u8> {
-    let mut code = vec![0x48, 0xbe]; // mov rsi, imm64
+pub fn way_out(link: *const Link, stub: usize, frame: bool) -> Vec<u8> {
+    let mut code = if frame { vec![0x5d] } else { Vec::new() }; // pop rbp
+    code.extend_from_slice(&[0x48, 0xbe]); // mov rsi, imm64
     code.extend_from_slice(&(link as u64).to_le_bytes());
     code.extend_from_slice(&[0x48, 0xb8]); // mov rax, imm64
     code.extend_from_slice(&(stub as u64).to_le_bytes());
@@ -48,7 +79,7 @@ pub fn way_out(link: *const Link, stub: usize) -> Vec<u8> {
 
 /// As on x86-64.
 #[cfg(target_arch = "aarch64")]
-pub fn way_out(link: *const Link, stub: usize) -> Vec<u8> {
+pub fn way_out(link: *const Link, stub: usize, _frame: bool) -> Vec<u8> {
     // ldr x3, 16; ldr x9, 20; br x9; nop; and the two addresses
     let mut code: Vec<u8> = [0x5800_0083u32, 0x5800_00a9, 0xd61f_0120, 0xd503_201f]
         .iter()
@@ -61,7 +92,7 @@ pub fn way_out(link: *const Link, stub: usize) -> Vec<u8> {
 
 /// No code is generated for this host.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub fn way_out(_: *const Link, _: usize) -> Vec<u8> {
+pub fn way_out(_: *const Link, _: usize, _: bool) -> Vec<u8> {
     Vec::new()
 }
 

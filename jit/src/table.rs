@@ -209,7 +209,8 @@ impl Table {
         if code.is_null() || tb.dead.load(Ordering::Acquire) {
             return;
         }
-        if !self.turn(link, code as usize) {
+        let inner = usize::from(tb.inner.load(Ordering::Relaxed));
+        if !self.turn(link, code as usize + inner) {
             return;
         }
         detach(link);

@@ -53,6 +53,8 @@ pub struct Tb {
     pub samples: AtomicU8,
     /// Tier of the code: 0 (none), 1 or 2.
     pub tier: AtomicU8,
+    /// Offset in the code of the entry for direct jumps.
+    pub inner: AtomicU8,
     /// The translation epoch in which both pages of a block over two were last seen to be mapped where its bytes are.
     pub epoch: AtomicU64,
     /// Identity.
@@ -126,6 +128,7 @@ impl Tb {
             incoming: Mutex::default(),
             samples: AtomicU8::new(0),
             tier: AtomicU8::new(0),
+            inner: AtomicU8::new(0),
             epoch: AtomicU64::new(0),
             flat,
             floats,

@@ -49,6 +49,8 @@ pub struct Options {
 pub struct Code {
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// Offset of the entry for other blocks' direct jumps.
+    pub inner: usize,
     /// Where the jumps of the links are in them, and their ways out.
     pub jumps: Vec<place::Jump>,
     /// The links whose addresses they contain.
@@ -176,8 +178,9 @@ impl Compiler {
         let relocations = code.buffer.relocs().to_vec();
         let bytes = code.code_buffer().to_vec();
         let names = self.context.func.params.user_named_funcs();
-        let (bytes, jumps) = place::resolve(bytes, &relocations, names, &links, self.stub)?;
-        Ok(Code { bytes, jumps, links, tier })
+        let place::Placed { code: bytes, jumps, inner } =
+            place::resolve(bytes, &relocations, names, &links, self.stub)?;
+        Ok(Code { bytes, inner, jumps, links, tier })
     }
 
     fn build(&mut self, tb: &Tb, tier: Tier) -> Links {

@@ -44,6 +44,13 @@ pub struct Jump {
     pub exit: usize,
 }
 
+/// What [`resolve`] gives.
+pub(super) struct Placed {
+    pub code: Vec<u8>,
+    pub jumps: Vec<Jump>,
+    pub inner: usize,
+}
+
 /// Appends the ways out and makes every jump lead to its link's. The result may lie anywhere.
 pub(super) fn resolve(
     mut code: Vec<u8>,
@@ -51,12 +58,18 @@ pub(super) fn resolve(
     names: &PrimaryMap<UserExternalNameRef, UserExternalName>,
     links: &Links,
     stub: usize,
-) -> Result<(Vec<u8>, Vec<Jump>), Refused> {
+) -> Result<Placed, Refused> {
+    // The frame stays from block to block where every exit can leave it.
+    let inner = jump::entry_with_frame(&code);
+    let frame = inner != 0 && relocations.iter().all(|r| jump::keep_frame(&mut code, r.offset as usize));
+    if !frame && inner != 0 {
+        return Err(Refused::Codegen("a tail call of an unknown shape".to_owned()));
+    }
     let mut exits = Vec::with_capacity(links.0.len());
     for link in &links.0 {
         code.resize(code.len().next_multiple_of(4), 0);
         exits.push(code.len());
-        code.extend_from_slice(&jump::way_out(std::ptr::from_ref(&**link), stub));
+        code.extend_from_slice(&jump::way_out(std::ptr::from_ref(&**link), stub, frame));
     }
     let mut jumps = Vec::with_capacity(links.0.len());
     for r in relocations {
@@ -77,5 +90,5 @@ pub(super) fn resolve(
             jumps.push(Jump { link, site, exit });
         }
     }
-    Ok((code, jumps))
+    Ok(Placed { code, jumps, inner })
 }
