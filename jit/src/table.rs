@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use softmmu::{AddressSpace, CodeWrite, RamPage};
 
 use crate::code::SharedMemory;
-use crate::jump;
+use crate::jump::Jumps;
 use crate::layout::Link;
 use crate::tb::{Key, LinkRef, Tb};
 
@@ -224,7 +224,7 @@ impl Table {
         let (Some(memory), site @ 1..) = (&self.memory, link.site.load(Ordering::Relaxed)) else {
             return false;
         };
-        let Some(bytes) = jump::to(site, to) else { return false };
+        let Some(bytes) = Jumps::HERE.and_then(|j| j.to(site, to)) else { return false };
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         let at = site - memory.base() as usize;
         memory.write(at, &bytes).inspect_err(|why| tracing::warn!("a jump cannot be replaced: {why}")).is_ok()

@@ -44,7 +44,7 @@ impl Trace {
 
     #[cold]
     pub(crate) fn show_code(self, compiler: &mut Compiler, tb: &Tb, code: &Code) {
-        let (rip, count, bytes) = (tb.key.rip, tb.block.count, code.bytes.len());
+        let (rip, count, bytes) = (tb.key.rip, tb.block.count, code.body);
         let tier = code.tier as u8;
         // The compiler's own listing is made where it is needed only: by compiling once more.
         let decoded = cfg!(target_arch = "x86_64");
@@ -54,7 +54,7 @@ impl Trace {
             tracing::trace!(target: "op", "OP: {rip:#x}, {count} instructions, tier {tier}\n{ir}");
         }
         if self.host_code {
-            let listing = if decoded { show::listing(&code.bytes, 0, 64) } else { listing };
+            let listing = if decoded { show::listing(&code.bytes[..code.body], 0, 64) } else { listing };
             tracing::trace!(
                 target: "out_asm",
                 "OUT: {rip:#x}, {count} instructions, tier {tier} [size={bytes}]\n{listing}"

@@ -115,7 +115,7 @@ fn table() -> String {
         for ((host, _), compiler) in HOSTS.iter().zip(&mut compilers) {
             for tier in [Tier::One, Tier::Two] {
                 let code = compiler.compile(&tb, tier).unwrap_or_else(|e| panic!("{name} for {host}: {e}"));
-                let _ = write!(row, " {:>4}", instructions(host, &code.bytes));
+                let _ = write!(row, " {:>4}", instructions(host, &code.bytes[..code.body]));
             }
         }
         text.push_str(&row);
@@ -156,8 +156,9 @@ fn one_vcpu_pays_for_no_order() {
         let tb = block(*program, mode);
         for tier in [Tier::One, Tier::Two] {
             let code = compiler.compile(&tb, tier).expect("compiles");
-            for word in
-                code.bytes.chunks_exact(4).map(|w| u32::from_le_bytes(w.try_into().expect("four bytes")))
+            for word in code.bytes[..code.body]
+                .chunks_exact(4)
+                .map(|w| u32::from_le_bytes(w.try_into().expect("four bytes")))
             {
                 // DMB and DSB; load-acquire, store-release, and exclusives.
                 let barrier = word & 0xffff_f0ff == 0xd503_30bf || word & 0xffff_f0ff == 0xd503_309f;

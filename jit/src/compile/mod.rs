@@ -28,6 +28,7 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use x86::insn::{Insn, Op};
 
+use crate::jump::Jumps;
 use crate::tb::{Links, Tb};
 use flags::Flags;
 use regs::Reg;
@@ -49,6 +50,8 @@ pub struct Options {
 pub struct Code {
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// How many of them are the block; the ways out of its links follow.
+    pub body: usize,
     /// Offset of the entry for other blocks' direct jumps.
     pub inner: usize,
     /// Where the jumps of the links are in them, and their ways out.
@@ -178,9 +181,11 @@ impl Compiler {
         let relocations = code.buffer.relocs().to_vec();
         let bytes = code.code_buffer().to_vec();
         let names = self.context.func.params.user_named_funcs();
-        let place::Placed { code: bytes, jumps, inner } =
-            place::resolve(bytes, &relocations, names, &links, self.stub)?;
-        Ok(Code { bytes, inner, jumps, links, tier })
+        let kind =
+            Jumps::of(&*self.isa).ok_or_else(|| Refused::Codegen("no jumps for this host".to_owned()))?;
+        let place::Placed { code: bytes, jumps, inner, body } =
+            place::resolve(kind, bytes, &relocations, names, &links, self.stub)?;
+        Ok(Code { bytes, body, inner, jumps, links, tier })
     }
 
     fn build(&mut self, tb: &Tb, tier: Tier) -> Links {

@@ -7,7 +7,7 @@ use cranelift_codegen::entity::PrimaryMap;
 use cranelift_codegen::ir::{ExternalName, UserExternalName, UserExternalNameRef};
 
 use super::Refused;
-use crate::jump;
+use crate::jump::{self, Jumps};
 use crate::tb::Links;
 
 /// Where a direct jump is to lead.
@@ -49,10 +49,12 @@ pub(super) struct Placed {
     pub code: Vec<u8>,
     pub jumps: Vec<Jump>,
     pub inner: usize,
+    pub body: usize,
 }
 
 /// Appends the ways out and makes every jump lead to its link's. The result may lie anywhere.
 pub(super) fn resolve(
+    jumps: Jumps,
     mut code: Vec<u8>,
     relocations: &[FinalizedMachReloc],
     names: &PrimaryMap<UserExternalNameRef, UserExternalName>,
@@ -60,18 +62,19 @@ pub(super) fn resolve(
     stub: usize,
 ) -> Result<Placed, Refused> {
     // The frame stays from block to block where every exit can leave it.
-    let inner = jump::entry_with_frame(&code);
-    let frame = inner != 0 && relocations.iter().all(|r| jump::keep_frame(&mut code, r.offset as usize));
+    let inner = jumps.entry_with_frame(&code);
+    let frame = inner != 0 && relocations.iter().all(|r| jumps.keep_frame(&mut code, r.offset as usize));
     if !frame && inner != 0 {
         return Err(Refused::Codegen("a tail call of an unknown shape".to_owned()));
     }
+    let body = code.len();
     let mut exits = Vec::with_capacity(links.0.len());
     for link in &links.0 {
         code.resize(code.len().next_multiple_of(4), 0);
         exits.push(code.len());
-        code.extend_from_slice(&jump::way_out(std::ptr::from_ref(&**link), stub, frame));
+        code.extend_from_slice(&jumps.way_out(std::ptr::from_ref(&**link), stub, frame));
     }
-    let mut jumps = Vec::with_capacity(links.0.len());
+    let mut places = Vec::with_capacity(links.0.len());
     for r in relocations {
         let foreign = || Refused::Relocation(format!("{:?}", r.target));
         let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = r.target else {
@@ -84,11 +87,11 @@ pub(super) fn resolve(
         let (Target::Link(link) | Target::Exit(link)) = target;
         let (site, link) = (r.offset as usize, link as usize);
         let exit = *exits.get(link).ok_or_else(foreign)?;
-        let bytes = jump::to(site, exit).ok_or_else(foreign)?;
+        let bytes = jumps.to(site, exit).ok_or_else(foreign)?;
         code.get_mut(site..site + jump::PATCHED).ok_or_else(foreign)?.copy_from_slice(&bytes);
         if target == Target::Link(link as u32) {
-            jumps.push(Jump { link, site, exit });
+            places.push(Jump { link, site, exit });
         }
     }
-    Ok(Placed { code, jumps, inner })
+    Ok(Placed { code, jumps: places, inner, body })
 }
