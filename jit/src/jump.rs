@@ -15,6 +15,12 @@ pub const PATCHED: usize = 4;
 
 /// How functions begin on x86-64: PUSH RBP; MOV RBP, RSP. Before a tail call they undo it.
 const X86_FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
+/// And on aarch64: STP X29, X30, [SP, #-16]!; MOV X29, SP. The return address in it is the same for all blocks: the dispatcher's.
+const ARM_FRAME: [u8; 8] = [0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 0x03, 0x00, 0x91];
+/// LDP X29, X30, [SP], #16, before a tail call.
+const ARM_POP: [u8; 4] = [0xfd, 0x7b, 0xc1, 0xa8];
+/// NOP.
+const ARM_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 
 /// A host's instruction set, as far as jumps between blocks go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,31 +78,42 @@ impl Jumps {
             Self::Aarch64 => {
                 // ldr x3, 16; ldr x9, 20; br x9; nop; and the two addresses
                 let code = [0x5800_0083u32, 0x5800_00a9, 0xd61f_0120, 0xd503_201f];
-                code.iter().flat_map(|i| i.to_le_bytes()).chain(link).chain(stub).collect()
+                let pop: &[u8] = if frame { &ARM_POP } else { &[] };
+                let code = code.iter().flat_map(|i| i.to_le_bytes());
+                pop.iter().copied().chain(code).chain(link).chain(stub).collect()
             }
         }
     }
 
-    /// Offset of the entry for jumps that leave the frame set up ([`Self::keep_frame`]); 0: there is none. (On aarch64 that is
-    /// not done yet.)
+    /// Offset of the entry for jumps that leave the frame set up ([`Self::keep_frame`]); 0: there is none.
     pub fn entry_with_frame(self, code: &[u8]) -> usize {
-        match self {
-            Self::X86_64 if code.starts_with(&X86_FRAME) => X86_FRAME.len(),
-            _ => 0,
-        }
+        let frame: &[u8] = match self {
+            Self::X86_64 => &X86_FRAME,
+            Self::Aarch64 => &ARM_FRAME,
+        };
+        if code.starts_with(frame) { frame.len() } else { 0 }
     }
 
-    /// Makes the jump with its displacement at `site` leave the frame set up for the next block to use: POP RBP becomes NOP.
+    /// Makes the jump with its bytes at `site` leave the frame set up for the next block to use: what takes it down becomes NOP.
     /// `false`: nothing was changed.
     pub fn keep_frame(self, code: &mut [u8], site: usize) -> bool {
-        // POP RBP; JMP rel32.
-        let end = site.checked_sub(2).and_then(|at| code.get_mut(at..site));
-        match (self, end) {
-            (Self::X86_64, Some(end @ [0x5d, 0xe9])) => {
-                end[0] = 0x90;
-                true
-            }
-            _ => false,
+        let before = |n: usize| site.checked_sub(n).map(|at| at..site);
+        match self {
+            // POP RBP; JMP rel32.
+            Self::X86_64 => match before(2).and_then(|r| code.get_mut(r)) {
+                Some(end @ [0x5d, 0xe9]) => {
+                    end[0] = 0x90;
+                    true
+                }
+                _ => false,
+            },
+            Self::Aarch64 => match before(ARM_POP.len()).and_then(|r| code.get_mut(r)) {
+                Some(end) if *end == ARM_POP => {
+                    end.copy_from_slice(&ARM_NOP);
+                    true
+                }
+                _ => false,
+            },
         }
     }
 }
@@ -137,6 +154,10 @@ mod tests {
         assert!(!x.keep_frame(&mut code, 2) && !x.keep_frame(&mut code, 1) && !x.keep_frame(&mut code, 7));
         assert_eq!(x.entry_with_frame(&X86_FRAME), 4);
         assert_eq!(x.entry_with_frame(&X86_FRAME[1..]), 0);
+        let a = Jumps::Aarch64;
+        let mut code = [ARM_POP, [0, 0, 0, 0x14]].concat();
+        assert!(a.keep_frame(&mut code, 4) && !a.keep_frame(&mut code, 4) && !a.keep_frame(&mut code, 2));
+        assert_eq!(a.entry_with_frame(&ARM_FRAME), 8);
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn table() -> String {
         for ((host, _), compiler) in HOSTS.iter().zip(&mut compilers) {
             for tier in [Tier::One, Tier::Two] {
                 let code = compiler.compile(&tb, tier).unwrap_or_else(|e| panic!("{name} for {host}: {e}"));
+                assert_ne!(code.inner, 0, "{name} for {host}: jumps between blocks take the frame down");
                 let _ = write!(row, " {:>4}", instructions(host, &code.bytes[..code.body]));
             }
         }
