@@ -55,9 +55,9 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
         i.len = x.len() as u8;
         let ends = i.ends;
         if let Some(flags) = flags {
-            lift::select::specialise(&mut i, flags);
+            lift::handlers::specialise(&mut i, flags);
         }
-        flags = lift::select::flags_after(&i, flags);
+        flags = lift::handlers::flags_after(&i, flags);
         insns.push(i);
         if ends {
             break;

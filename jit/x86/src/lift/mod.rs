@@ -7,6 +7,7 @@
 pub mod alu;
 pub mod bits;
 pub mod flow;
+pub mod handlers;
 pub mod mov;
 pub mod muldiv;
 pub mod select;
