@@ -6,7 +6,9 @@
 //! where there may be some; removing too much is always allowed.
 //!
 //! Look-up caches of the engine are keyed by an epoch and outlive the TLB's slots, so "may an execute translation of
-//! this page have been handed out in this epoch" is kept per slot even when another page has taken the slot.
+//! this page have been handed out in this epoch" is kept per slot even when another page has taken the slot: by the page while there
+//! was one only. Large pages that were executed have filters of their own. Both matter because a new epoch costs the
+//! engine all that it knows of the kernel's code, and kernels use INVLPG for pages of programs all the time.
 
 use crate::addr::PAGE_MASK;
 use crate::entry::MMIO_ADDEND;
@@ -28,6 +30,9 @@ const EXEC: u8 = 16;
 
 const LARGE_SHIFT: u32 = 21;
 const HUGE_SHIFT: u32 = 30;
+
+/// In [`Bank::exec_pages`]: several pages were executed through this slot.
+const SEVERAL: u64 = !0;
 
 /// 256 one-bit buckets.
 #[derive(Default)]
@@ -58,8 +63,13 @@ pub(crate) struct Bank {
     marks: Box<[u8]>,
     /// Guest physical page of each execute tag.
     exec_frames: Box<[u64]>,
+    /// The page that an execute translation was handed out for through each slot marked EXEC, or SEVERAL.
+    exec_pages: Box<[u64]>,
     large: Filter,
     huge: Filter,
+    /// As `large` and `huge`, for those with execute translations.
+    exec_large: Filter,
+    exec_huge: Filter,
     exec_any: bool,
     exec_nonglobal: bool,
 }
@@ -77,8 +87,11 @@ impl Bank {
             listed_global: Vec::with_capacity(TLB_ENTRIES),
             marks: vec![0; TLB_ENTRIES].into(),
             exec_frames: vec![0; TLB_ENTRIES].into(),
+            exec_pages: vec![0; TLB_ENTRIES].into(),
             large: Filter::default(),
             huge: Filter::default(),
+            exec_large: Filter::default(),
+            exec_huge: Filter::default(),
             exec_any: false,
             exec_nonglobal: false,
         }
@@ -99,13 +112,21 @@ impl Bank {
             if fill.page_size > 1 << 22 {
                 new |= HUGE;
                 self.huge.add(fill.page >> HUGE_SHIFT);
+                if fill.executes.is_some() {
+                    self.exec_huge.add(fill.page >> HUGE_SHIFT);
+                }
             } else {
                 new |= LARGE;
                 // 4 MiB pages count as their two halves' pair.
                 self.large.add(fill.page >> (LARGE_SHIFT + 1));
+                if fill.executes.is_some() {
+                    self.exec_large.add(fill.page >> (LARGE_SHIFT + 1));
+                }
             }
         }
         if let Some(frame) = fill.executes {
+            let other = new & EXEC != 0 && self.exec_pages[slot] != fill.page;
+            self.exec_pages[slot] = if other { SEVERAL } else { fill.page };
             new |= EXEC;
             self.exec_frames[slot] = frame;
             self.exec_any = true;
@@ -140,6 +161,8 @@ impl Bank {
                 entries[slot].clear();
             }
             self.exec_any = false;
+            self.exec_large = Filter::default();
+            self.exec_huge = Filter::default();
         }
         if self.listed_global.is_empty() {
             self.large = Filter::default();
@@ -154,15 +177,16 @@ impl Bank {
         if derives(&entries[slot], |page| page == gva & PAGE_MASK) {
             entries[slot].clear();
         }
-        let mut lost = self.marks[slot] & EXEC != 0;
+        let executed = self.exec_pages[slot];
+        let mut lost = self.marks[slot] & EXEC != 0 && (executed == gva & PAGE_MASK || executed == SEVERAL);
         if self.large.may_hold(gva >> (LARGE_SHIFT + 1)) {
             self.sweep(entries, LARGE, gva >> (LARGE_SHIFT + 1), LARGE_SHIFT + 1);
-            lost |= self.exec_any;
         }
         if self.huge.may_hold(gva >> HUGE_SHIFT) {
             self.sweep(entries, HUGE, gva >> HUGE_SHIFT, HUGE_SHIFT);
-            lost |= self.exec_any;
         }
+        lost |= self.exec_large.may_hold(gva >> (LARGE_SHIFT + 1));
+        lost |= self.exec_huge.may_hold(gva >> HUGE_SHIFT);
         lost
     }
 

@@ -348,6 +348,43 @@ fn fetch_and_epochs() {
     let kernel = mmu.epoch();
     mmu.invlpg(0x1000);
     assert_ne!(mmu.epoch(), kernel);
+    mmu.fetch(0x1000).unwrap();
+    let kernel = mmu.epoch();
+    mmu.invlpg(alias);
+    assert_eq!(mmu.epoch(), kernel, "only the other page of this slot was executed");
+    for page in [0x1000, alias] {
+        mmu.fetch(0x1000).unwrap();
+        mmu.fetch(alias).unwrap();
+        let kernel = mmu.epoch();
+        mmu.invlpg(page);
+        assert_ne!(mmu.epoch(), kernel, "both were executed");
+    }
+}
+
+/// INVLPG of one page begins a new epoch where a large page around it was executed, and not where one was only read.
+#[test]
+fn epochs_and_large_pages() {
+    for (level, size) in [(2, 2u64 << 20), (3, 1 << 30)] {
+        let space = space();
+        let mut tables = Tables::new(&space);
+        let (code, data) = (0x40_0000_0000, 0x40_0000_0000 + (1 << 39) + 2 * size);
+        tables.map(code, level, 0, P | W | PS);
+        tables.map(data, level, 0, P | W | PS);
+        let mut mmu = long_mode(&tables);
+        mmu.fetch(code + 0x20_3000 % size).unwrap();
+        mmu.read::<u8>(data).unwrap();
+        let epoch = mmu.epoch();
+        mmu.invlpg(data + 0x5000);
+        assert_eq!(mmu.epoch(), epoch);
+        mmu.invlpg(code + 0x5000);
+        assert_ne!(mmu.epoch(), epoch);
+        // What was handed out in this epoch stays known when its slot goes to another page.
+        mmu.fetch(code + 0x3000).unwrap();
+        mmu.read::<u8>(data + 0x3000).unwrap();
+        let epoch = mmu.epoch();
+        mmu.invlpg(code + 0x1000);
+        assert_ne!(mmu.epoch(), epoch);
+    }
 }
 
 #[test]
