@@ -4,7 +4,7 @@
 //!
 //! After a change that is meant: `UPDATE_GOLDEN=1 cargo test -p jit --test golden`, and look at the difference.
 
-// Both kinds of host are compiled for on either; one of them suffices, and addresses elsewhere may need other numbers of moves.
+// Both kinds of host are compiled for on either; one of them suffices.
 #![cfg(target_arch = "x86_64")]
 
 mod rig;
@@ -125,10 +125,32 @@ fn table() -> String {
     text
 }
 
+/// The table that most of some threads find. How many instructions an address takes on aarch64 depends on the address, and those of
+/// what a thread allocates are round now and then: they begin with what the allocator has reserved for that thread.
+fn usual_table() -> String {
+    const THREADS: usize = 5;
+    let all_there = std::sync::Barrier::new(THREADS);
+    let tables: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let table = table();
+                    // Nobody gives its memory to the next one.
+                    all_there.wait();
+                    table
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().expect("the table is made")).collect()
+    });
+    let votes = |table: &String| tables.iter().filter(|other| *other == table).count();
+    tables.iter().max_by_key(|table| votes(table)).expect("several").clone()
+}
+
 #[test]
 fn host_instructions_for_guest_instructions() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
-    let now = table();
+    let now = usual_table();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &now).expect("the table can be written");
     }
