@@ -1,0 +1,127 @@
+//! The leaves of CPUID (SDM vol. 2, CPUID).
+//!
+//! What depends on the control registers (OSXSAVE, SYSCALL, the XSAVE area's size) is computed when CPUID executes.
+
+use super::features::{Feature, Place};
+use super::{CpuModel, TSC_HZ};
+use crate::state::{CpuState, Mode, cr4};
+
+/// Highest basic CPUID leaf.
+const MAX_BASIC: u32 = 0x16;
+/// Highest hypervisor leaf: 40000010h gives the TSC and APIC bus frequencies in kHz, as several hypervisors do.
+const MAX_HYPERVISOR: u32 = 0x4000_0010;
+/// Highest extended leaf.
+const MAX_EXTENDED: u32 = 0x8000_0008;
+/// Family 6, model 8Fh, stepping 8.
+const SIGNATURE: u32 = 0x0008_06f8;
+const BRAND: &[u8] = b"Retrograde vCPU @ 1.00GHz";
+const LINEAR_BITS: u32 = 48;
+
+impl CpuModel {
+    /// CPUID: EAX, EBX, ECX, EDX for a leaf and subleaf.
+    pub fn cpuid(&self, st: &CpuState, leaf: u32, sub: u32) -> [u32; 4] {
+        // SDM CPUID: an input above the maximum of its range gives the data of the highest basic leaf.
+        let leaf = match leaf {
+            0..=MAX_BASIC | 0x4000_0000..=MAX_HYPERVISOR | 0x8000_0000..=MAX_EXTENDED => leaf,
+            _ => MAX_BASIC,
+        };
+        match leaf {
+            0 => registers(MAX_BASIC, b"GenuineIntel", [0, 2, 1]),
+            1 => self.leaf_1(st),
+            // No descriptors: the caches are in leaf 4.
+            2 => [0x0000_ff01, 0, 0, 0],
+            4 => self.caches(sub),
+            6 => [self.bits(Place::L6A), 0, 0, 0],
+            7 if sub == 0 => [0, self.bits(Place::L7B), self.bits(Place::L7C), self.bits(Place::L7D)],
+            0xb => self.topology(sub),
+            0xd => self.xsave(st, sub),
+            // SDM vol. 3, 19.7.3: the crystal's frequency and the ratio of the TSC to it.
+            0x15 => [1, 1, TSC_HZ, 0],
+            0x16 => [TSC_HZ / 1_000_000, TSC_HZ / 1_000_000, 100, 0],
+            0x4000_0000 => registers(MAX_HYPERVISOR, b"RetrogradeVM", [0, 1, 2]),
+            0x4000_0010 => [TSC_HZ / 1000, TSC_HZ / 1000, 0, 0],
+            0x8000_0000 => [MAX_EXTENDED, 0, 0, 0],
+            0x8000_0001 => {
+                let mut d = self.bits(Place::X1D);
+                // Intel shows SYSCALL in 64-bit mode only.
+                if !st.mode.has(Mode::CODE64) {
+                    d &= !(1 << 11);
+                }
+                [0, 0, self.bits(Place::X1C), d]
+            }
+            0x8000_0002..=0x8000_0004 => brand(leaf - 0x8000_0002),
+            // L2: 2 MiB, 16-way, 64-byte lines.
+            0x8000_0006 => [0, 0, 2048 << 16 | 8 << 12 | 64, 0],
+            0x8000_0007 => [0, 0, 0, self.bits(Place::X7D)],
+            0x8000_0008 => {
+                let linear = if self.has(Feature::Lm) { LINEAR_BITS } else { 32 };
+                [u32::from(self.phys_bits) | linear << 8, 0, 0, 0]
+            }
+            _ => [0; 4],
+        }
+    }
+
+    fn leaf_1(&self, st: &CpuState) -> [u32; 4] {
+        let mut c = self.bits(Place::L1C);
+        if st.cr4 & cr4::OSXSAVE != 0 {
+            c |= 1 << 27;
+        }
+        let mut d = self.bits(Place::L1D);
+        if self.cpus > 1 {
+            d |= 1 << 28;
+        }
+        // CLFLUSH line in 8-byte units, addressable ids in the package, initial APIC id.
+        let ids = self.cpus.next_power_of_two().min(255);
+        [SIGNATURE, 8 << 8 | ids << 16 | (self.apic_id & 0xff) << 24, c, d]
+    }
+
+    /// Leaf 4: L1D and L1I of 32 KiB, L2 of 2 MiB, a shared L3 of 16 MiB, all with 64-byte lines.
+    fn caches(&self, sub: u32) -> [u32; 4] {
+        let all = self.cpus.next_power_of_two() - 1;
+        let (kind, level, sharing, ways, sets, flags) = match sub {
+            0 => (1, 1, 0, 8, 64, 0),
+            1 => (2, 1, 0, 8, 64, 0),
+            2 => (3, 2, 0, 16, 2048, 0),
+            3 => (3, 3, all.min(0xfff), 16, 16384, 4),
+            _ => return [0; 4],
+        };
+        let a = kind | level << 5 | 1 << 8 | sharing << 14 | all.min(63) << 26;
+        [a, 63 | (ways - 1) << 22, sets - 1, flags]
+    }
+
+    fn topology(&self, sub: u32) -> [u32; 4] {
+        let shift = self.cpus.next_power_of_two().trailing_zeros();
+        match sub {
+            0 => [0, 1, 1 << 8, self.apic_id],
+            1 => [shift, self.cpus, 1 | 2 << 8, self.apic_id],
+            _ => [0, 0, sub & 0xff, self.apic_id],
+        }
+    }
+
+    fn xsave(&self, st: &CpuState, sub: u32) -> [u32; 4] {
+        if !self.has(Feature::Xsave) {
+            return [0; 4];
+        }
+        // Legacy area and header; AVX's component follows at once, in both formats.
+        let size = |mask: u64| 576 + if mask & 4 != 0 { 256 } else { 0 };
+        let mask = self.xcr0_mask();
+        match sub {
+            0 => [mask as u32, size(st.xcr0), size(mask), 0],
+            1 => [self.bits(Place::LdA), size(st.xcr0), 0, 0],
+            2 if mask & 4 != 0 => [256, 576, 0, 0],
+            _ => [0; 4],
+        }
+    }
+}
+
+/// A leaf that gives its maximum and a 12-byte text, whose parts go to EBX, ECX, EDX in the order `order`.
+fn registers(max: u32, text: &[u8; 12], order: [usize; 3]) -> [u32; 4] {
+    let part =
+        |n: usize| u32::from_le_bytes([text[4 * n], text[4 * n + 1], text[4 * n + 2], text[4 * n + 3]]);
+    [max, part(order[0]), part(order[1]), part(order[2])]
+}
+
+fn brand(n: u32) -> [u32; 4] {
+    let byte = |k: usize| u32::from(BRAND.get(n as usize * 16 + k).copied().unwrap_or(0));
+    std::array::from_fn(|r| (0..4).fold(0, |v, k| v | byte(4 * r + k) << (8 * k)))
+}
