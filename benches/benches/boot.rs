@@ -56,11 +56,11 @@ fn power_on(config: &MachineConfig) -> Machine {
         // 2023-11-14 22:13:20 UTC: each boot is the same to the instruction.
         epoch_seconds: 1_700_000_000,
         serial_ports: 1,
-        debug_exit: None,
+        harness: config.harness(),
         no_reboot: true,
     };
     let mut machine = Machine::new(spec).unwrap_or_else(|error| panic!("{error}"));
-    machine.set_up(prepared.setup);
+    machine.set_up(prepared.setup.expect("a kernel is loaded by our firmware"));
     machine.boot(prepared.chunks, prepared.entry).unwrap_or_else(|error| panic!("{error}"));
     machine
 }

@@ -26,8 +26,10 @@ pub const HIGH_MEMORY: u64 = 0x10_0000;
 pub const PCI_HOLE: u64 = 0xc000_0000;
 /// End of the part of the PCI hole that bridges may hand out; the I/O APIC follows.
 pub const PCI_HOLE_END: u64 = 0xfec0_0000;
-/// Where the system ROM appears again, for the reset vector.
-pub const HIGH_ROM: u64 = 0x1_0000_0000 - SYSTEM_ROM_LEN;
+/// How much of a ROM that ends at 4 GiB appears below 1 MiB too.
+pub const ROM_SHADOW: u64 = 0x2_0000;
+/// Largest ROM that the user can give.
+pub const MAX_ROM: u64 = 8 << 20;
 /// Size of the ACPI area at the top of low RAM: tables, then one page of non-volatile storage for the FACS.
 pub const ACPI_AREA_LEN: u64 = 0x1_0000;
 /// Size of the non-volatile part of the ACPI area.
@@ -38,6 +40,11 @@ pub const MIN_RAM: u64 = 2 << 20;
 pub const MAX_RAM: u64 = 511 << 30;
 /// RAM sizes are a multiple of this: the largest host page size.
 pub const RAM_GRANULE: u64 = 0x1_0000;
+
+/// Can a ROM have this length? ROMs are whole 64 KiB blocks, at most [`MAX_ROM`].
+pub fn rom_fits(len: u64) -> bool {
+    len > 0 && len <= MAX_ROM && len.is_multiple_of(RAM_GRANULE)
+}
 
 /// Type of a range in the e820 map (ACPI specification, table 15.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +114,8 @@ pub struct Block {
 pub struct MemoryLayout {
     below_4g: u64,
     above_4g: u64,
+    /// Length of a ROM that the user gave, 0 for our own.
+    rom: u64,
 }
 
 impl MemoryLayout {
@@ -122,12 +131,23 @@ impl MemoryLayout {
             return Err(LayoutError::Uneven(ram));
         }
         let below_4g = ram.min(PCI_HOLE);
-        Ok(Self { below_4g, above_4g: ram - below_4g })
+        Ok(Self { below_4g, above_4g: ram - below_4g, rom: 0 })
     }
 
-    /// Size of the guest RAM array, bytes.
+    /// Lays out `ram` bytes and a system ROM of `rom` bytes, which ends at 4 GiB; its last 128 KiB (all of it, if it is
+    /// smaller) appear below 1 MiB too. `None` if no ROM can have that length: see [`rom_fits`].
+    pub fn with_rom(ram: u64, rom: u64) -> Result<Option<Self>, LayoutError> {
+        Ok(rom_fits(rom).then_some(Self { rom, ..Self::new(ram)? }))
+    }
+
+    /// Size of the guest's RAM, bytes.
     pub fn ram_bytes(&self) -> u64 {
         self.below_4g + self.above_4g
+    }
+
+    /// Size of the array that backs RAM and ROM, bytes.
+    pub fn array_bytes(&self) -> u64 {
+        self.ram_bytes() + self.rom
     }
 
     /// Bytes of RAM below the PCI hole, counted from address 0: also the end address of low RAM.
@@ -152,12 +172,18 @@ impl MemoryLayout {
 
     /// The parts of the address space that guest RAM backs, in ascending order. Gaps are for devices.
     pub fn blocks(&self) -> Vec<Block> {
-        let rom_len = HIGH_MEMORY - ROM_AREA;
+        // The system ROM: its length, the part below 1 MiB, and where in the array it begins.
+        let (rom, shadow, at) = match self.rom {
+            0 => (SYSTEM_ROM_LEN, SYSTEM_ROM_LEN, SYSTEM_ROM),
+            len => (len, len.min(ROM_SHADOW), self.ram_bytes()),
+        };
+        let low = HIGH_MEMORY - shadow;
         let mut blocks = vec![
             Block { start: 0, len: VGA_HOLE, offset: 0, rom: false },
-            Block { start: ROM_AREA, len: rom_len, offset: ROM_AREA, rom: true },
+            Block { start: ROM_AREA, len: low - ROM_AREA, offset: ROM_AREA, rom: true },
+            Block { start: low, len: shadow, offset: at + rom - shadow, rom: true },
             Block { start: HIGH_MEMORY, len: self.below_4g - HIGH_MEMORY, offset: HIGH_MEMORY, rom: false },
-            Block { start: HIGH_ROM, len: SYSTEM_ROM_LEN, offset: SYSTEM_ROM, rom: true },
+            Block { start: (1 << 32) - rom, len: rom, offset: at, rom: true },
         ];
         if self.above_4g > 0 {
             blocks.push(Block { start: 1 << 32, len: self.above_4g, offset: self.below_4g, rom: false });
@@ -220,6 +246,22 @@ mod tests {
         assert_eq!(layout.ram_offset(0xb_8000, 2), None);
         assert_eq!(layout.ram_offset(0x9_ffff, 2), None);
         assert_eq!(layout.ram_offset(u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn a_rom_appears_below_both_limits() {
+        for (len, shadow) in [(0x1_0000, 0x1_0000), (0x2_0000, 0x2_0000), (0x8_0000, 0x2_0000)] {
+            let layout = MemoryLayout::with_rom(5 << 30, len).unwrap().unwrap();
+            assert_eq!((layout.ram_bytes(), layout.array_bytes()), (5 << 30, (5 << 30) + len));
+            let start = (1 << 32) - len;
+            assert_eq!(layout.rom_offset(start, len), Some(5 << 30));
+            assert_eq!(layout.rom_offset(0x10_0000 - shadow, shadow), Some((5 << 30) + len - shadow));
+            assert_eq!(layout.rom_offset(0xf_fff0, 16), layout.rom_offset(0xffff_fff0, 16));
+            assert_eq!(layout.ram_offset(start - 1, 1), None);
+        }
+        for len in [0, 0x8000, 0x1_8000, MAX_ROM + 0x1_0000] {
+            assert_eq!(MemoryLayout::with_rom(5 << 30, len), Ok(None), "{len:#x}");
+        }
     }
 
     #[test]

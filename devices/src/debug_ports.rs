@@ -21,17 +21,28 @@ pub struct DebugPortsState {
     event: Option<PowerEvent>,
 }
 
-/// The debug ports. Ports other than 80h, E9h and EDh are taken for isa-debug-exit's.
-#[derive(Default)]
+/// The debug ports. Ports other than the console's, 80h and EDh are taken for isa-debug-exit's.
 pub struct DebugPorts {
     state: DebugPortsState,
     output: Vec<u8>,
+    console: u16,
+}
+
+impl Default for DebugPorts {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl DebugPorts {
-    /// Nothing written yet.
+    /// Nothing written yet; the console at [`DEBUGCON_PORT`].
     pub fn new() -> Self {
-        Self::default()
+        Self { state: DebugPortsState::default(), output: Vec::new(), console: DEBUGCON_PORT }
+    }
+
+    /// Moves the debug console to another port.
+    pub fn set_console(&mut self, port: u16) {
+        self.console = port;
     }
 
     /// Bytes written to the debug console since the last call.
@@ -51,7 +62,7 @@ impl DebugPorts {
 
     /// Latched values.
     pub fn save(&self) -> DebugPortsState {
-        let Self { state, output: _ } = self;
+        let Self { state, output: _, console: _ } = self;
         state.clone()
     }
 
@@ -64,7 +75,7 @@ impl DebugPorts {
 impl PortDevice for DebugPorts {
     fn port_read(&mut self, port: u16, size: u8, _now: Ns) -> u32 {
         match port {
-            DEBUGCON_PORT => DEBUGCON_PORT.into(),
+            _ if port == self.console => DEBUGCON_PORT.into(),
             POST_PORT => self.state.post.into(),
             DELAY_PORT => 0xff,
             _ => u32::MAX >> (32 - 8 * u32::from(size.clamp(1, 4))),
@@ -73,7 +84,11 @@ impl PortDevice for DebugPorts {
 
     fn port_write(&mut self, port: u16, _size: u8, value: u32, _now: Ns) {
         match port {
-            DEBUGCON_PORT if self.output.len() < OUTPUT_LIMIT => self.output.push(value as u8),
+            _ if port == self.console => {
+                if self.output.len() < OUTPUT_LIMIT {
+                    self.output.push(value as u8);
+                }
+            }
             POST_PORT => self.state.post = value as u8,
             DEBUGCON_PORT | DELAY_PORT => {}
             _ => self.state.event = Some(PowerEvent::DebugExit(value << 1 | 1)),

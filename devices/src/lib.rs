@@ -18,6 +18,7 @@ pub mod debug_ports;
 pub mod dma8237;
 pub mod events;
 pub mod fpu_error;
+pub mod harness;
 pub mod hpet;
 pub mod i8042;
 pub mod ioapic;

@@ -3,6 +3,7 @@
 //! Nothing may panic (overflow checks are on), no deadline may lie in the past after `advance`, and the state must
 //! survive a save and restore. The same for a board restored from a damaged snapshot.
 
+use devices::harness::{HarnessConfig, IOMEM_BASE, PostConfig, PostFormat};
 use devices::pc::{MMIO_WINDOWS, PORTS, PcConfig, PcDevices};
 use proptest::prelude::*;
 
@@ -28,7 +29,8 @@ enum Step {
 
 fn port() -> impl Strategy<Value = u16> {
     let assigned = prop::sample::select(PORTS).prop_flat_map(|range| range.first..=range.last);
-    prop_oneof![8 => assigned, 1 => 0x600..0x640u16, 1 => 0xf4..0xf8u16, 1 => any::<u16>()]
+    prop_oneof![8 => assigned, 1 => 0x600..0x640u16, 1 => 0xe0..0xf8u16, 1 => 0x190..0x192u16, 1 => 0x2000..0x2018u16,
+        1 => 0..0x110u16, 1 => any::<u16>()]
 }
 
 fn address() -> impl Strategy<Value = u64> {
@@ -39,6 +41,8 @@ fn address() -> impl Strategy<Value = u64> {
         2 => (0..0x160u64).prop_map(|offset| 0xfed0_0000 + (offset & !3)),
         2 => prop::sample::select(vec![0xfec0_0000, 0xfec0_0010, 0xfec0_0040]),
         2 => register,
+        1 => (0..0x2_0000u64).prop_map(|offset| IOMEM_BASE + offset),
+        1 => 0..0x2000u64,
         1 => any::<u64>(),
     ]
 }
@@ -79,7 +83,13 @@ fn board() -> PcDevices {
         ram_above_4g: 1 << 40,
         epoch_seconds: 1_700_000_000,
         serial_ports: 2,
-        debug_exit: Some((0xf4, 4)),
+        harness: HarnessConfig {
+            debug_exit: Some((0xf4, 4)),
+            debugcon: Some(0x402),
+            pc_testdev: true,
+            pci_testdev: Some(2),
+            post: vec![PostConfig { iobase: 0x190, iosize: 2, format: PostFormat::Hex, exit: Some(3) }],
+        },
     })
 }
 

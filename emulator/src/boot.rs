@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bios::{
     Board, BootRequest, Chunk, EntryState, Firmware, GpeBlock, ImageKind, LinuxEntry, MemoryLayout, Module,
-    PmBlocks, ResetRegister, Setup, SmiCommand, Video,
+    PmBlocks, PortWrite, ResetRegister, Setup, SmiCommand, Video,
 };
 use devices::acpi_pm;
 use x86::model::CpuModel;
@@ -25,14 +25,17 @@ pub struct Prepared {
     pub layout: MemoryLayout,
     /// Firmware and kernel.
     pub chunks: Vec<Chunk<'static>>,
-    /// What the firmware does to the hardware.
-    pub setup: Setup,
-    /// State of the boot processor.
-    pub entry: EntryState,
+    /// What the firmware does to the hardware; `None`: a ROM of the user's does what is to be done.
+    pub setup: Option<Setup>,
+    /// State of the boot processor; `None`: as after reset.
+    pub entry: Option<EntryState>,
 }
 
 /// Reads the files that `config` names and loads them.
 pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
+    if let Some(rom) = &config.bios {
+        return prepare_rom(config, rom);
+    }
     let layout = MemoryLayout::new(config.ram_bytes)
         .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?;
     let Some(kernel_path) = &config.kernel else {
@@ -62,7 +65,39 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     let entry = loaded.entry;
     let kernel_chunks = loaded.chunks.into_iter().map(Chunk::into_owned);
     let chunks = firmware.chunks.into_iter().chain(kernel_chunks).collect();
-    Ok(Prepared { layout, chunks, setup: firmware.setup, entry })
+    let mut setup = firmware.setup;
+    if let Some(device) = config.test.pci_testdev {
+        setup.ports.extend(pci_testdev_places(device));
+    }
+    Ok(Prepared { layout, chunks, setup: Some(setup), entry: Some(entry) })
+}
+
+/// A machine that starts at the reset vector of the ROM in `path`.
+fn prepare_rom(config: &MachineConfig, path: &Path) -> Result<Prepared, UserError> {
+    let rom = read_file("-bios", path)?;
+    let len = rom.len() as u64;
+    let layout = MemoryLayout::with_rom(config.ram_bytes, len)
+        .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?
+        .ok_or_else(|| {
+            UserError::new(
+                format!("-bios {}", path.display()),
+                format!("a ROM of {len} bytes is not a multiple of 64 KiB, or larger than 8 MiB"),
+                "pad it in front, so that the reset vector stays 16 bytes before its end",
+            )
+        })?;
+    let chunks = vec![Chunk::owned((1 << 32) - len, rom, "ROM")];
+    Ok(Prepared { layout, chunks, setup: None, entry: None })
+}
+
+/// What the firmware of a PC does for a PCI device: places for its base address registers, and decoding on.
+fn pci_testdev_places(device: u8) -> Vec<PortWrite> {
+    const MEMORY: u32 = 0xfebf_0000;
+    const IO: u32 = 0xc000;
+    let register = |register: u32, value| {
+        let address = 1 << 31 | u32::from(device) << 11 | register;
+        [(0xcf8, address), (0xcfc, value), (0xcf8, 0)].map(|(port, value)| PortWrite { port, size: 4, value })
+    };
+    [register(0x10, MEMORY), register(0x14, IO), register(0x04, 3)].concat()
 }
 
 /// The board as the firmware's tables describe it. Addresses are those of the `devices` crate.

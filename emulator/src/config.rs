@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use devices::harness::{HarnessConfig, PostConfig};
 use serde::{Deserialize, Serialize};
 
 /// RAM when `-m` is not given, bytes (QEMU's default).
@@ -45,6 +46,30 @@ pub struct DebugExit {
     pub iobase: u16,
     /// Number of ports.
     pub iosize: u16,
+}
+
+/// A retro-post device: the bytes that the guest writes to its ports go to a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostDevice {
+    /// Ports and form.
+    pub ports: PostConfig,
+    /// Where they go; emptied first.
+    pub file: PathBuf,
+}
+
+/// Devices for outside test suites.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestDevices {
+    /// isa-debug-exit.
+    pub debug_exit: Option<DebugExit>,
+    /// pc-testdev.
+    pub pc_testdev: bool,
+    /// pci-testdev, at this device number.
+    pub pci_testdev: Option<u8>,
+    /// Ports to files.
+    pub post: Vec<PostDevice>,
+    /// The debug console's port, if it is not E9h.
+    pub debugcon_port: Option<u16>,
 }
 
 /// What the real-time clock shows at power-on.
@@ -121,6 +146,8 @@ pub struct MachineConfig {
     pub cpus: u32,
     /// Processor model.
     pub cpu: CpuChoice,
+    /// A ROM to start from instead of a kernel.
+    pub bios: Option<PathBuf>,
     /// Kernel file.
     pub kernel: Option<PathBuf>,
     /// The initrd's path; for a multiboot kernel a list of modules, `file argument argument,file2`.
@@ -131,8 +158,8 @@ pub struct MachineConfig {
     pub serial: Vec<Chardev>,
     /// Debug console at port 0xE9 (or elsewhere).
     pub debugcon: Option<Chardev>,
-    /// Exit device.
-    pub debug_exit: Option<DebugExit>,
+    /// Devices for test suites.
+    pub test: TestDevices,
     /// The guest's reset ends the emulator.
     pub no_reboot: bool,
     /// Publish ACPI tables.
@@ -155,12 +182,13 @@ impl Default for MachineConfig {
             ram_bytes: DEFAULT_RAM,
             cpus: 1,
             cpu: CpuChoice { model: "max".into(), features: Vec::new() },
+            bios: None,
             kernel: None,
             initrd: None,
             append: String::new(),
             serial: vec![Chardev::Stdio { escapes: true }],
             debugcon: None,
-            debug_exit: None,
+            test: TestDevices::default(),
             no_reboot: false,
             acpi: true,
             hpet: true,
@@ -173,6 +201,19 @@ impl Default for MachineConfig {
 }
 
 impl MachineConfig {
+    /// The devices for test suites as the board takes them.
+    pub fn harness(&self) -> HarnessConfig {
+        let TestDevices { debug_exit, pc_testdev, pci_testdev, post, debugcon_port } = &self.test;
+        HarnessConfig {
+            debug_exit: debug_exit.map(|device| (device.iobase, device.iosize)),
+            // Asked for by name it wins over pc-testdev, whose bytes contain port E9h.
+            debugcon: debugcon_port.or(self.debugcon.as_ref().map(|_| devices::debug_ports::DEBUGCON_PORT)),
+            pc_testdev: *pc_testdev,
+            pci_testdev: *pci_testdev,
+            post: post.iter().map(|device| device.ports).collect(),
+        }
+    }
+
     /// How the terminal is used, if it is: with escapes or without.
     pub fn terminal(&self) -> Option<bool> {
         self.serial.iter().chain(&self.debugcon).find_map(|chardev| match chardev {

@@ -57,6 +57,7 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 pub struct HostConsole {
     serial: Vec<Sink>,
     debug: Sink,
+    post: Vec<Sink>,
 }
 
 impl HostConsole {
@@ -66,7 +67,11 @@ impl HostConsole {
             config.serial.iter().map(|chardev| Sink::open("-serial", chardev)).collect::<Result<_, _>>()?;
         let debug =
             config.debugcon.as_ref().map_or(Ok(Sink::Null), |chardev| Sink::open("-debugcon", chardev))?;
-        Ok(Self { serial, debug })
+        let post = config.test.post.iter();
+        let post = post
+            .map(|device| Sink::open("-device retro-post", &Chardev::File(device.file.clone())))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { serial, debug, post })
     }
 }
 
@@ -77,6 +82,10 @@ impl Console for HostConsole {
 
     fn debug(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.debug.write(bytes)
+    }
+
+    fn post(&mut self, index: usize, bytes: &[u8]) -> io::Result<()> {
+        self.post.get_mut(index).map_or(Ok(()), |sink| sink.write(bytes))
     }
 }
 

@@ -128,7 +128,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         engine: EngineConfig { tier, trace: trace(&config.log.items), ..EngineConfig::default() },
         epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
         serial_ports: config.serial.len() as u8,
-        debug_exit: config.debug_exit.map(|device| (device.iobase, device.iosize)),
+        harness: config.harness(),
         no_reboot: config.no_reboot,
     })
 }
@@ -151,7 +151,9 @@ fn run_machine(
     mut console: HostConsole,
 ) -> Result<ExitStatus, Failure> {
     let mut machine = Machine::new(spec(config, &prepared)?)?;
-    machine.set_up(prepared.setup);
+    if let Some(setup) = prepared.setup {
+        machine.set_up(setup);
+    }
     machine.boot(prepared.chunks, prepared.entry)?;
     // The terminal last: until here a mistake is reported on an ordinary terminal.
     let terminal = config.terminal().map(Terminal::open).transpose()?;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod log_items;
 mod pseudo_terminal;
+mod test_devices;
 
 /// `mov dx, 0x3f8; mov al, 'R'; out dx, al`: shows that the guest runs.
 const HELLO: &[u8] = &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'R', 0xee];

@@ -80,6 +80,18 @@ impl PcDevices {
             }
             pins.drive(PIRQ_FIRST_PIN + pirq, driver(line));
         }
+        if let Some(device) = &mut self.harness.pc_testdev {
+            let (high, rose) = (device.irqs(), device.take_rose());
+            for input in 0..24 {
+                let (high, rose) = (high >> input & 1 != 0, rose >> input & 1 != 0);
+                // A board's inputs: the 8259A pair has the first sixteen, and its input 0 is the I/O APIC's pin 2.
+                let driver = Driver { high, rose, held: high && !rose };
+                if input < 16 {
+                    isa.drive(input, driver);
+                }
+                pins.drive(if input == 0 { 2 } else { input }, driver);
+            }
+        }
         self.seen_levels = levels;
         self.pic.set_lines(isa.high as u16, isa.edges() as u16);
 

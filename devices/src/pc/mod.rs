@@ -15,11 +15,12 @@ use crate::acpi_pm::{AcpiPm, PM_LEN};
 use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
 use crate::fpu_error::FpuError;
+use crate::harness::{Harness, HarnessConfig, IOMEM_BASE, IOMEM_LEN, PcTestdev, PciTestdev, PostPort};
 use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
 use crate::i8042::I8042;
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
-use crate::pci::PciBus;
+use crate::pci::{PciBus, devfn};
 use crate::pic8259::PicPair;
 use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
@@ -46,8 +47,8 @@ pub struct PcConfig {
     pub epoch_seconds: u64,
     /// Number of 16550A ports, 0 to 4, at 3F8h, 2F8h, 3E8h, 2E8h.
     pub serial_ports: u8,
-    /// isa-debug-exit, if wanted: (first port, number of ports).
-    pub debug_exit: Option<(u16, u16)>,
+    /// Devices for test suites.
+    pub harness: HarnessConfig,
 }
 
 /// All devices of the PC.
@@ -65,7 +66,7 @@ pub struct PcDevices {
     keyboard_controller: I8042,
     serial: Vec<Uart16550>,
     debug: DebugPorts,
-    debug_exit: Option<(u16, u16)>,
+    harness: Harness,
     fpu_error: FpuError,
     acpi: AcpiPm,
     pci: PciBus,
@@ -111,7 +112,7 @@ impl PcDevices {
             keyboard_controller: I8042::new(line(LINE_KEYBOARD), line(LINE_MOUSE)),
             serial: (0..config.serial_ports).map(|n| Uart16550::new(line(LINE_SERIAL + n))).collect(),
             debug: DebugPorts::new(),
-            debug_exit: config.debug_exit,
+            harness: Harness::new(&config.harness),
             fpu_error: FpuError::new(line(LINE_FPU)),
             acpi: AcpiPm::new(line(LINE_SCI)),
             pci: PciBus::new(),
@@ -122,6 +123,12 @@ impl PcDevices {
             deadline: None,
             lines,
         };
+        if let Some(port) = config.harness.debugcon {
+            devices.debug.set_console(port);
+        }
+        if let Some(device) = config.harness.pci_testdev {
+            devices.pci.attach(devfn(device, 0), Box::new(PciTestdev::new()));
+        }
         devices.settle();
         devices
     }
@@ -135,6 +142,7 @@ impl PcDevices {
         self.rtc.reset();
         self.keyboard_controller.reset();
         self.serial.iter_mut().for_each(Uart16550::reset);
+        self.harness.reset();
         self.fpu_error.reset();
         self.acpi.reset(now);
         self.pci.reset();
@@ -148,12 +156,12 @@ impl PcDevices {
 
     /// Who decodes `port`, and the last port of that range.
     fn decode(&self, port: u16) -> Option<(Unit, u16)> {
+        if let Some(found) = self.harness.decode(port) {
+            return Some(found);
+        }
         let index = PORTS.partition_point(|range| range.last < port);
         if let Some(range) = PORTS.get(index).filter(|range| range.first <= port) {
             return Some((range.unit, range.last));
-        }
-        if let Some((base, len)) = self.debug_exit.filter(|(base, len)| port.wrapping_sub(*base) < *len) {
-            return Some((Unit::DebugExit, base.saturating_add(len - 1)));
         }
         let base = self.pci.pm.base().filter(|base| port.wrapping_sub(*base) < PM_LEN)?;
         Some((Unit::AcpiBlock, base + (PM_LEN - 1)))
@@ -166,7 +174,9 @@ impl PcDevices {
             Unit::Pit => &mut self.pit,
             Unit::KeyboardController => &mut self.keyboard_controller,
             Unit::Rtc => &mut self.rtc,
-            Unit::DebugPorts | Unit::DebugExit => &mut self.debug,
+            Unit::DebugPorts | Unit::DebugExit | Unit::Debugcon => &mut self.debug,
+            Unit::PcTestdev => self.harness.pc_testdev.as_mut()?,
+            Unit::Post(index) => self.harness.post.get_mut(usize::from(index))?,
             Unit::FpuError => &mut self.fpu_error,
             Unit::Acpi | Unit::AcpiBlock => &mut self.acpi,
             Unit::Serial(index) => self.serial.get_mut(usize::from(index))?,
@@ -191,6 +201,9 @@ impl PcDevices {
                 ones(size) as u32
             });
         }
+        if let Some(hit) = self.pci.claim(true, port.into()) {
+            return self.pci.bar_read(hit, size, now) as u32;
+        }
         if size <= 1 {
             unassigned("port", port.into(), None);
             return 0xff;
@@ -205,6 +218,8 @@ impl PcDevices {
                 Some(device) => device.port_write(port, size, value, now),
                 None => unassigned("port", port.into(), Some(value.into())),
             }
+        } else if let Some(hit) = self.pci.claim(true, port.into()) {
+            self.pci.bar_write(hit, size, value.into(), now);
         } else if size > 1 {
             for n in 0..u16::from(size) {
                 self.write_port(port.wrapping_add(n), 1, value >> (8 * n) & 0xff, now);
@@ -228,6 +243,7 @@ impl PcDevices {
         self.write_port(port, size.min(4), value & ones(size.min(4)) as u32, now);
         let event = self.keyboard_controller.take_event();
         let event = event.or(self.acpi.take_event()).or(self.debug.take_event());
+        let event = event.or_else(|| self.harness.post.iter_mut().find_map(PostPort::take_event));
         // The first request stands until the board takes it.
         self.event = self.event.or(event);
         self.settle();
@@ -242,6 +258,10 @@ impl PcDevices {
             self.ioapic.mmio_read(gpa - IOAPIC_BASE, size, now)
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
             self.hpet.mmio_read(gpa - HPET_BASE, size, now)
+        } else if let Some(device) = self.testdev_window(gpa) {
+            device.mmio_read(gpa - IOMEM_BASE, size, now)
+        } else if let Some(hit) = self.pci.claim(false, gpa) {
+            self.pci.bar_read(hit, size, now)
         } else {
             unassigned("address", gpa, None);
             u64::MAX
@@ -261,10 +281,18 @@ impl PcDevices {
             self.ioapic.mmio_write(gpa - IOAPIC_BASE, size, value, now);
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
             self.hpet.mmio_write(gpa - HPET_BASE, size, value, now);
+        } else if let Some(device) = self.testdev_window(gpa) {
+            device.mmio_write(gpa - IOMEM_BASE, size, value, now);
+        } else if let Some(hit) = self.pci.claim(false, gpa) {
+            self.pci.bar_write(hit, size, value, now);
         } else {
             unassigned("address", gpa, Some(value));
         }
         self.settle();
+    }
+
+    fn testdev_window(&mut self, gpa: u64) -> Option<&mut PcTestdev> {
+        self.harness.pc_testdev.as_mut().filter(|_| gpa.wrapping_sub(IOMEM_BASE) < IOMEM_LEN)
     }
 
     fn in_lapic_window(&self, cpu: usize, gpa: u64) -> bool {
@@ -448,6 +476,11 @@ impl PcDevices {
     /// Bytes written to port E9h since the last call.
     pub fn take_debugcon_output(&mut self) -> Vec<u8> {
         self.debug.take_output()
+    }
+
+    /// What was written to retro-post number `index` since the last call.
+    pub fn take_post_output(&mut self, index: usize) -> Vec<u8> {
+        self.harness.post.get_mut(index).map(PostPort::take_output).unwrap_or_default()
     }
 
     /// The last POST code (port 80h).

@@ -8,6 +8,7 @@ use crate::acpi_pm::AcpiPmState;
 use crate::debug_ports::DebugPortsState;
 use crate::dma8237::DmaState;
 use crate::fpu_error::FpuErrorState;
+use crate::harness::HarnessState;
 use crate::hpet::HpetState;
 use crate::i8042::I8042State;
 use crate::ioapic::IoApicState;
@@ -32,6 +33,7 @@ pub struct PcState {
     keyboard_controller: I8042State,
     serial: Vec<UartState>,
     debug: DebugPortsState,
+    harness: HarnessState,
     fpu_error: FpuErrorState,
     acpi: AcpiPmState,
     pci: PciState,
@@ -76,7 +78,7 @@ impl PcDevices {
             keyboard_controller,
             serial,
             debug,
-            debug_exit: _,
+            harness,
             fpu_error,
             acpi,
             pci,
@@ -97,6 +99,7 @@ impl PcDevices {
             keyboard_controller: keyboard_controller.save(),
             serial: serial.iter().map(|port| port.save()).collect(),
             debug: debug.save(),
+            harness: harness.save(),
             fpu_error: fpu_error.save(),
             acpi: acpi.save(),
             pci: pci.save(),
@@ -123,6 +126,7 @@ impl PcDevices {
             keyboard_controller,
             serial,
             debug,
+            harness,
             fpu_error,
             acpi,
             pci,
@@ -140,6 +144,7 @@ impl PcDevices {
         self.keyboard_controller.restore(keyboard_controller);
         self.serial.iter_mut().zip(serial).for_each(|(port, state)| port.restore(state));
         self.debug.restore(debug);
+        self.harness.restore(harness);
         self.fpu_error.restore(fpu_error);
         self.acpi.restore(acpi);
         self.pci.restore(pci);

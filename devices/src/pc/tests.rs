@@ -9,7 +9,7 @@ fn board(cpus: u8) -> PcDevices {
         ram_above_4g: 0,
         epoch_seconds: 1_700_000_000,
         serial_ports: 2,
-        debug_exit: Some((0xf4, 4)),
+        harness: HarnessConfig { debug_exit: Some((0xf4, 4)), ..HarnessConfig::default() },
     })
 }
 fn out(pc: &mut PcDevices, port: u16, value: u32) {
@@ -270,4 +270,83 @@ fn a_restored_board_goes_on_the_same() {
     assert_eq!(board(1).restore(pc.save()).unwrap_err().found, 2);
     pc.reset(1 << 40);
     assert!(!pc.interrupt_pending(0) && pc.a20());
+}
+
+#[test]
+fn the_test_devices_are_absent_until_asked_for() {
+    let mut pc = board(1);
+    assert_eq!(pc.port_read(0xe0, 4, 0), u32::MAX);
+    assert_eq!(pc.mmio_read(0, IOMEM_BASE, 4, 0), 0xffff_ffff);
+    let config = PcConfig {
+        cpus: 1,
+        ram_below_4g: 128 << 20,
+        ram_above_4g: 0,
+        epoch_seconds: 0,
+        serial_ports: 0,
+        harness: HarnessConfig { debugcon: Some(0x402), pc_testdev: true, ..HarnessConfig::default() },
+    };
+    let mut pc = PcDevices::new(&config);
+    // The console has moved away, so that E9h is a byte of the register.
+    pc.port_write(0xe8, 4, 0x1234_5678, 0);
+    pc.port_write(0x402, 1, u32::from(b'x'), 0);
+    assert_eq!((pc.port_read(0xe0, 4, 0), pc.port_read(0xe9, 1, 0)), (0x1234_5678, 0x56));
+    assert_eq!((pc.take_debugcon_output(), pc.port_read(0x402, 1, 0)), (b"x".to_vec(), 0xe9));
+    pc.mmio_write(0, IOMEM_BASE + 0x10, 4, 0xdead_beef, 0);
+    let state = pc.save();
+    pc.reset(1);
+    assert_eq!((pc.port_read(0xe0, 4, 1), pc.mmio_read(0, IOMEM_BASE + 0x10, 4, 1)), (0, 0));
+    pc.restore(state).unwrap();
+    assert_eq!(pc.mmio_read(0, IOMEM_BASE + 0x12, 2, 1), 0xdead);
+}
+
+#[test]
+fn pc_testdev_drives_both_interrupt_controllers() {
+    let mut pc = board(1);
+    pc.harness = Harness::new(&HarnessConfig { pc_testdev: true, ..HarnessConfig::default() });
+    init_pic(&mut pc);
+    out(&mut pc, 0x21, 0xdf);
+    assert!(!pc.interrupt_pending(0));
+    // An edge: while the input stays high nothing follows the first interrupt.
+    out(&mut pc, 0x2005, 1);
+    assert_eq!(pc.acknowledge(0, 0), Some(0x35));
+    out(&mut pc, 0x20, 0x20);
+    out(&mut pc, 0x2005, 1);
+    assert!(!pc.interrupt_pending(0));
+    out(&mut pc, 0x2005, 0);
+    out(&mut pc, 0x2005, 1);
+    assert_eq!(pc.acknowledge(0, 0), Some(0x35));
+    // Input 20 exists on the I/O APIC only.
+    lapic(&mut pc, 0, 0xf0, 0x1ff);
+    ioapic(&mut pc, 0x10 + 2 * 20, 0x61);
+    ioapic(&mut pc, 0x11 + 2 * 20, 0);
+    out(&mut pc, 0x2014, 1);
+    assert_eq!(pc.acknowledge(0, 0), Some(0x61));
+}
+
+#[test]
+fn pci_testdev_is_found_and_answers_where_software_puts_it() {
+    let mut pc = board(1);
+    pc.pci.attach(devfn(2, 0), Box::new(PciTestdev::new()));
+    let config = |pc: &mut PcDevices, register: u32, value: Option<u32>| {
+        pc.port_write(0xcf8, 4, 0x8000_1000 | register, 0);
+        if let Some(value) = value {
+            pc.port_write(0xcfc, 4, value, 0);
+        }
+        pc.port_read(0xcfc, 4, 0)
+    };
+    assert_eq!(config(&mut pc, 0, None), 0x0005_1b36);
+    assert_eq!(config(&mut pc, 0x10, Some(u32::MAX)), 0xffff_f000);
+    assert_eq!(config(&mut pc, 0x14, Some(u32::MAX)), 0xffff_ff01);
+    config(&mut pc, 0x10, Some(0xfebf_0000));
+    config(&mut pc, 0x14, Some(0xc000));
+    assert_eq!(pc.port_read(0xc001, 1, 0), 0xff, "decoding is off");
+    config(&mut pc, 4, Some(3));
+    out(&mut pc, 0xc000, 0);
+    assert_eq!((pc.port_read(0xc001, 1, 0), pc.port_read(0xc004, 4, 0)), (1, 0x83));
+    pc.mmio_write(0, 0xfebf_0000, 1, 2, 0);
+    pc.mmio_write(0, 0xfebf_0802, 1, 0xfa, 0);
+    let state = pc.save();
+    pc.reset(0);
+    pc.restore(state).unwrap();
+    assert_eq!(pc.mmio_read(0, 0xfebf_000c, 4, 0), 1);
 }

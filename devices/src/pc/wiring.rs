@@ -17,6 +17,12 @@ pub enum Unit {
     DebugPorts,
     /// isa-debug-exit.
     DebugExit,
+    /// The debug console at a port of the user's choice.
+    Debugcon,
+    /// pc-testdev.
+    PcTestdev,
+    /// retro-post number n.
+    Post(u8),
     /// ACPI registers in ISA space: SMI command, reset.
     Acpi,
     /// ACPI register block at PMBASE.
@@ -32,7 +38,7 @@ pub enum Unit {
 impl Unit {
     /// Devices on the byte-wide X bus: the bridge splits wider accesses into bytes at successive ports.
     pub(super) fn is_byte_wide(self) -> bool {
-        !matches!(self, Unit::DebugExit | Unit::AcpiBlock | Unit::Pci)
+        !matches!(self, Unit::DebugExit | Unit::AcpiBlock | Unit::Pci | Unit::PcTestdev | Unit::Post(_))
     }
 }
 

@@ -95,6 +95,19 @@ impl ConfigSpace {
         }
     }
 
+    /// Is base address register `index` for I/O ports, and how many bytes does it map? `None` if it is not there.
+    pub fn bar_kind(&self, index: usize) -> Option<(bool, u64)> {
+        let at = BAR_0 + 4 * index;
+        let mask = |at: usize| (0..4).fold(0, |m, n| m | u64::from(self.writable[at + n]) << (8 * n));
+        let flags = self.initial[at];
+        let upper_half = index > 0 && self.initial[at - 4] & 0x5 == 4;
+        if mask(at) == 0 || upper_half {
+            return None;
+        }
+        let high = if flags & 0x5 == 4 { mask(at + 4) } else { 0xffff_ffff };
+        Some((flags & 1 != 0, (high << 32 | mask(at)).wrapping_neg()))
+    }
+
     fn dword(&self, at: usize) -> u32 {
         (0..4).fold(0, |value, n| value | u32::from(self.bytes[at + n]) << (8 * n))
     }

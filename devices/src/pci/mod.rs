@@ -30,6 +30,28 @@ pub trait PciFunction: Send {
     fn config_mut(&mut self) -> &mut ConfigSpace;
     /// Software wrote `len` bytes at `offset`.
     fn config_written(&mut self, _offset: u8, _len: u8) {}
+    /// A read of `size` bytes at `offset` of what base address register `bar` maps.
+    fn bar_read(&mut self, _bar: u8, _offset: u64, _size: u8, _now: Ns) -> u64 {
+        u64::MAX
+    }
+    /// A write there.
+    fn bar_write(&mut self, _bar: u8, _offset: u64, _size: u8, _value: u64, _now: Ns) {}
+    /// Reset of what is not in the configuration space.
+    fn reset(&mut self) {}
+    /// The state that is not in the configuration space.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// Restores what `save` gave; bytes that do not fit are hostile input, not a bug.
+    fn restore(&mut self, _state: &[u8]) {}
+}
+
+/// A place that a base address register maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarHit {
+    at: u8,
+    bar: u8,
+    offset: u64,
 }
 
 /// Device and function number as in CONFIG_ADDRESS bits 8 to 15.
@@ -45,8 +67,8 @@ const PM: u8 = devfn(1, 3);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PciState {
     address: u32,
-    /// (device and function, 256 bytes), in order.
-    functions: Vec<(u8, Vec<u8>)>,
+    /// (device and function, 256 bytes, other state), in order.
+    functions: Vec<(u8, Vec<u8>, Vec<u8>)>,
 }
 
 /// Bus 0 and its configuration mechanism.
@@ -92,6 +114,7 @@ impl PciBus {
             if let Some(function) = self.function(at) {
                 function.config_mut().reset();
                 function.config_written(0, 255);
+                function.reset();
             }
         }
     }
@@ -115,6 +138,30 @@ impl PciBus {
         }
     }
 
+    /// The attached function that decodes the I/O port (`io`) or physical address `at`.
+    pub fn claim(&self, io: bool, at: u64) -> Option<BarHit> {
+        self.attached.iter().find_map(|(devfn, function)| {
+            (0..6).find_map(|bar| {
+                let (is_io, len) = function.config().bar_kind(bar)?;
+                let offset = at.wrapping_sub(function.config().bar(bar)?);
+                (is_io == io && offset < len).then_some(BarHit { at: *devfn, bar: bar as u8, offset })
+            })
+        })
+    }
+
+    /// A read of what [`PciBus::claim`] found.
+    pub fn bar_read(&mut self, hit: BarHit, size: u8, now: Ns) -> u64 {
+        let function = self.attached.get_mut(&hit.at);
+        function.map_or(u64::MAX, |function| function.bar_read(hit.bar, hit.offset, size, now))
+    }
+
+    /// A write there.
+    pub fn bar_write(&mut self, hit: BarHit, size: u8, value: u64, now: Ns) {
+        if let Some(function) = self.attached.get_mut(&hit.at) {
+            function.bar_write(hit.bar, hit.offset, size, value, now);
+        }
+    }
+
     /// The function that CONFIG_ADDRESS selects: bus 0 is all there is.
     fn selected(&mut self) -> Option<&mut dyn PciFunction> {
         let address = self.address;
@@ -128,11 +175,13 @@ impl PciBus {
     pub fn save(&self) -> PciState {
         let Self { address, host, isa, pm, attached } = self;
         let mut functions = vec![
-            (HOST, host.config().bytes().to_vec()),
-            (ISA, isa.config().bytes().to_vec()),
-            (PM, pm.config().bytes().to_vec()),
+            (HOST, host.config().bytes().to_vec(), Vec::new()),
+            (ISA, isa.config().bytes().to_vec(), Vec::new()),
+            (PM, pm.config().bytes().to_vec(), Vec::new()),
         ];
-        functions.extend(attached.iter().map(|(at, function)| (*at, function.config().bytes().to_vec())));
+        functions.extend(
+            attached.iter().map(|(at, function)| (*at, function.config().bytes().to_vec(), function.save())),
+        );
         PciState { address: *address, functions }
     }
 
@@ -140,10 +189,11 @@ impl PciBus {
     pub fn restore(&mut self, state: PciState) {
         let PciState { address, functions } = state;
         self.address = address;
-        for (at, bytes) in functions {
+        for (at, bytes, state) in functions {
             if let Some(function) = self.function(at) {
                 function.config_mut().restore(&bytes);
                 function.config_written(0, 255);
+                function.restore(&state);
             }
         }
     }

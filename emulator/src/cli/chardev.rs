@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::{UserError, nearest};
-use super::lists::{items, unknown_key};
-use crate::config::{Chardev, DebugExit};
+use crate::config::Chardev;
 
 /// Kinds of QEMU that are not there.
 const ABSENT: &[&str] = &[
@@ -51,39 +50,6 @@ pub fn parse(option: &str, text: &str) -> Result<Option<Chardev>, UserError> {
     }
 }
 
-/// Parses the value of `-device`: the exit device is the only one that is added by hand.
-pub fn device(text: &str) -> Result<DebugExit, UserError> {
-    let option = format!("-device {text}");
-    let mut items = items(text).into_iter();
-    let name = items.next().map_or_else(String::new, |item| item.key);
-    if name != "isa-debug-exit" {
-        let remedy = match nearest(&name, ["isa-debug-exit"]) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => "only isa-debug-exit can be added so far; leave it out".into(),
-        };
-        return Err(UserError::new(option, format!("there is no device \"{name}\""), remedy));
-    }
-    // QEMU's defaults.
-    let mut device = DebugExit { iobase: 0x501, iosize: 2 };
-    for item in items {
-        let value = item.value.as_deref().unwrap_or("");
-        match item.key.as_str() {
-            "iobase" => device.iobase = super::lists::number(&option, "iobase", value, 0xffff)? as u16,
-            "iosize" => device.iosize = super::lists::number(&option, "iosize", value, 8)? as u16,
-            "id" => {}
-            key => return Err(unknown_key(&option, key, &["iobase", "iosize"])),
-        }
-    }
-    if device.iosize == 0 || u32::from(device.iobase) + u32::from(device.iosize) > 0x1_0000 {
-        return Err(UserError::new(
-            option,
-            "the ports do not fit",
-            "give an iosize of 1 to 8 below port 0x10000",
-        ));
-    }
-    Ok(device)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,25 +68,6 @@ mod tests {
         ] {
             let line = parse("serial", text).unwrap_err().to_string();
             assert!(line.contains(hint), "{line}");
-        }
-    }
-
-    #[test]
-    fn the_exit_device() {
-        assert_eq!(device("isa-debug-exit"), Ok(DebugExit { iobase: 0x501, iosize: 2 }));
-        assert_eq!(
-            device("isa-debug-exit,iobase=0xf4,iosize=0x04"),
-            Ok(DebugExit { iobase: 0xf4, iosize: 4 })
-        );
-        for text in [
-            "isa-debug-exit,iobase=0x10000",
-            "isa-debug-exit,iobase=0xffff,iosize=2",
-            "isa-debug-exit,iosize=0",
-            "e1000",
-            "isa-debug-exti",
-            "isa-debug-exit,io=1",
-        ] {
-            assert!(device(text).is_err(), "{text}");
         }
     }
 }

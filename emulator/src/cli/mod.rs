@@ -6,6 +6,7 @@
 
 mod chardev;
 mod cpu;
+mod device;
 mod error;
 mod lists;
 mod log_items;
@@ -52,10 +53,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         return Ok(Invocation::Print(printed));
     }
     let config = parser.finish()?;
-    if config.kernel.is_none() {
+    if config.kernel.is_none() && config.bios.is_none() {
         return Err(UserError::new(
             "nothing to boot",
-            "no kernel is given",
+            "no kernel and no ROM is given",
             "give one with -kernel FILE, or try: retrograde run debian",
         ));
     }
@@ -160,7 +161,7 @@ impl Parser {
             Opt::LogItems if is_help(value) => return Ok(Some(log_items::help())),
             Opt::Machine if is_help(value) => return Ok(Some(MACHINE_HELP.into())),
             Opt::Device if is_help(value) => {
-                return Ok(Some("Devices that can be added:\n  isa-debug-exit\n".into()));
+                return Ok(Some(device::HELP.into()));
             }
             Opt::Accel if is_help(value) => return Ok(Some("Accelerators:\n  tcg\n".into())),
             Opt::Memory => config.ram_bytes = sizes::memory(value)?,
@@ -185,7 +186,9 @@ impl Parser {
             Opt::Net | Opt::Nic => none_only(name, value, "there is no network yet")?,
             Opt::Nographic => self.nographic = true,
             Opt::NoReboot => config.no_reboot = true,
-            Opt::Device => config.debug_exit = Some(chardev::device(value)?),
+            Opt::Device => device::add(&mut config.test, value)?,
+            Opt::Global => device::global(&mut config.test, value)?,
+            Opt::Bios => config.bios = Some(path(name, value)?),
             Opt::LogItems => config.log.items = log_items::parse(value)?,
             Opt::LogFile => config.log.file = Some(path(name, value)?),
             Opt::Rtc => config.rtc = rtc::base(value)?,
@@ -222,6 +225,14 @@ impl Parser {
                 "stdio",
                 "two devices cannot share the terminal",
                 "give one of them file:PATH or null",
+            ));
+        }
+        device::check(&config.test)?;
+        if let (Some(bios), Some(_)) = (&config.bios, &config.kernel) {
+            return Err(UserError::new(
+                format!("-bios {}", bios.display()),
+                "a ROM cannot find the kernel of -kernel yet",
+                "leave one of them out",
             ));
         }
         if let Some(initrd) = self.initrd {

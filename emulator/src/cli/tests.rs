@@ -56,7 +56,7 @@ fn a_qemu_line_moves_over_unchanged() {
     assert_eq!(config.append, "console=ttyS0");
     assert_eq!(config.serial, [Chardev::Stdio { escapes: true }]);
     assert!(config.no_reboot);
-    assert_eq!(config.debug_exit, Some(DebugExit { iobase: 0xf4, iosize: 4 }));
+    assert_eq!(config.test.debug_exit, Some(DebugExit { iobase: 0xf4, iosize: 4 }));
     assert_eq!(config.log.items, [LogItem::Int, LogItem::GuestErrors]);
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bios::{EntryState, MemoryLayout};
 use devices::PowerEvent;
+use devices::harness::HarnessConfig;
 use devices::pc::{PcConfig, PcDevices};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
@@ -41,8 +42,8 @@ pub struct Spec {
     pub epoch_seconds: u64,
     /// Number of serial ports, 0 to 4: COM1 first.
     pub serial_ports: u8,
-    /// isa-debug-exit: I/O base and size.
-    pub debug_exit: Option<(u16, u16)>,
+    /// Devices for test suites.
+    pub harness: HarnessConfig,
     /// A reset request ends the machine (`-no-reboot`).
     pub no_reboot: bool,
 }
@@ -74,6 +75,10 @@ pub trait Console {
     fn serial(&mut self, port: u8, bytes: &[u8]) -> io::Result<()>;
     /// Bytes from the debug console at port E9h.
     fn debug(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes from retro-post number `index`.
+    fn post(&mut self, _index: usize, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// See the module.
@@ -90,7 +95,7 @@ pub struct Machine {
 /// How the machine starts, kept for resets.
 struct Boot {
     chunks: Vec<bios::Chunk<'static>>,
-    entry: EntryState,
+    entry: Option<EntryState>,
 }
 
 /// A machine that could not be made.
@@ -110,7 +115,7 @@ pub enum BuildError {
 impl Machine {
     /// A machine at its reset vector, with empty memory.
     pub fn new(spec: Spec) -> Result<Self, BuildError> {
-        let bytes = spec.layout.ram_bytes();
+        let bytes = spec.layout.array_bytes();
         let ram = GuestRam::new(bytes).map_err(|e| BuildError::Ram(bytes, e))?;
         let map = MemoryMap::new(spec.layout.regions()).map_err(BuildError::Map)?;
         let space = AddressSpace::new(ram, map);
@@ -120,7 +125,7 @@ impl Machine {
             ram_above_4g: spec.layout.above_4g(),
             epoch_seconds: spec.epoch_seconds,
             serial_ports: spec.serial_ports,
-            debug_exit: spec.debug_exit,
+            harness: spec.harness.clone(),
         });
         let bus = Box::new(PcBus::new(devices, 0));
         let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
@@ -144,11 +149,19 @@ impl Machine {
         }
     }
 
-    /// Puts firmware and kernel into memory and the processor at the kernel's entry.
-    pub fn boot(&mut self, chunks: Vec<bios::Chunk<'static>>, entry: EntryState) -> Result<(), BuildError> {
+    /// Puts firmware and kernel into memory and the processor at the kernel's entry; without one, it stays at the reset
+    /// vector.
+    pub fn boot(
+        &mut self,
+        chunks: Vec<bios::Chunk<'static>>,
+        entry: impl Into<Option<EntryState>>,
+    ) -> Result<(), BuildError> {
+        let entry = entry.into();
         bios::install(&chunks, &self.spec.layout, &self.space)?;
         self.apply_setup();
-        self.apply_entry(&entry);
+        if let Some(entry) = &entry {
+            self.apply_entry(entry);
+        }
         self.show_reset("power-on");
         if !self.spec.no_reboot {
             self.boot = Some(Boot { chunks, entry });
@@ -222,7 +235,9 @@ impl Machine {
         if let Some(b) = self.boot.take() {
             bios::install(&b.chunks, &self.spec.layout, &self.space)?;
             self.apply_setup();
-            self.apply_entry(&b.entry);
+            if let Some(entry) = &b.entry {
+                self.apply_entry(entry);
+            }
             self.boot = Some(b);
         }
         self.show_reset("reset");
@@ -293,7 +308,7 @@ impl Machine {
         now: u64,
     ) -> io::Result<Option<Ended>> {
         let stop = gate.stop_requested(icount, now);
-        let ports = self.spec.serial_ports;
+        let (ports, posts) = (self.spec.serial_ports, self.spec.harness.post.len());
         let d = &mut self.bus().devices;
         for port in 0..ports {
             let index = usize::from(port);
@@ -312,6 +327,12 @@ impl Machine {
         let out = d.take_debugcon_output();
         if !out.is_empty() {
             console.debug(&out)?;
+        }
+        for index in 0..posts {
+            let out = d.take_post_output(index);
+            if !out.is_empty() {
+                console.post(index, &out)?;
+            }
         }
         let event = d.take_power_event();
         Ok(match event {

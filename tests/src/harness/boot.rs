@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use devices::harness::HarnessConfig;
 use emulator::boot::prepare;
 use emulator::config::{Chardev, MachineConfig};
 use emulator::guests::{self, Artifact};
@@ -58,7 +59,7 @@ impl Guest {
     pub fn power_on(&self, tier: TierPolicy) -> Machine {
         let prepared = prepare(&self.config).unwrap_or_else(|e| panic!("{e}"));
         let mut machine = machine_with(tier, &self.config);
-        machine.set_up(prepared.setup);
+        machine.set_up(prepared.setup.expect("a kernel is loaded by our firmware"));
         machine.boot(prepared.chunks, prepared.entry).expect("the kernel fits");
         machine
     }
@@ -82,7 +83,7 @@ fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
         engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
         epoch_seconds: EPOCH,
         serial_ports: config.serial.len() as u8,
-        debug_exit: None,
+        harness: HarnessConfig::default(),
         no_reboot: config.no_reboot,
     };
     Machine::new(spec).expect("a machine")
