@@ -171,19 +171,26 @@ impl Bank {
         lost
     }
 
-    /// Clears what derives from the page of `gva`, of whatever size; true when an execute translation may be gone.
-    pub fn invalidate(&mut self, entries: &[TlbEntry], gva: u64) -> bool {
+    /// May an execute translation of a page that is not global have been handed out since the last flush?
+    pub fn executes_nonglobal(&self) -> bool {
+        self.exec_nonglobal
+    }
+
+    /// Clears what derives from the page of `gva`, of whatever size (`only_global`: if it is global); true when an execute
+    /// translation may be gone.
+    pub fn invalidate(&mut self, entries: &[TlbEntry], gva: u64, only_global: bool) -> bool {
         let slot = slot_of(gva);
-        if derives(&entries[slot], |page| page == gva & PAGE_MASK) {
+        let kind = if only_global { GLOBAL } else { 0 };
+        if self.marks[slot] & kind == kind && derives(&entries[slot], |page| page == gva & PAGE_MASK) {
             entries[slot].clear();
         }
         let executed = self.exec_pages[slot];
         let mut lost = self.marks[slot] & EXEC != 0 && (executed == gva & PAGE_MASK || executed == SEVERAL);
         if self.large.may_hold(gva >> (LARGE_SHIFT + 1)) {
-            self.sweep(entries, LARGE, gva >> (LARGE_SHIFT + 1), LARGE_SHIFT + 1);
+            self.sweep(entries, LARGE | kind, gva >> (LARGE_SHIFT + 1), LARGE_SHIFT + 1);
         }
         if self.huge.may_hold(gva >> HUGE_SHIFT) {
-            self.sweep(entries, HUGE, gva >> HUGE_SHIFT, HUGE_SHIFT);
+            self.sweep(entries, HUGE | kind, gva >> HUGE_SHIFT, HUGE_SHIFT);
         }
         lost |= self.exec_large.may_hold(gva >> (LARGE_SHIFT + 1));
         lost |= self.exec_huge.may_hold(gva >> HUGE_SHIFT);
@@ -194,7 +201,7 @@ impl Bank {
     fn sweep(&mut self, entries: &[TlbEntry], class: u8, key: u64, shift: u32) {
         for &slot in self.listed.iter().chain(&self.listed_global) {
             let slot = usize::from(slot);
-            if self.marks[slot] & class != 0 && derives(&entries[slot], |page| page >> shift == key) {
+            if self.marks[slot] & class == class && derives(&entries[slot], |page| page >> shift == key) {
                 entries[slot].clear();
             }
         }

@@ -14,6 +14,7 @@ mod access;
 mod addr;
 mod atomic;
 mod bank;
+mod contexts;
 mod dma;
 mod entry;
 mod generation;

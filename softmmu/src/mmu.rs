@@ -10,7 +10,8 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use crate::addr::{Access, Gpa, PAGE_MASK, Privilege, RamPage};
-use crate::bank::{Bank, Filled, slot_of};
+use crate::bank::{Filled, slot_of};
+use crate::contexts::Contexts;
 use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen, TRACKED};
 use crate::generation::{Sample, Verdict};
 use crate::quiesce::ThreadToken;
@@ -56,8 +57,10 @@ pub mod layout {
 pub enum Flush {
     /// Nothing.
     None,
-    /// All but global pages (MOV CR3).
+    /// All but global pages, in every address space.
     NonGlobal,
+    /// All but global pages of one PCID (MOV CR3).
+    Pcid(u16),
     /// Everything (changes of CR0 and CR4 paging bits, EFER).
     All,
 }
@@ -125,13 +128,10 @@ pub struct Mmu {
     epoch: u64,
     privilege: Privilege,
     banks: [*const TlbEntry; 3],
-    /// Supervisor (both banks: SMAP does not govern fetches) and user.
-    epochs: [u64; 2],
-    last_epoch: u64,
+    contexts: Contexts,
     rules: Rules,
     view: View,
     directory: Directory,
-    owned: [Bank; 3],
     counters: Counters,
     /// Safepoints passed inside an access: host addresses from before are void.
     pauses: u64,
@@ -160,8 +160,10 @@ impl Drop for Mmu {
     }
 }
 
-fn epoch_of(privilege: Privilege) -> usize {
-    usize::from(privilege == Privilege::User)
+/// Where the current set's banks are.
+fn bank_pointers(tlb: &SharedTlb, contexts: &Contexts) -> [*const TlbEntry; 3] {
+    [Privilege::Supervisor, Privilege::SupervisorAc, Privilege::User]
+        .map(|p| tlb.bank(contexts.bank(p)).as_ptr())
 }
 
 impl Mmu {
@@ -169,18 +171,17 @@ impl Mmu {
     pub fn new(space: Arc<AddressSpace>) -> Self {
         let tlb = Arc::new(SharedTlb::default());
         space.register(&tlb);
-        let banks = [0, 1, 2].map(|bank| tlb.bank(bank).as_ptr());
+        let contexts = Contexts::new();
+        let banks = bank_pointers(&tlb, &contexts);
         Self {
             bank: banks[0],
             epoch: 1,
             privilege: Privilege::Supervisor,
             banks,
-            epochs: [1, 2],
-            last_epoch: 2,
+            contexts,
             rules: Rules::new(&PagingContext { phys_bits: 52, ..PagingContext::default() }),
             view: View::new(&space),
             directory: Directory::default(),
-            owned: [Bank::new(), Bank::new(), Bank::new()],
             counters: Counters::default(),
             pauses: 0,
             tlb,
@@ -194,11 +195,29 @@ impl Mmu {
         &self.space
     }
 
-    /// Takes over the paging registers, then flushes.
+    /// Takes over the paging registers, then flushes. With [`Flush::None`] or [`Flush::Pcid`] only CR3, PCID and PKRU may have
+    /// changed: the translations of the new context are those that it had when it was left.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
         self.rules = Rules::new(ctx);
         self.directory.forget();
+        self.contexts.enter(&self.tlb, self.rules.key());
         self.flush(flush);
+        self.context_changed();
+    }
+
+    /// WRPKRU: PKRU alone has changed. Nothing is dropped.
+    pub fn set_pkru(&mut self, pkru: u32) {
+        let Some(old) = self.rules.ctx.pkru else { return };
+        if old != pkru {
+            self.rules = Rules::new(&PagingContext { pkru: Some(pkru), ..self.rules.ctx });
+            self.contexts.enter(&self.tlb, self.rules.key());
+            self.context_changed();
+        }
+    }
+
+    fn context_changed(&mut self) {
+        self.banks = bank_pointers(&self.tlb, &self.contexts);
+        self.select(self.privilege);
     }
 
     /// The paging registers in force.
@@ -211,7 +230,7 @@ impl Mmu {
     pub fn select(&mut self, p: Privilege) {
         self.privilege = p;
         self.bank = self.banks[p as usize];
-        self.epoch = self.epochs[epoch_of(p)];
+        self.epoch = self.contexts.epoch(p);
     }
 
     /// The privilege in force.
@@ -220,7 +239,7 @@ impl Mmu {
         self.privilege
     }
 
-    /// Drops translations of all banks.
+    /// Drops translations.
     pub fn flush(&mut self, f: Flush) {
         if f == Flush::None {
             return;
@@ -228,22 +247,21 @@ impl Mmu {
         self.counters.flushes += 1;
         tracing::trace!(target: "mmu", "TLB flush: {f:?}");
         self.directory.forget();
-        for bank in 0..3 {
-            if self.owned[bank].flush(self.tlb.bank(bank), f == Flush::NonGlobal) {
-                self.renew_epoch(bank / 2);
-            }
-        }
+        self.contexts.flush(&self.tlb, f);
+        self.epoch = self.contexts.epoch(self.privilege);
     }
 
-    /// INVLPG: drops what derives from the page of `gva`, global or not, in all banks.
+    /// INVLPG: drops what derives from the page of `gva` in the current address space, and global translations of it.
     pub fn invlpg(&mut self, gva: u64) {
-        tracing::trace!(target: "mmu", "TLB flush of the page at {gva:#x}");
+        self.invalidate(self.contexts.pcid(), gva);
+    }
+
+    /// INVPCID of one address: as [`Self::invlpg`], in the address space `pcid`.
+    pub fn invalidate(&mut self, pcid: u16, gva: u64) {
+        tracing::trace!(target: "mmu", "TLB flush of the page at {gva:#x}, PCID {pcid:#x}");
         self.directory.forget();
-        for bank in 0..3 {
-            if self.owned[bank].invalidate(self.tlb.bank(bank), gva) {
-                self.renew_epoch(bank / 2);
-            }
-        }
+        self.contexts.invalidate(&self.tlb, pcid, gva);
+        self.epoch = self.contexts.epoch(self.privilege);
     }
 
     /// Changes whenever an execute translation of the current privilege that [`Self::fetch`] gave may no longer hold.
@@ -252,12 +270,6 @@ impl Mmu {
     #[inline]
     pub fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    fn renew_epoch(&mut self, which: usize) {
-        self.last_epoch += 1;
-        self.epochs[which] = self.last_epoch;
-        self.epoch = self.epochs[epoch_of(self.privilege)];
     }
 
     /// The vCPU holds no host address, in registers or otherwise: lets those pass who wait for that, and takes note
@@ -273,8 +285,8 @@ impl Mmu {
     #[inline]
     fn note_lost(&mut self) {
         if self.tlb.take_execute_lost() {
-            self.renew_epoch(0);
-            self.renew_epoch(1);
+            self.contexts.renew();
+            self.epoch = self.contexts.epoch(self.privilege);
         }
     }
 
@@ -440,9 +452,10 @@ impl Mmu {
             exec: if exec { page } else { INVALID },
             addend,
         };
-        self.tlb.publish(p as usize, slot, words);
+        self.tlb.publish(self.contexts.bank(p), slot, words);
         let executes = (access == Access::Execute).then_some(t.gpa.0 & PAGE_MASK);
-        self.owned[p as usize]
+        self.contexts
+            .owned(p)
             .note_fill(slot, &Filled { page, page_size: t.page_size, global: t.global, executes });
     }
 
@@ -484,8 +497,9 @@ impl Mmu {
                 exec: INVALID,
                 addend: page | MMIO_ADDEND,
             };
-            self.tlb.publish(p as usize, slot, words);
-            self.owned[p as usize]
+            self.tlb.publish(self.contexts.bank(p), slot, words);
+            self.contexts
+                .owned(p)
                 .note_fill(slot, &Filled { page, page_size: t.page_size, global: t.global, executes: None });
         }
         Some(Place::Mmio(t.gpa))
@@ -522,7 +536,7 @@ impl Mmu {
         let page = gva & PAGE_MASK;
         if entry.exec.load(Ordering::Relaxed) == page {
             let host = Self::host(entry.addend.load(Ordering::Relaxed), page);
-            let gpa = Gpa(self.owned[self.privilege as usize].exec_frame(slot_of(gva)));
+            let gpa = Gpa(self.contexts.owned(self.privilege).exec_frame(slot_of(gva)));
             return Ok(FetchPage { page: RamPage::containing(self.ram_offset(host)), gpa });
         }
         self.fetch_slow(gva)
@@ -533,7 +547,7 @@ impl Mmu {
         self.note_lost();
         match self.resolve(self.privilege, gva, Access::Execute)? {
             Place::Ram(host) | Place::Watched(host) => {
-                let gpa = Gpa(self.owned[self.privilege as usize].exec_frame(slot_of(gva)));
+                let gpa = Gpa(self.contexts.owned(self.privilege).exec_frame(slot_of(gva)));
                 Ok(FetchPage { page: RamPage::containing(self.ram_offset(host)), gpa })
             }
             Place::Mmio(gpa) => Err(MemTrap::Mmio { gpa }),

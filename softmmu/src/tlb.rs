@@ -10,6 +10,8 @@
 //! published is zapped in a second pass. So a fill costs plain stores; the alternative, an exchange and the check of a
 //! sequence number in every fill, was measured at a fifth of a TLB miss.
 
+use std::sync::OnceLock;
+
 use crossbeam::utils::CachePadded;
 
 use crate::addr::{Access, PAGE_MASK};
@@ -102,10 +104,14 @@ impl TlbEntry {
     }
 }
 
-/// The banks of one vCPU, one per [`Privilege`](crate::Privilege), and what others need to know of it.
+/// Sets of three banks, see the module `contexts`.
+pub(crate) const SETS: usize = 6;
+
+/// The banks of one vCPU, in each set one per [`Privilege`](crate::Privilege), and what others need to know of it.
 #[derive(Debug)]
 pub struct SharedTlb {
-    banks: [Box<[TlbEntry]>; 3],
+    /// Made by the owner when a set is first used.
+    banks: [OnceLock<Box<[TlbEntry]>>; 3 * SETS],
     /// An execute translation was zapped by another thread: the owner must start new epochs.
     execute_lost: AtomicBool,
     /// Whether the vCPU is online. Stepped at safepoints, in a line of its own.
@@ -114,25 +120,37 @@ pub struct SharedTlb {
 
 impl Default for SharedTlb {
     fn default() -> Self {
-        let bank = || (0..TLB_ENTRIES).map(|_| TlbEntry::default()).collect();
-        Self {
-            banks: [bank(), bank(), bank()],
+        let tlb = Self {
+            banks: std::array::from_fn(|_| OnceLock::new()),
             execute_lost: AtomicBool::new(false),
             presence: CachePadded::default(),
+        };
+        for bank in 0..3 {
+            tlb.bank(bank);
         }
+        tlb
     }
+}
+
+fn new_bank() -> Box<[TlbEntry]> {
+    (0..TLB_ENTRIES).map(|_| TlbEntry::default()).collect()
 }
 
 impl SharedTlb {
     /// A bank's entries.
     pub fn bank(&self, bank: usize) -> &[TlbEntry] {
-        &self.banks[bank]
+        self.banks[bank].get_or_init(new_bank)
+    }
+
+    /// Any thread: the banks that exist. One that the owner makes meanwhile holds nothing that was filled before.
+    fn existing(&self) -> impl Iterator<Item = &[TlbEntry]> {
+        self.banks.iter().filter_map(|bank| bank.get().map(|bank| &**bank))
     }
 
     /// Owner: makes `words` the entry.
     #[inline]
     pub fn publish(&self, bank: usize, slot: usize, words: Words) {
-        let entry = &self.banks[bank][slot];
+        let entry = &self.bank(bank)[slot];
         // The old write tag goes before the addend changes, the new one comes last, so that a zapper that sees a tag
         // (Acquire) sees its addend or a later one.
         entry.write.store(INVALID, Ordering::Relaxed);
@@ -146,7 +164,7 @@ impl SharedTlb {
     /// looks everywhere. True if there was any.
     pub fn zap_writes(&self, host: u64, slots: Option<&[usize]>) -> bool {
         let mut any = false;
-        for bank in &self.banks {
+        for bank in self.existing() {
             match slots {
                 Some(slots) => slots.iter().for_each(|&slot| any |= bank[slot].zap_write_to(host)),
                 None => bank.iter().for_each(|entry| any |= entry.zap_write_to(host)),
@@ -157,7 +175,7 @@ impl SharedTlb {
 
     /// Any thread, one pass: removes all plain write access.
     pub fn zap_all_writes(&self) {
-        for entry in self.banks.iter().flatten() {
+        for entry in self.existing().flatten() {
             let tag = entry.write.load(Ordering::Acquire);
             if tag & !PAGE_MASK == 0 {
                 // As in `zap_write_to`.
@@ -169,7 +187,7 @@ impl SharedTlb {
     /// Any thread: removes every entry of a RAM page whose host address `gone` accepts. The caller waits for a grace
     /// period before (so that fills made from the old map are over) and after.
     pub fn zap_ram(&self, gone: impl Fn(u64) -> bool) {
-        for entry in self.banks.iter().flatten() {
+        for entry in self.existing().flatten() {
             if entry.host().is_some_and(&gone) {
                 entry.clear();
             }
@@ -179,7 +197,7 @@ impl SharedTlb {
 
     /// Any thread: removes every MMIO pattern.
     pub fn zap_mmio(&self) {
-        for entry in self.banks.iter().flatten() {
+        for entry in self.existing().flatten() {
             for tag in [&entry.read, &entry.write, &entry.exec] {
                 let word = tag.load(Ordering::SeqCst);
                 if word & 1 != 0 {

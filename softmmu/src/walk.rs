@@ -5,6 +5,7 @@
 //! fails and the walk starts again: an update of ours never overwrites a write of the guest's.
 
 use crate::addr::{Access, Gpa, Privilege};
+use crate::contexts::Key;
 use crate::space::AddressSpace;
 
 /// The paging mode (CR0.PG, CR4.PAE, EFER.LMA, CR4.LA57).
@@ -31,8 +32,12 @@ pub enum Paging {
 pub struct PagingContext {
     /// The mode.
     pub paging: Paging,
-    /// CR3; flag bits are ignored.
+    /// CR3; flag bits and the PCID are ignored.
     pub cr3: u64,
+    /// CR3's PCID where CR4.PCIDE is set, else 0.
+    pub pcid: u16,
+    /// PKRU where protection keys are on (CR4.PKE and IA-32e mode).
+    pub pkru: Option<u32>,
     /// PAE only: the PDPTEs as MOV CR3 loaded (and checked) them.
     pub pdptes: [u64; 4],
     /// CR0.WP.
@@ -56,7 +61,7 @@ pub struct PagingContext {
 pub struct PageFault {
     /// The linear address.
     pub gva: u64,
-    /// P 1, W/R 2, U/S 4, RSVD 8, I/D 16.
+    /// P 1, W/R 2, U/S 4, RSVD 8, I/D 16, PK 32.
     pub code: u32,
 }
 
@@ -71,6 +76,8 @@ impl PageFault {
     pub const RESERVED: u32 = 8;
     /// The access was an instruction fetch (reported when NXE or SMEP is on).
     pub const FETCH: u32 = 16;
+    /// PKRU denies the access.
+    pub const KEY: u32 = 32;
 }
 
 /// A successful walk. The rights are those of the privilege that walked.
@@ -118,6 +125,9 @@ const G: u64 = 1 << 8;
 const XD: u64 = 1 << 63;
 /// In a remembered leaf (software may use the bit): the page has 1 GiB.
 const IN_HUGE: u64 = 1 << 9;
+/// The protection key of a leaf: four bits from here on.
+const KEY_SHIFT: u32 = 59;
+const KEY: u64 = 0xf << KEY_SHIFT;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 /// Translates `gva` for one access and sets accessed and dirty bits. See the module comment.
@@ -220,6 +230,8 @@ fn merge(leaf: u64, all: u64, any: u64) -> u64 {
 struct Rights {
     mask: u64,
     need: u64,
+    /// Protection keys of user pages that deny the access, one bit each.
+    denied_keys: u16,
 }
 
 impl Rights {
@@ -239,13 +251,26 @@ impl Rights {
             Access::Write => {}
             Access::Execute => forbid |= XD,
         }
-        Self { mask: need | forbid, need }
+        Self { mask: need | forbid, need, denied_keys: denied_keys(ctx, privilege, access) }
     }
 
     #[inline(always)]
     fn allow(self, merged: u64) -> bool {
-        merged & self.mask == self.need
+        merged & self.mask == self.need && (self.denied_keys == 0 || !self.key_denies(merged))
     }
+
+    /// SDM vol. 3, 4.6.2: keys govern data accesses to user pages, at any privilege.
+    fn key_denies(self, merged: u64) -> bool {
+        merged & US != 0 && self.denied_keys >> (merged >> KEY_SHIFT & 15) & 1 != 0
+    }
+}
+
+/// Keys whose AD bit in PKRU is set; for writes also those with WD, unless the supervisor may write anywhere.
+fn denied_keys(ctx: &PagingContext, privilege: Privilege, access: Access) -> u16 {
+    let (Some(pkru), false) = (ctx.pkru, access == Access::Execute) else { return 0 };
+    let writes = access == Access::Write && (ctx.wp || privilege == Privilege::User);
+    let denies = |key: u32| pkru >> (2 * key) & if writes { 3 } else { 1 } != 0;
+    (0..16).filter(|key| denies(*key)).fold(0, |mask, key| mask | 1 << key)
 }
 
 /// A context, and what follows from it.
@@ -266,6 +291,11 @@ impl Rules {
         let above_phys = u64::MAX.checked_shl(ctx.phys_bits.into()).unwrap_or(0);
         let reserved = (above_phys & FRAME) | if ctx.nxe { 0 } else { XD };
         Self { ctx: *ctx, rights, reserved }
+    }
+
+    /// The bank set that the translations belong in.
+    pub fn key(&self) -> Key {
+        Key { pcid: self.ctx.pcid, pkru: self.ctx.pkru.unwrap_or(0) }
     }
 
     #[inline(always)]
@@ -354,8 +384,9 @@ impl Walker<'_> {
     }
 
     #[cold]
-    fn denied(&self) -> Stop {
-        Stop::Fault(self.code() | PageFault::PRESENT)
+    fn denied(&self, by_key: bool) -> Stop {
+        let key = if by_key { PageFault::KEY } else { 0 };
+        Stop::Fault(self.code() | PageFault::PRESENT | key)
     }
 
     /// Reads an entry, checks P and `reserved`, adds it to the path.
@@ -446,7 +477,7 @@ impl Walker<'_> {
                 let frame = entry & FRAME & !(size - 1);
                 let result = self.finish(memory, &path, frame, gva, size)?;
                 let dirty = if self.access == Access::Write { D } else { 0 };
-                let flags = merge(entry, path.all, path.any) & (P | RW | US | D | PS | G | XD);
+                let flags = merge(entry, path.all, path.any) & (P | RW | US | D | PS | G | KEY | XD);
                 let huge = if level == 3 { IN_HUGE } else { 0 };
                 memory.remember(gva, result.gpa.0 & FRAME & !0x1f_ffff | flags | dirty | huge);
                 return Ok(result);
@@ -476,7 +507,7 @@ impl Walker<'_> {
         let merged = merge(leaf_entry, path.all, path.any);
         let rights = &self.rules.rights[self.privilege as usize];
         if !rights[self.access as usize].allow(merged) {
-            return Err(self.denied());
+            return Err(self.denied(rights[self.access as usize].key_denies(merged)));
         }
         let sets_dirty = if self.access == Access::Write { D } else { 0 };
         if path.all & A == 0 || !leaf_entry & sets_dirty != 0 {

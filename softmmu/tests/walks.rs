@@ -374,6 +374,8 @@ fn any_context() -> impl Strategy<Value = PagingContext> {
         |(paging, [wp, nxe, smep, smap, pge, gib_pages], phys_bits, root, pdptes)| PagingContext {
             paging,
             cr3: root << 12,
+            pcid: 0,
+            pkru: None,
             pdptes,
             wp,
             nxe,

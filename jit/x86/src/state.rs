@@ -91,6 +91,7 @@ pub mod cr4 {
     pub const OSXSAVE: u64 = 1 << 18;
     pub const SMEP: u64 = 1 << 20;
     pub const SMAP: u64 = 1 << 21;
+    pub const PKE: u64 = 1 << 22;
 }
 
 /// EFER bits.
@@ -339,6 +340,8 @@ pub struct CpuState {
     pub pdptes: [u64; 4],
     /// Extended control register 0.
     pub xcr0: u64,
+    /// Protection-key rights of user pages.
+    pub pkru: u32,
     /// Debug registers 0..3, 6, 7 at their numbers.
     pub dr: [u64; 8],
     /// Current privilege level.
@@ -466,6 +469,7 @@ impl CpuState {
             cr4: 0,
             pdptes: [0; 4],
             xcr0: 1,
+            pkru: 0,
             dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             cpl: 0,
             halted: false,

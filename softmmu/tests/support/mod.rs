@@ -42,6 +42,8 @@ pub fn context(paging: Paging, cr3: u64) -> PagingContext {
     PagingContext {
         paging,
         cr3,
+        pcid: 0,
+        pkru: None,
         pdptes: [0; 4],
         wp: true,
         nxe: true,
@@ -62,7 +64,12 @@ pub struct Tables {
 
 impl Tables {
     pub fn new(space: &Arc<AddressSpace>) -> Self {
-        Self { space: Arc::clone(space), next: 0x10_1000, root: 0x10_0000 }
+        Self::at(space, 0x10_0000)
+    }
+
+    /// Tables from `root` on.
+    pub fn at(space: &Arc<AddressSpace>, root: u64) -> Self {
+        Self { space: Arc::clone(space), next: root + 0x1000, root }
     }
 
     /// Address of the entry of `gva` at `level` (1: PTE), with tables above it made as needed.

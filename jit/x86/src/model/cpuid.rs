@@ -15,7 +15,6 @@ const MAX_EXTENDED: u32 = 0x8000_0008;
 /// Family 6, model 8Fh, stepping 8.
 const SIGNATURE: u32 = 0x0008_06f8;
 const BRAND: &[u8] = b"Retrograde vCPU @ 1.00GHz";
-const LINEAR_BITS: u32 = 48;
 
 impl CpuModel {
     /// CPUID: EAX, EBX, ECX, EDX for a leaf and subleaf.
@@ -32,7 +31,7 @@ impl CpuModel {
             2 => [0x0000_ff01, 0, 0, 0],
             4 => self.caches(sub),
             6 => [self.bits(Place::L6A), 0, 0, 0],
-            7 if sub == 0 => [0, self.bits(Place::L7B), self.bits(Place::L7C), self.bits(Place::L7D)],
+            7 if sub == 0 => self.leaf_7(st),
             0xb => self.topology(sub),
             0xd => self.xsave(st, sub),
             // SDM vol. 3, 19.7.3: the crystal's frequency and the ratio of the TSC to it.
@@ -54,7 +53,11 @@ impl CpuModel {
             0x8000_0006 => [0, 0, 2048 << 16 | 8 << 12 | 64, 0],
             0x8000_0007 => [0, 0, 0, self.bits(Place::X7D)],
             0x8000_0008 => {
-                let linear = if self.has(Feature::Lm) { LINEAR_BITS } else { 32 };
+                let linear = match (self.has(Feature::Lm), self.has(Feature::La57)) {
+                    (false, _) => 32,
+                    (true, false) => 48,
+                    (true, true) => 57,
+                };
                 [u32::from(self.phys_bits) | linear << 8, 0, 0, 0]
             }
             _ => [0; 4],
@@ -73,6 +76,12 @@ impl CpuModel {
         // CLFLUSH line in 8-byte units, addressable ids in the package, initial APIC id.
         let ids = self.cpus.next_power_of_two().min(255);
         [SIGNATURE, 8 << 8 | ids << 16 | (self.apic_id & 0xff) << 24, c, d]
+    }
+
+    fn leaf_7(&self, st: &CpuState) -> [u32; 4] {
+        // OSPKE shows CR4.PKE.
+        let ospke = if st.cr4 & cr4::PKE != 0 { 1 << 4 } else { 0 };
+        [0, self.bits(Place::L7B), self.bits(Place::L7C) | ospke, self.bits(Place::L7D)]
     }
 
     /// Leaf 4: L1D and L1I of 32 KiB, L2 of 2 MiB, a shared L3 of 16 MiB, all with 64-byte lines.
@@ -102,16 +111,53 @@ impl CpuModel {
         if !self.has(Feature::Xsave) {
             return [0; 4];
         }
-        // Legacy area and header; AVX's component follows at once, in both formats.
-        let size = |mask: u64| 576 + if mask & 4 != 0 { 256 } else { 0 };
         let mask = self.xcr0_mask();
         match sub {
-            0 => [mask as u32, size(st.xcr0), size(mask), 0],
-            1 => [self.bits(Place::LdA), size(st.xcr0), 0, 0],
-            2 if mask & 4 != 0 => [256, 576, 0, 0],
-            _ => [0; 4],
+            0 => [mask as u32, standard_size(st.xcr0), standard_size(mask), 0],
+            1 => [self.bits(Place::LdA), compacted_size(st.xcr0), 0, 0],
+            _ => match COMPONENTS.iter().find(|c| c.bit == sub) {
+                Some(c) if mask >> c.bit & 1 != 0 => [c.size, c.offset, 0, 0],
+                _ => [0; 4],
+            },
         }
     }
+}
+
+/// An extended state component of the XSAVE area.
+struct Component {
+    /// Its bit in XCR0.
+    bit: u32,
+    /// Bytes.
+    size: u32,
+    /// Place in the standard format: where processors have it that also have MPX.
+    offset: u32,
+}
+
+/// AVX (the upper halves of YMM) and PKRU.
+const COMPONENTS: [Component; 2] =
+    [Component { bit: 2, size: 256, offset: 576 }, Component { bit: 9, size: 8, offset: 2688 }];
+
+/// Bytes of the legacy area and the header, with which every XSAVE area begins.
+const XSAVE_BASE: u32 = 576;
+
+fn enabled(mask: u64) -> impl Iterator<Item = &'static Component> {
+    COMPONENTS.iter().filter(move |c| mask >> c.bit & 1 != 0)
+}
+
+/// Bytes of an XSAVE area in standard format with the components in `mask` (SDM vol. 1, 13.4.2).
+pub fn standard_size(mask: u64) -> u32 {
+    enabled(mask).map(|c| c.offset + c.size).max().unwrap_or(XSAVE_BASE)
+}
+
+/// Bytes of an XSAVE area in compacted format with the components in `mask` (SDM vol. 1, 13.4.3).
+pub fn compacted_size(mask: u64) -> u32 {
+    XSAVE_BASE + enabled(mask).map(|c| c.size).sum::<u32>()
+}
+
+/// Where component `bit` lies in an XSAVE area: in compacted format behind those before it in `map`.
+pub fn component_offset(bit: u32, map: Option<u64>) -> u64 {
+    let standard = COMPONENTS.iter().find(|c| c.bit == bit).map_or(0, |c| c.offset);
+    u64::from(map.map_or(standard, |map| compacted_size(map & ((1 << bit) - 1))))
 }
 
 /// A leaf that gives its maximum and a 12-byte text, whose parts go to EBX, ECX, EDX in the order `order`.

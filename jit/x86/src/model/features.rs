@@ -95,7 +95,7 @@ features! {
     Ssse3 "ssse3" L1C 9 Level::V2;
     Fma "fma" L1C 12 ABSENT;
     Cx16 "cx16" L1C 13 Level::V2;
-    Pcid "pcid" L1C 17 ABSENT;
+    Pcid "pcid" L1C 17 Level::Max;
     Sse41 "sse4.1" L1C 19 Level::V2;
     Sse42 "sse4.2" L1C 20 Level::V2;
     X2apic "x2apic" L1C 21 Level::V1;
@@ -116,7 +116,7 @@ features! {
     Smep "smep" L7B 7 Level::Max;
     Bmi2 "bmi2" L7B 8 Level::V3;
     Erms "erms" L7B 9 Level::Max;
-    Invpcid "invpcid" L7B 10 ABSENT;
+    Invpcid "invpcid" L7B 10 Level::Max;
     Rdseed "rdseed" L7B 18 Level::Max;
     Adx "adx" L7B 19 Level::Max;
     Smap "smap" L7B 20 Level::Max;
@@ -124,8 +124,8 @@ features! {
     Clwb "clwb" L7B 24 Level::Max;
     Sha "sha" L7B 29 ABSENT;
     Umip "umip" L7C 2 Level::Max;
-    Pku "pku" L7C 3 ABSENT;
-    La57 "la57" L7C 16 ABSENT;
+    Pku "pku" L7C 3 Level::Max;
+    La57 "la57" L7C 16 Level::Max;
     Rdpid "rdpid" L7C 22 Level::Max;
     Fsrm "fsrm" L7D 4 Level::Max;
     SpecCtrl "spec-ctrl" L7D 26 Level::Max;
@@ -135,7 +135,7 @@ features! {
     Xsaveopt "xsaveopt" LdA 0 Level::Max;
     Xsavec "xsavec" LdA 1 Level::Max;
     Xgetbv1 "xgetbv1" LdA 2 Level::Max;
-    Xsaves "xsaves" LdA 3 ABSENT;
+    Xsaves "xsaves" LdA 3 Level::Max;
     LahfLm "lahf-lm" X1C 0 Level::V1;
     Lzcnt "lzcnt" X1C 5 Level::V3;
     Sse4a "sse4a" X1C 6 ABSENT;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use features::{FEATURES, Level};
 
+pub use cpuid::{compacted_size, component_offset, standard_size};
 pub use features::Feature;
 
 /// TSC frequency: one tick is one virtual nanosecond. The local APIC timer runs at the same crystal.
@@ -138,10 +139,10 @@ impl CpuModel {
 
     /// The state components that XCR0 may enable (SDM vol. 1, 13.3).
     pub fn xcr0_mask(&self) -> u64 {
-        match (self.has(Feature::Xsave), self.has(Feature::Avx)) {
-            (false, _) => 1,
-            (true, false) => 3,
-            (true, true) => 7,
+        if !self.has(Feature::Xsave) {
+            return 1;
         }
+        let extended = [(Feature::Avx, 1 << 2), (Feature::Pku, 1 << 9)];
+        extended.iter().filter(|(f, _)| self.has(*f)).fold(3, |mask, (_, bit)| mask | bit)
     }
 }

@@ -1,11 +1,11 @@
 //! Control and debug registers, descriptor-table registers, and what follows from them for the MMU.
 //!
-//! [`Vcpu::paging_changed`] is the only place that tells the MMU about paging; [`Vcpu::load_state_changed`] is for
+//! Paging is told to the MMU by `super::paging`; [`Vcpu::load_state_changed`] is for
 //! those who write [`CpuState`] from outside (boot protocols, snapshots, GDB). Debug registers store and return their
 //! values with the architecture's fixed bits; breakpoints do not trigger yet.
 
 use iced_x86::{Code, Instruction, Mnemonic};
-use softmmu::{Access, Flush, Gpa, Paging, PagingContext};
+use softmmu::{Access, Flush};
 
 use crate::emit::{Emitter, R};
 use crate::insn::{Insn, Opnd, Width};
@@ -30,6 +30,7 @@ fn cr4_mask(m: &CpuModel) -> u64 {
         (Feature::Xsave, cr4::OSXSAVE),
         (Feature::Smep, cr4::SMEP),
         (Feature::Smap, cr4::SMAP),
+        (Feature::Pku, cr4::PKE),
     ] {
         if m.has(f) {
             mask |= bit;
@@ -39,7 +40,8 @@ fn cr4_mask(m: &CpuModel) -> u64 {
 }
 
 /// CR4 bits whose change drops all cached translations (SDM vol. 3, 4.10.4.1), with those that this MMU looks at.
-const CR4_PAGING: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::LA57 | cr4::PCIDE | cr4::SMEP | cr4::SMAP;
+const CR4_PAGING: u64 =
+    cr4::PSE | cr4::PAE | cr4::PGE | cr4::LA57 | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::PKE;
 /// CR4 bits whose change reloads the PDPTEs (SDM vol. 3, 4.4.1).
 const CR4_PDPTE: u64 = cr4::PAE | cr4::PGE | cr4::PSE | cr4::SMEP;
 const CR0_WRITABLE: u64 =
@@ -56,35 +58,6 @@ const DR7_MASK: u64 = 0xffff_23ff;
 pub(super) const DR7_GD: u64 = 1 << 13;
 
 impl Vcpu {
-    /// Tells the MMU about CR0, CR3, CR4, EFER and the PDPTEs after a change, dropping translations as `flush` says.
-    pub fn paging_changed(&mut self, flush: Flush) {
-        let s = &self.st;
-        let paging = if s.cr0 & cr0::PG == 0 {
-            Paging::None
-        } else if s.cr4 & cr4::PAE == 0 {
-            Paging::Bits32 { pse: s.cr4 & cr4::PSE != 0 }
-        } else if s.msr.efer & efer::LMA == 0 {
-            Paging::Pae
-        } else if s.cr4 & cr4::LA57 == 0 {
-            Paging::Level4
-        } else {
-            Paging::Level5
-        };
-        let ctx = PagingContext {
-            paging,
-            cr3: s.cr3,
-            pdptes: s.pdptes,
-            wp: s.cr0 & cr0::WP != 0,
-            nxe: s.msr.efer & efer::NXE != 0,
-            smep: s.cr4 & cr4::SMEP != 0,
-            smap: s.cr4 & cr4::SMAP != 0,
-            pge: s.cr4 & cr4::PGE != 0,
-            gib_pages: self.model.has(Feature::Pdpe1gb),
-            phys_bits: self.model.phys_bits,
-        };
-        self.mmu.set_paging(&ctx, flush);
-    }
-
     /// Call after [`CpuState`] was written from outside: recomputes all that follows from it.
     pub fn load_state_changed(&mut self) {
         self.paging_changed(Flush::All);
@@ -94,29 +67,6 @@ impl Vcpu {
     /// #GP(0) for SGDT, SIDT, SLDT, STR and SMSW above CPL 0 with CR4.UMIP.
     pub(super) fn check_umip(&mut self) -> R<()> {
         if self.st.cpl > 0 && self.st.cr4 & cr4::UMIP != 0 { Err(self.gp(0)) } else { Ok(()) }
-    }
-
-    /// Physical-address bits above MAXPHYADDR.
-    pub(super) fn beyond_physical(&self) -> u64 {
-        u64::MAX << self.model.phys_bits
-    }
-
-    /// Reads and checks the four PDPTEs that CR3 points to (SDM vol. 3, 4.4.1).
-    pub(super) fn load_pdptes(&mut self, cr3: u64) -> R<[u64; 4]> {
-        let reserved = self.beyond_physical() | 0x1e6;
-        let mut p = [0; 4];
-        for (k, e) in p.iter_mut().enumerate() {
-            // A table outside RAM reads as not present.
-            *e = self.mmu.space().load::<u64>(Gpa((cr3 & 0xffff_ffe0) + 8 * k as u64)).unwrap_or(0);
-            if *e & 1 != 0 && *e & reserved != 0 {
-                return Err(self.gp(0));
-            }
-        }
-        Ok(p)
-    }
-
-    fn uses_pdptes(&self, cr0: u64, cr4: u64, efer: u64) -> bool {
-        cr0 & cr0::PG != 0 && cr4 & cr4::PAE != 0 && efer & efer::LMA == 0
     }
 
     /// MOV to CR0 (SDM vol. 2, MOV—Move to/from Control Registers).
@@ -157,26 +107,14 @@ impl Vcpu {
         Ok(())
     }
 
-    /// MOV to CR3.
-    pub(super) fn write_cr3(&mut self, v: u64) -> R<()> {
-        if self.st.mode.has(Mode::LONG) && v & self.beyond_physical() != 0 {
-            return Err(self.gp(0));
-        }
-        if self.uses_pdptes(self.st.cr0, self.st.cr4, self.st.msr.efer) {
-            self.st.pdptes = self.load_pdptes(v)?;
-        }
-        self.st.cr3 = v;
-        self.paging_changed(Flush::NonGlobal);
-        Ok(())
-    }
-
     /// MOV to CR4.
     pub(super) fn write_cr4(&mut self, v: u64) -> R<()> {
         let old = self.st.cr4;
         let lma = self.st.msr.efer & efer::LMA != 0;
         if v & !cr4_mask(&self.model) != 0
             || lma && (v & cr4::PAE == 0 || (v ^ old) & cr4::LA57 != 0)
-            || !lma && v & !old & cr4::PCIDE != 0
+            // SDM vol. 3, 4.10.1: PCIDs are turned on in IA-32e mode, with PCID 0 in CR3.
+            || v & !old & cr4::PCIDE != 0 && (!lma || self.st.cr3 & 0xfff != 0)
         {
             return Err(self.gp(0));
         }
@@ -327,7 +265,7 @@ fn load_table(cpu: &mut Vcpu, i: &Insn) -> R<TableReg> {
     if i.w == Width::W {
         base &= 0xff_ffff;
     }
-    if i.w2 == Width::Q && !cpu.canonical(base) {
+    if i.w2 == Width::Q && !cpu.canonical_base(base) {
         return Err(cpu.gp(0));
     }
     Ok(TableReg { base, limit })
@@ -364,22 +302,6 @@ fn sidt(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     store_table(cpu, i, t)
 }
 
-fn invlpg(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    cpu.need_cpl0()?;
-    let off = cpu.ea(i);
-    let at = off.wrapping_add(if i.am == crate::insn::AddrMode::Flat {
-        0
-    } else {
-        cpu.st.seg[i.seg as usize].base
-    });
-    let at = at & cpu.linear_mask();
-    if cpu.canonical(at) || !cpu.st.mode.has(Mode::LONG) {
-        cpu.mmu.invlpg(at);
-    }
-    advance(cpu, i);
-    Ok(())
-}
-
 fn invd(cpu: &mut Vcpu, _: &Insn) -> R<()> {
     cpu.need_cpl0()
 }
@@ -414,7 +336,6 @@ pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
                 _ => (handler!(sidt), GOES_ON),
             }
         }
-        Mnemonic::Invlpg => (handler!(invlpg), ENDS),
         Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd => (handler!(invd), GOES_ON),
         _ => return None,
     })

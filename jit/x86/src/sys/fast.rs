@@ -128,7 +128,7 @@ fn write_base(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     need_fsgsbase(cpu)?;
     let Opnd::Gpr(r) = i.dst else { return Err(cpu.ud()) };
     let v = cpu.gpr(i.w, r);
-    if !cpu.canonical(v) {
+    if !cpu.canonical_base(v) {
         return Err(cpu.gp(0));
     }
     cpu.st.seg[base_register(i)].base = v;

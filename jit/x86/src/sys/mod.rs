@@ -15,6 +15,7 @@ mod integer;
 mod io;
 mod iret;
 mod msr;
+mod paging;
 pub mod segment;
 mod stack;
 mod table;
@@ -80,6 +81,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         .or_else(|| ident::select(x))
         .or_else(|| msr::select(x))
         .or_else(|| xsave::select(x, i))
+        .or_else(|| paging::select(x, i, mode))
         .or_else(|| control::select(x, i, mode))
         .or_else(|| segment::select(x, i))
         .or_else(|| fast::select(x, i))
@@ -120,6 +122,8 @@ fn is_denied(x: &Instruction) -> bool {
         F::CMPXCHG16B,
         F::CPUID,
         F::FXSR,
+        F::INVPCID,
+        F::PKU,
         F::FSGSBASE,
         F::LZCNT,
         F::MMX,
@@ -146,6 +150,7 @@ fn is_denied(x: &Instruction) -> bool {
         F::XSAVE,
         F::XSAVEC,
         F::XSAVEOPT,
+        F::XSAVES,
     ];
     !x.cpuid_features().iter().all(|f| HAVE.contains(f))
 }

@@ -53,6 +53,7 @@ mod index {
     pub const TSC_DEADLINE: u32 = 0x6e0;
     pub const X2APIC_FIRST: u32 = 0x800;
     pub const X2APIC_LAST: u32 = 0x8ff;
+    pub const XSS: u32 = 0xda0;
     pub const EFER: u32 = 0xc000_0080;
     pub const STAR: u32 = 0xc000_0081;
     pub const LSTAR: u32 = 0xc000_0082;
@@ -127,6 +128,7 @@ fn read(cpu: &mut Vcpu, i: &Insn, n: u32) -> R<Option<u64>> {
         index::MTRR_DEF_TYPE => m.mtrr_def_type,
         index::MC_FIRST..=index::MC_LAST => m.mc[(n & 15) as usize],
         index::EFER => m.efer,
+        index::XSS if cpu.model.has(Feature::Xsaves) => m.xss,
         index::STAR => m.star,
         index::LSTAR => m.lstar,
         index::CSTAR => m.cstar,
@@ -160,12 +162,13 @@ fn read(cpu: &mut Vcpu, i: &Insn, n: u32) -> R<Option<u64>> {
 
 /// Writes an MSR; `false` asks for #GP(0).
 fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
-    let canonical = cpu.canonical(v);
+    let canonical = cpu.canonical_base(v);
     let beyond = cpu.beyond_physical();
     let now = cpu.now_at(i);
     let has = |f| cpu.model.has(f);
-    let (spec_ctrl, x2apic, deadline, rdtscp) =
-        (has(Feature::SpecCtrl), has(Feature::X2apic), has(Feature::TscDeadline), has(Feature::Rdtscp));
+    let (spec_ctrl, x2apic, deadline) =
+        (has(Feature::SpecCtrl), has(Feature::X2apic), has(Feature::TscDeadline));
+    let (rdtscp, xsaves) = (has(Feature::Rdtscp), has(Feature::Xsaves));
     let m = &mut cpu.st.msr;
     let store = |place: &mut u64, ok: bool| {
         if ok {
@@ -215,6 +218,8 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
         // MCi_CTL stores anything; status, address and misc can be cleared only (SDM vol. 3, 16.3.2).
         index::MC_FIRST..=index::MC_LAST => store(&mut m.mc[(n & 15) as usize], n & 3 == 0 || v == 0),
         index::EFER => cpu.write_efer(v).map(|()| true),
+        // No supervisor state component exists.
+        index::XSS => Ok(xsaves && v == 0),
         index::STAR => store(&mut m.star, true),
         index::LSTAR => store(&mut m.lstar, canonical),
         index::CSTAR => store(&mut m.cstar, canonical),

@@ -215,7 +215,7 @@ impl Vcpu {
         let mut segment = d.segment();
         if self.st.mode.has(Mode::LONG) {
             segment.base |= self.upper_half(&d, v)? << 32;
-            if !self.canonical(segment.base) {
+            if !self.canonical_base(segment.base) {
                 return Err(self.raise(v, Some(d.code()), 0));
             }
         }
@@ -241,7 +241,7 @@ fn ltr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let mut segment = d.segment();
     if long {
         segment.base |= cpu.upper_half(&d, vector::GP)? << 32;
-        if !cpu.canonical(segment.base) {
+        if !cpu.canonical_base(segment.base) {
             return Err(cpu.gp_sel(selector));
         }
     }

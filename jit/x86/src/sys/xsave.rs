@@ -1,4 +1,5 @@
-//! FXSAVE, FXRSTOR and the XSAVE family (SDM vol. 1, chapter 13 and 10.5.1): x87, SSE and AVX state.
+//! FXSAVE, FXRSTOR and the XSAVE family (SDM vol. 1, chapter 13 and 10.5.1): x87, SSE and AVX state, and PKRU.
+//! IA32_XSS has no bits: there is no supervisor state to save.
 //!
 //! A restore reads the whole image and checks it before the first register changes. Which components are "in use" is
 //! computed from the registers: a component in its initial state is never in use, so results do not depend on history.
@@ -9,7 +10,7 @@ use softmmu::Access;
 
 use crate::emit::R;
 use crate::insn::{Insn, Width};
-use crate::model::Feature;
+use crate::model::{Feature, compacted_size, component_offset, standard_size};
 use crate::state::{CpuState, Mode, X87, cr0, cr4};
 use crate::vcpu::Vcpu;
 
@@ -18,6 +19,10 @@ use super::{ENDS, GOES_ON, Pick, advance, handler};
 const X87_STATE: u64 = 1;
 const SSE_STATE: u64 = 2;
 const AVX_STATE: u64 = 4;
+const PKRU_STATE: u64 = 1 << PKRU;
+/// Numbers of extended components.
+const AVX: u32 = 2;
+const PKRU: u32 = 9;
 /// XCOMP_BV: the compacted format.
 const COMPACTED: u64 = 1 << 63;
 /// MXCSR bits that exist.
@@ -30,7 +35,6 @@ mod at {
     pub const ST: u64 = 32;
     pub const XMM: u64 = 160;
     pub const HEADER: u64 = 512;
-    pub const AVX: u64 = 576;
 }
 
 /// The state components that are not in their initial configuration, by the registers alone.
@@ -39,7 +43,8 @@ pub fn in_use(st: &CpuState) -> u64 {
     let zero = |r: &[[u64; 2]; 16]| r.iter().all(|v| *v == [0, 0]);
     let sse = if zero(&st.xmm) { 0 } else { SSE_STATE };
     let avx = if zero(&st.ymm_hi) { 0 } else { AVX_STATE };
-    x87 | sse | avx
+    let pkru = if st.pkru == 0 { 0 } else { PKRU_STATE };
+    x87 | sse | avx | pkru
 }
 
 /// The memory operand: where it is, and how many XMM registers the mode has.
@@ -208,11 +213,6 @@ fn check_xsave(cpu: &mut Vcpu) -> R<u64> {
     Ok(cpu.edx_eax() & cpu.st.xcr0)
 }
 
-/// Bytes of an area that holds the components in `mask`.
-fn area_len(mask: u64) -> u32 {
-    if mask & AVX_STATE != 0 { 832 } else { 576 }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Save {
     Plain,
@@ -222,21 +222,22 @@ enum Save {
 
 fn save(cpu: &mut Vcpu, i: &Insn, how: Save) -> R<()> {
     let wanted = check_xsave(cpu)?;
-    let a = area(cpu, i, area_len(wanted), 64, Access::Write)?;
+    let compacted = how == Save::Compacted;
+    let (len, map) =
+        if compacted { (compacted_size(wanted), Some(wanted)) } else { (standard_size(wanted), None) };
+    let a = area(cpu, i, len, 64, Access::Write)?;
     let mut used = in_use(&cpu.st);
-    if how == Save::Compacted && cpu.st.mxcsr != MXCSR_INIT {
+    if compacted && cpu.st.mxcsr != MXCSR_INIT {
         // SDM vol. 1, 13.10: XSAVEC counts MXCSR as SSE state.
         used |= SSE_STATE;
     }
     let write = if how == Save::Plain { wanted } else { wanted & used };
-    let bv = match how {
-        Save::Compacted => wanted & used,
-        _ => a.get(cpu, at::HEADER, Width::Q)? & !wanted | used & wanted,
-    };
+    let bv =
+        if compacted { wanted & used } else { a.get(cpu, at::HEADER, Width::Q)? & !wanted | used & wanted };
     if write & X87_STATE != 0 {
         a.save_x87(cpu)?;
     }
-    let mxcsr = if how == Save::Compacted { write & SSE_STATE } else { wanted & (SSE_STATE | AVX_STATE) };
+    let mxcsr = if compacted { write & SSE_STATE } else { wanted & (SSE_STATE | AVX_STATE) };
     if mxcsr != 0 {
         a.save_mxcsr(cpu)?;
     }
@@ -244,11 +245,14 @@ fn save(cpu: &mut Vcpu, i: &Insn, how: Save) -> R<()> {
         a.save_vector(cpu, at::XMM, false)?;
     }
     if write & AVX_STATE != 0 {
-        // AVX is the only extended component: at the same place in both formats.
-        a.save_vector(cpu, at::AVX, true)?;
+        a.save_vector(cpu, component_offset(AVX, map), true)?;
+    }
+    if write & PKRU_STATE != 0 {
+        let v = u64::from(cpu.st.pkru);
+        a.put(cpu, component_offset(PKRU, map), Width::Q, v)?;
     }
     a.put(cpu, at::HEADER, Width::Q, bv)?;
-    if how == Save::Compacted {
+    if compacted {
         a.put(cpu, at::HEADER + 8, Width::Q, wanted | COMPACTED)?;
     }
     Ok(())
@@ -272,32 +276,56 @@ fn xsavec(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     save(cpu, i, Save::Compacted)
 }
 
-/// Reads and checks the header: XSTATE_BV and whether the image is compacted (SDM vol. 1, 13.8).
-fn header(cpu: &mut Vcpu, a: &Area) -> R<(u64, bool)> {
+/// XSAVES and XRSTORS: #UD before #GP for the privilege level (SDM vol. 1, 13.11).
+fn check_supervisor(cpu: &mut Vcpu) -> R<()> {
+    if !cpu.model.has(Feature::Xsaves) || cpu.st.cr4 & cr4::OSXSAVE == 0 {
+        return Err(cpu.ud());
+    }
+    cpu.need_cpl0()
+}
+
+fn xsaves(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    check_supervisor(cpu)?;
+    save(cpu, i, Save::Compacted)
+}
+
+/// XSTATE_BV, and XCOMP_BV's component map if the image is compacted, after the checks of SDM vol. 1, 13.8.1 and 13.12.
+fn header(cpu: &mut Vcpu, a: &Area, supervisor: bool) -> R<(u64, Option<u64>)> {
     let mut h = [0; 8];
     for (k, v) in h.iter_mut().enumerate() {
         *v = a.get(cpu, at::HEADER + 8 * k as u64, Width::Q)?;
     }
     let (bv, comp, xcr0) = (h[0], h[1], cpu.st.xcr0);
     let compacted = comp & COMPACTED != 0;
+    let map = comp & !COMPACTED;
     let ok = if compacted {
-        let map = comp & !COMPACTED;
         cpu.model.has(Feature::Xsavec) && map & !xcr0 == 0 && bv & !map == 0 && h[2..].iter().all(|v| *v == 0)
     } else {
-        comp == 0 && h[2] == 0 && bv & !xcr0 == 0
+        !supervisor && comp == 0 && h[2] == 0 && bv & !xcr0 == 0
     };
-    if ok { Ok((bv, compacted)) } else { Err(cpu.gp(0)) }
+    if ok { Ok((bv, compacted.then_some(map))) } else { Err(cpu.gp(0)) }
 }
 
 fn xrstor(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    restore(cpu, i, false)
+}
+
+fn xrstors(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    check_supervisor(cpu)?;
+    restore(cpu, i, true)
+}
+
+fn restore(cpu: &mut Vcpu, i: &Insn, supervisor: bool) -> R<()> {
     let wanted = check_xsave(cpu)?;
     // First what every image has: the legacy area and the header; then the whole.
     let a = area(cpu, i, 576, 64, Access::Read)?;
-    let (bv, compacted) = header(cpu, &a)?;
+    let (bv, map) = header(cpu, &a, supervisor)?;
     let load = wanted & bv;
-    let a = area(cpu, i, area_len(load), 64, Access::Read)?;
+    let len = map.map_or_else(|| standard_size(load), compacted_size);
+    let a = area(cpu, i, len, 64, Access::Read)?;
 
-    let (mut x87, mut xmm, mut ymm_hi, mut mxcsr) = (cpu.st.x87, cpu.st.xmm, cpu.st.ymm_hi, cpu.st.mxcsr);
+    let s = &cpu.st;
+    let (mut x87, mut xmm, mut ymm_hi, mut mxcsr, mut pkru) = (s.x87, s.xmm, s.ymm_hi, s.mxcsr, s.pkru);
     if load & X87_STATE != 0 {
         x87 = a.load_x87(cpu)?;
     } else if wanted & X87_STATE != 0 {
@@ -309,11 +337,16 @@ fn xrstor(cpu: &mut Vcpu, i: &Insn) -> R<()> {
         xmm = a.cleared(xmm);
     }
     if load & AVX_STATE != 0 {
-        ymm_hi = a.load_vector(cpu, at::AVX, ymm_hi)?;
+        ymm_hi = a.load_vector(cpu, component_offset(AVX, map), ymm_hi)?;
     } else if wanted & AVX_STATE != 0 {
         ymm_hi = a.cleared(ymm_hi);
     }
-    if compacted {
+    if load & PKRU_STATE != 0 {
+        pkru = a.get(cpu, component_offset(PKRU, map), Width::D)? as u32;
+    } else if wanted & PKRU_STATE != 0 {
+        pkru = 0;
+    }
+    if map.is_some() {
         if load & SSE_STATE != 0 {
             mxcsr = a.load_mxcsr(cpu)?;
         } else if wanted & SSE_STATE != 0 {
@@ -326,6 +359,7 @@ fn xrstor(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let s = &mut cpu.st;
     (s.x87, s.xmm, s.ymm_hi, s.mxcsr) = (x87, xmm, ymm_hi, mxcsr);
     s.mxcsr_changed();
+    cpu.set_pkru(pkru);
     advance(cpu, i);
     Ok(())
 }
@@ -337,7 +371,9 @@ pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
         | Mnemonic::Xsave64
         | Mnemonic::Xrstor64
         | Mnemonic::Xsaveopt64
-        | Mnemonic::Xsavec64 => Width::Q,
+        | Mnemonic::Xsavec64
+        | Mnemonic::Xsaves64
+        | Mnemonic::Xrstors64 => Width::Q,
         _ => Width::D,
     };
     Some(match x.mnemonic() {
@@ -347,6 +383,8 @@ pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
         Mnemonic::Xsaveopt | Mnemonic::Xsaveopt64 => (handler!(xsaveopt), GOES_ON),
         Mnemonic::Xsavec | Mnemonic::Xsavec64 => (handler!(xsavec), GOES_ON),
         Mnemonic::Xrstor | Mnemonic::Xrstor64 => (handler!(xrstor), ENDS),
+        Mnemonic::Xsaves | Mnemonic::Xsaves64 => (handler!(xsaves), GOES_ON),
+        Mnemonic::Xrstors | Mnemonic::Xrstors64 => (handler!(xrstors), ENDS),
         _ => return None,
     })
 }

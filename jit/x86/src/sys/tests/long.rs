@@ -4,17 +4,17 @@ use super::protected::{CODE0, DATA0, GDT, IDT, TSS, TSS_SEL};
 use super::*;
 use crate::state::{Segment, TableReg, cr4, efer};
 
-const PML4: u64 = 0x1_0000;
+pub(super) const PML4: u64 = 0x1_0000;
 /// 64-bit code for CPL 0 and 3 behind the 32-bit segments of `protected`.
-const CODE64: u16 = 0x50;
+pub(super) const CODE64: u16 = 0x50;
 const CODE64_3: u16 = 0x73;
 /// SYSRET's base: 32-bit code at 60h, data at 68h, 64-bit code at 70h.
 const SYSRET: u64 = 0x63;
 const DATA64_3: u16 = 0x6b;
-const STACK: u64 = 0x9000;
-const NONCANONICAL: u64 = 0x8000_0000_0000;
+pub(super) const STACK: u64 = 0x9000;
+pub(super) const NONCANONICAL: u64 = 0x8000_0000_0000;
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     let mut m = super::protected::machine();
     let code = |access, flags| descriptor(0, 0xf_ffff, access, flags);
     m.put64(GDT + 0x50, code(0x9a, 0xa));
@@ -37,7 +37,7 @@ fn machine() -> Machine {
     m
 }
 
-fn user(m: &mut Machine) {
+pub(super) fn user(m: &mut Machine) {
     let st = &mut m.cpu.st;
     set_segment_flat(st, seg::CS, CODE64_3, true);
     set_segment_flat(st, seg::SS, DATA64_3, false);
@@ -46,7 +46,7 @@ fn user(m: &mut Machine) {
     m.cpu.load_state_changed();
 }
 
-fn idt(m: &mut Machine, vector: u8, g: u64) {
+pub(super) fn idt(m: &mut Machine, vector: u8, g: u64) {
     m.put64(IDT + 16 * u64::from(vector), g);
     m.put64(IDT + 16 * u64::from(vector) + 8, 0);
 }
@@ -170,7 +170,7 @@ fn bases() {
     m.cpu.st.seg[5].base = 0x2222;
     m.run(&[0x0f, 0x01, 0xf8]).unwrap();
     assert_eq!((m.cpu.st.msr.kernel_gs_base, m.cpu.st.seg[5].base), (0x2222, 0x1111));
-    *m.reg(reg::RAX) = NONCANONICAL;
+    *m.reg(reg::RAX) = 1 << 57;
     let wrgsbase = [0xf3, 0x48, 0x0f, 0xae, 0xd8];
     assert_eq!(m.run(&wrgsbase), Err(ud()), "CR4.FSGSBASE is clear");
     m.cpu.st.cr4 |= cr4::FSGSBASE;
@@ -213,7 +213,7 @@ fn sixteen_byte_descriptors() {
     m.run(&[0x0f, 0x00, 0xd8]).unwrap();
     assert_eq!(m.cpu.st.tr.base, 0xffff_8000_0000_0000);
     m.put64(GDT + 0x28, descriptor(0, 0x67, 0x89, 0));
-    m.put64(GDT + 0x30, 0x8000);
+    m.put64(GDT + 0x30, 0x200_0000);
     assert_eq!(m.run(&[0x0f, 0x00, 0xd8]), Err(gp(0x28)), "non-canonical base");
 }
 

@@ -2,6 +2,7 @@
 
 mod integer;
 mod long;
+mod paging;
 mod protected;
 mod real;
 mod registers;

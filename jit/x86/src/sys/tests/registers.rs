@@ -4,12 +4,12 @@ use super::protected::machine;
 use super::*;
 use crate::state::{X87, cr0, cr4, efer};
 
-fn write_cr(m: &mut Machine, n: u8, v: u64) -> Result<(), Fault> {
+pub(super) fn write_cr(m: &mut Machine, n: u8, v: u64) -> Result<(), Fault> {
     *m.reg(reg::RAX) = v;
     m.run(&[0x0f, 0x22, 0xc0 | n << 3])
 }
 
-fn wrmsr(m: &mut Machine, n: u32, v: u64) -> Result<(), Fault> {
+pub(super) fn wrmsr(m: &mut Machine, n: u32, v: u64) -> Result<(), Fault> {
     *m.reg(reg::RCX) = u64::from(n);
     *m.reg(reg::RAX) = v & 0xffff_ffff;
     *m.reg(reg::RDX) = v >> 32;
@@ -42,7 +42,7 @@ fn cr0_rules() {
 #[test]
 fn cr4_rules() {
     let mut m = machine();
-    for bit in [cr4::VME, cr4::LA57, cr4::PCIDE, 1 << 13, 1 << 22] {
+    for bit in [cr4::VME, cr4::PCIDE, 1 << 13, 1 << 23] {
         assert_eq!(write_cr(&mut m, 4, bit), Err(gp(0)), "bit {bit:#x}");
     }
     assert_eq!(write_cr(&mut m, 4, cr4::PAE | cr4::PGE | cr4::OSFXSR | cr4::SMEP | cr4::OSXSAVE), Ok(()));
@@ -152,7 +152,7 @@ fn denied_extensions_are_undefined() {
     }
 }
 
-const AREA: u64 = 0x2_0000;
+pub(super) const AREA: u64 = 0x2_0000;
 
 fn fill(m: &mut Machine) -> X87 {
     let x87 = X87 {
@@ -173,8 +173,9 @@ fn fill(m: &mut Machine) -> X87 {
     x87
 }
 
-fn sse(m: &mut Machine) {
-    write_cr(m, 4, cr4::OSFXSR | cr4::OSXSAVE).unwrap();
+pub(super) fn sse(m: &mut Machine) {
+    let cr4 = m.cpu.st.cr4 | cr4::OSFXSR | cr4::OSXSAVE;
+    write_cr(m, 4, cr4).unwrap();
     *m.reg(reg::RCX) = 0;
     *m.reg(reg::RDX) = 0;
     *m.reg(reg::RAX) = 3;

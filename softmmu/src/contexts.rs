@@ -1,0 +1,170 @@
+//! Translation contexts: the sets of TLB banks that one vCPU keeps, so that going back to a recent context is a pointer
+//! change and not a refill.
+//!
+//! A set is named by what may change without a flush: PCID and PKRU. All else that decides an access (CR0.WP, EFER.NXE and
+//! the CR4 paging bits) drops every set when it changes. Sets of one PCID with different PKRU are one address space to
+//! INVLPG, INVPCID and MOV CR3. Global pages are cached in each set that used them, so what drops global ones looks at all
+//! sets.
+//!
+//! Epochs: the supervisor's is the same in all sets while only global pages were executed, so that what the engine knows of
+//! the kernel's code survives a change of address space; leaving a set in which the supervisor executed others begins a new
+//! one. Users have an epoch in each set.
+
+use crate::addr::Privilege;
+use crate::bank::Bank;
+use crate::mmu::Flush;
+use crate::tlb::{SETS, SharedTlb};
+
+/// What names a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Key {
+    pub pcid: u16,
+    pub pkru: u32,
+}
+
+struct Set {
+    key: Key,
+    owned: [Bank; 3],
+    user_epoch: u64,
+    /// When it was last entered.
+    used: u64,
+}
+
+pub(crate) struct Contexts {
+    sets: Vec<Set>,
+    current: usize,
+    supervisor_epoch: u64,
+    last_epoch: u64,
+    clock: u64,
+}
+
+/// The first bank of a set.
+fn first_bank(set: usize) -> usize {
+    3 * set
+}
+
+impl Contexts {
+    pub fn new() -> Self {
+        let first = Set {
+            key: Key::default(),
+            owned: [Bank::new(), Bank::new(), Bank::new()],
+            user_epoch: 2,
+            used: 0,
+        };
+        Self { sets: vec![first], current: 0, supervisor_epoch: 1, last_epoch: 2, clock: 0 }
+    }
+
+    /// The bank of the current set for `p`, as [`SharedTlb::bank`] counts them.
+    #[inline]
+    pub fn bank(&self, p: Privilege) -> usize {
+        first_bank(self.current) + p as usize
+    }
+
+    /// The owner's side of that bank.
+    #[inline]
+    pub fn owned(&mut self, p: Privilege) -> &mut Bank {
+        &mut self.sets[self.current].owned[p as usize]
+    }
+
+    /// The epoch of the current set for `p`.
+    #[inline]
+    pub fn epoch(&self, p: Privilege) -> u64 {
+        if p == Privilege::User { self.sets[self.current].user_epoch } else { self.supervisor_epoch }
+    }
+
+    /// The current set's PCID.
+    pub fn pcid(&self) -> u16 {
+        self.sets[self.current].key.pcid
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.last_epoch += 1;
+        self.last_epoch
+    }
+
+    /// Begins new epochs everywhere.
+    pub fn renew(&mut self) {
+        self.supervisor_epoch = self.fresh();
+        for set in 0..self.sets.len() {
+            self.sets[set].user_epoch = self.fresh();
+        }
+    }
+
+    /// An execute translation of `bank` (0 to 2) of a set may be gone.
+    fn lost(&mut self, set: usize, bank: usize) {
+        let epoch = self.fresh();
+        if bank == Privilege::User as usize {
+            self.sets[set].user_epoch = epoch;
+        } else {
+            self.supervisor_epoch = epoch;
+        }
+    }
+
+    /// Makes the set of `key` the current one.
+    pub fn enter(&mut self, tlb: &SharedTlb, key: Key) {
+        if self.sets[self.current].key == key {
+            return;
+        }
+        let supervisor = &self.sets[self.current].owned[..2];
+        if supervisor.iter().any(Bank::executes_nonglobal) {
+            self.supervisor_epoch = self.fresh();
+        }
+        let set = match self.sets.iter().position(|set| set.key == key) {
+            Some(set) => set,
+            None => self.assign(tlb, key),
+        };
+        self.clock += 1;
+        self.sets[set].used = self.clock;
+        self.current = set;
+    }
+
+    /// A set for a key that has none: a new one, or the one that was left longest ago.
+    fn assign(&mut self, tlb: &SharedTlb, key: Key) -> usize {
+        if self.sets.len() < SETS {
+            let user_epoch = self.fresh();
+            let owned = [Bank::new(), Bank::new(), Bank::new()];
+            self.sets.push(Set { key, owned, user_epoch, used: 0 });
+            return self.sets.len() - 1;
+        }
+        let oldest = (0..self.sets.len()).min_by_key(|set| self.sets[*set].used).unwrap_or(0);
+        self.flush_set(tlb, oldest, false);
+        self.sets[oldest].key = key;
+        self.sets[oldest].user_epoch = self.fresh();
+        oldest
+    }
+
+    fn flush_set(&mut self, tlb: &SharedTlb, set: usize, keep_global: bool) {
+        for bank in 0..3 {
+            let entries = tlb.bank(first_bank(set) + bank);
+            if self.sets[set].owned[bank].flush(entries, keep_global) {
+                self.lost(set, bank);
+            }
+        }
+    }
+
+    /// Drops translations.
+    pub fn flush(&mut self, tlb: &SharedTlb, f: Flush) {
+        for set in 0..self.sets.len() {
+            match f {
+                Flush::None => {}
+                Flush::All => self.flush_set(tlb, set, false),
+                Flush::NonGlobal => self.flush_set(tlb, set, true),
+                Flush::Pcid(pcid) if self.sets[set].key.pcid == pcid => self.flush_set(tlb, set, true),
+                Flush::Pcid(_) => {}
+            }
+        }
+    }
+
+    /// Drops what derives from the page of `gva` in the address space `pcid`, and global translations of it in all.
+    pub fn invalidate(&mut self, tlb: &SharedTlb, pcid: u16, gva: u64) {
+        for set in 0..self.sets.len() {
+            let only_global = self.sets[set].key.pcid != pcid;
+            for bank in 0..3 {
+                let entries = tlb.bank(first_bank(set) + bank);
+                if self.sets[set].owned[bank].invalidate(entries, gva, only_global) {
+                    self.lost(set, bank);
+                }
+            }
+        }
+    }
+}
