@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use softmmu::{AddressSpace, CodeWrite};
 use x86::insn::Insn;
 use x86::interp::{self, Outcome};
-use x86::state::{Shadow, rflags, stop};
+use x86::state::{Shadow, stop};
 use x86::{Vcpu, sys};
 
 use crate::code::CodeCache;
@@ -257,7 +257,7 @@ impl Engine {
         if cpu.st.budget <= 0 && !Self::next_slice(cpu, until) {
             return Some(Exit::Deadline);
         }
-        if cpu.st.shadow != Shadow::None || cpu.st.flags & rflags::TF != 0 {
+        if sys::runs_alone(&cpu.st) {
             return self.step(cpu);
         }
         let tb = self.find(cpu)?;
@@ -332,6 +332,9 @@ impl Engine {
 
     /// Executes one instruction alone, with everything that belongs between two instructions.
     fn step(&mut self, cpu: &mut Vcpu) -> Option<Exit> {
+        if sys::code_breakpoint(cpu) {
+            return None;
+        }
         let tb = self.find(cpu)?;
         // SAFETY: blocks live until the next safepoint at least.
         let insn = unsafe { &(&(*tb).block.insns)[0] };
@@ -340,20 +343,11 @@ impl Engine {
 
     pub(crate) fn step_insn(&mut self, cpu: &mut Vcpu, insn: &Insn) -> Option<Exit> {
         self.stats.singles += 1;
-        let trap = cpu.st.flags & rflags::TF != 0;
-        let shadow = std::mem::take(&mut cpu.st.shadow);
-        let outcome = interp::run_single(cpu, insn);
-        if outcome == Outcome::Stopped && cpu.st.stop != stop::AFTER {
-            return None;
-        }
-        if trap && sys::traps_single_step(insn) {
-            let after = std::mem::replace(&mut cpu.st.stop, stop::NONE);
-            if sys::single_step_trap(cpu).is_err() {
-                return Some(Exit::Shutdown);
-            }
-            if cpu.st.stop == stop::NONE {
-                cpu.st.stop = after;
-            }
+        let shadow = cpu.st.shadow;
+        match sys::run_alone(cpu, insn) {
+            Err(sys::Shutdown) => return Some(Exit::Shutdown),
+            Ok(false) => return None,
+            Ok(true) => {}
         }
         if cpu.st.stop == stop::NONE && shadow != Shadow::None {
             return self.poll(cpu);

@@ -10,7 +10,8 @@
 use softmmu::PAGE_SIZE;
 use x86::Vcpu;
 use x86::show;
-use x86::state::{Shadow, rflags, seg, stop};
+use x86::state::{seg, stop};
+use x86::sys;
 
 use crate::compile::{Code, Compiler, Tier};
 use crate::engine::{Engine, Exit};
@@ -95,7 +96,7 @@ impl Engine {
                 if now >= until {
                     return Exit::Deadline;
                 }
-                let alone = cpu.st.shadow != Shadow::None || cpu.st.flags & rflags::TF != 0;
+                let alone = sys::runs_alone(&cpu.st);
                 let Some(tb) = self.find(cpu) else { continue };
                 // SAFETY: blocks live until the next safepoint at least.
                 let tb = unsafe { &*tb };

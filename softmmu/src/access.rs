@@ -128,6 +128,7 @@ impl Mmu {
     #[inline(never)]
     fn read_slow<T: GuestInt>(&mut self, p: Privilege, gva: u64) -> Result<T, MemTrap> {
         if (gva & !PAGE_MASK) + T::SIZE <= 4096 {
+            self.note_access(gva, T::SIZE, Access::Read);
             return match self.resolve(p, gva, Access::Read)? {
                 // SAFETY: the access lies in the page that was translated, until our next safepoint.
                 Place::Ram(host) | Place::Watched(host) => Ok(unsafe { T::load(host) }),
@@ -182,6 +183,7 @@ impl Mmu {
 
     /// Translates an access of at most one page's length. Faults come first page first.
     pub(crate) fn span(&mut self, p: Privilege, gva: u64, len: u64, access: Access) -> Result<Span, MemTrap> {
+        self.note_access(gva, len, access);
         let spot = |place| match place {
             Place::Ram(host) => Ok(Spot { host, watched: false }),
             Place::Watched(host) => Ok(Spot { host, watched: true }),

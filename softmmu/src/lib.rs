@@ -28,6 +28,7 @@ mod tlb;
 mod tracking;
 mod view;
 mod walk;
+mod watch;
 
 pub use addr::{Access, Gpa, Gva, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Privilege, RamPage};
 pub use dma::{DmaMemory, DmaRegion, DmaSpace, Funnel};
@@ -38,6 +39,7 @@ pub use space::{AddressSpace, NotRam};
 pub use tlb::{TLB_ENTRIES, TlbEntry};
 pub use tracking::CodeWrite;
 pub use walk::{PageFault, Paging, PagingContext, TableMemory, Translation, walk, walk_in};
+pub use watch::WatchPoint;
 
 /// The protocol core, for the loom tests.
 #[cfg(loom)]

@@ -20,6 +20,7 @@ use crate::sync::{Ordering, relax};
 use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
 use crate::view::{Directory, Tables, Untouched, View};
 use crate::walk::{PageFault, Paging, PagingContext, Rules, Translation, walk_by, walk_in, walk_quickly};
+use crate::watch::Watch;
 
 /// Where generated code finds things.
 pub mod layout {
@@ -135,6 +136,7 @@ pub struct Mmu {
     counters: Counters,
     /// Safepoints passed inside an access: host addresses from before are void.
     pauses: u64,
+    pub(crate) watch: Watch,
     tlb: Arc<SharedTlb>,
     space: Arc<AddressSpace>,
 }
@@ -184,6 +186,7 @@ impl Mmu {
             directory: Directory::default(),
             counters: Counters::default(),
             pauses: 0,
+            watch: Watch::default(),
             tlb,
             space,
         }
@@ -446,9 +449,11 @@ impl Mmu {
             && (access == Access::Execute
                 || (old.exec.load(Ordering::Relaxed) == page
                     && old.addend.load(Ordering::Relaxed) == addend));
+        // A page with a breakpoint serves no load or store by itself.
+        let watched = self.watch.any() && self.watch.covers(page);
         let words = Words {
-            read: if t.readable { page } else { INVALID },
-            write,
+            read: if t.readable && !watched { page } else { INVALID },
+            write: if watched { INVALID } else { write },
             exec: if exec { page } else { INVALID },
             addend,
         };

@@ -350,6 +350,8 @@ pub struct CpuState {
     pub halted: bool,
     /// Interrupts and single-step traps are held back for one instruction (after STI, MOV SS, POP SS).
     pub shadow: Shadow,
+    /// DR6 bits of debug traps that wait to be delivered.
+    pub pending_debug: u64,
     /// NMIs are blocked until IRET.
     pub nmi_blocked: bool,
     /// Executing one instruction alone: device accesses are allowed.
@@ -474,6 +476,7 @@ impl CpuState {
             cpl: 0,
             halted: false,
             shadow: Shadow::None,
+            pending_debug: 0,
             nmi_blocked: false,
             single: false,
             fault: Fault::default(),

@@ -95,6 +95,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let now = c.now_single();
             let v = c.bus.port_in(port, w.bytes() as u8, now);
             c.write_w(seg::ES, to, w, u64::from(v) & w.mask())?;
+            crate::sys::note_port(c, port, w.bytes());
             c.stop_after();
             (false, true)
         }
@@ -106,6 +107,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let v = c.read_w(i.seg, from, w)?;
             let now = c.now_single();
             c.bus.port_out(port, w.bytes() as u8, v as u32, now);
+            crate::sys::note_port(c, port, w.bytes());
             c.stop_after();
             (true, false)
         }
@@ -168,7 +170,12 @@ fn repeat(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
     match result {
         Ok(()) => {
             c.st.budget -= done.saturating_sub(1) as i64;
-            c.st.rip = if over { i.next() & crate::lift::select::ip_mask(c.st.mode) } else { i.ip };
+            // SDM vol. 3, 17.3.1.1: what interrupts an unfinished repetition pushes RF set.
+            (c.st.rip, c.st.flags) = if over {
+                (i.next() & crate::lift::select::ip_mask(c.st.mode), c.st.flags & !rflags::RF)
+            } else {
+                (i.ip, c.st.flags | rflags::RF)
+            };
             Ok(())
         }
         Err(e) => {

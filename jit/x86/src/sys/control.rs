@@ -1,8 +1,7 @@
-//! Control and debug registers, descriptor-table registers, and what follows from them for the MMU.
+//! Control registers, descriptor-table registers, and what follows from them for the MMU.
 //!
-//! Paging is told to the MMU by `super::paging`; [`Vcpu::load_state_changed`] is for
-//! those who write [`CpuState`] from outside (boot protocols, snapshots, GDB). Debug registers store and return their
-//! values with the architecture's fixed bits; breakpoints do not trigger yet.
+//! Paging is told to the MMU by `super::paging`; [`Vcpu::load_state_changed`] is for those who write [`CpuState`]
+//! from outside (boot protocols, snapshots, GDB).
 
 use iced_x86::{Code, Instruction, Mnemonic};
 use softmmu::{Access, Flush};
@@ -12,7 +11,7 @@ use crate::insn::{Insn, Opnd, Width};
 use crate::lift;
 use crate::model::{CpuModel, Feature};
 use crate::state::{CpuState, Mode, Segment, TableReg, cr0, cr4, efer, rflags, seg};
-use crate::vcpu::{Vcpu, vector};
+use crate::vcpu::Vcpu;
 
 use super::table::kind;
 use super::{ENDS, GOES_ON, Pick, advance, handler};
@@ -48,19 +47,11 @@ const CR0_WRITABLE: u64 =
     cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
 const CR0_PAGING: u64 = cr0::PG | cr0::WP | cr0::PE;
 const CR0_PDPTE: u64 = cr0::PG | cr0::CD | cr0::NW;
-/// DR6 bits that are always set (no RTM, no bus-lock detection).
-const DR6_FIXED: u64 = 0xffff_0ff0;
-/// DR6 bits that software can set: B3:0, BD, BS, BT.
-const DR6_MASK: u64 = 0xe00f;
-/// DR7 bits that software can set; bit 10 is always set.
-const DR7_MASK: u64 = 0xffff_23ff;
-/// DR7.GD.
-pub(super) const DR7_GD: u64 = 1 << 13;
-
 impl Vcpu {
     /// Call after [`CpuState`] was written from outside: recomputes all that follows from it.
     pub fn load_state_changed(&mut self) {
         self.paging_changed(Flush::All);
+        self.debug_changed();
         self.mode_changed();
     }
 
@@ -192,43 +183,6 @@ fn mov_to_cr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     Ok(())
 }
 
-/// The number of a debug register after the DR4/DR5 rule, with the checks common to both directions.
-fn debug_register(cpu: &mut Vcpu, n: u8) -> R<usize> {
-    if n > 7 || matches!(n, 4 | 5) && cpu.st.cr4 & cr4::DE != 0 {
-        return Err(cpu.ud());
-    }
-    cpu.need_cpl0()?;
-    if cpu.st.dr[7] & DR7_GD != 0 {
-        // General detect: a fault with DR6.BD.
-        return Err(cpu.raise(vector::DB, None, 1 << 13));
-    }
-    Ok(usize::from(if matches!(n, 4 | 5) { n + 2 } else { n }))
-}
-
-fn mov_from_dr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    let (Opnd::Gpr(r), Opnd::Dr(n)) = (i.dst, i.src) else { return Err(cpu.ud()) };
-    let n = debug_register(cpu, n)?;
-    let v = cpu.st.dr[n];
-    cpu.set_gpr(i.w, r, v & i.w.mask());
-    Ok(())
-}
-
-fn mov_to_dr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    let (Opnd::Dr(n), Opnd::Gpr(r)) = (i.dst, i.src) else { return Err(cpu.ud()) };
-    let n = debug_register(cpu, n)?;
-    let v = cpu.gpr(i.w, r);
-    if n >= 6 && v >> 32 != 0 {
-        return Err(cpu.gp(0));
-    }
-    cpu.st.dr[n] = match n {
-        6 => v & DR6_MASK | DR6_FIXED,
-        7 => v & DR7_MASK | 1 << 10,
-        _ => v,
-    };
-    advance(cpu, i);
-    Ok(())
-}
-
 fn lmsw(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_cpl0()?;
     let v = lift::get(cpu, i, i.dst, Width::W)?;
@@ -314,8 +268,6 @@ pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
             match x.code() {
                 Code::Mov_r32_cr | Code::Mov_r64_cr => (handler!(mov_from_cr), GOES_ON),
                 Code::Mov_cr_r32 | Code::Mov_cr_r64 => (handler!(mov_to_cr), ENDS),
-                Code::Mov_r32_dr | Code::Mov_r64_dr => (handler!(mov_from_dr), GOES_ON),
-                Code::Mov_dr_r32 | Code::Mov_dr_r64 => (handler!(mov_to_dr), ENDS),
                 _ => return None,
             }
         }

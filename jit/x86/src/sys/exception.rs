@@ -5,21 +5,21 @@
 //! Solution: every path computes and checks everything, writes the new stack, and commits registers last.
 //! Limitation: the stack memory below the stack pointer may have been written by a delivery that failed.
 //!
-//! RFLAGS.RF is never kept in the register: it matters only for instruction breakpoints, which do not trigger yet, and
-//! the images that exceptions push have it as the SDM says (set for faults).
+//! RFLAGS.RF in the images that events push (SDM vol. 3, 17.3.1.1): set for faults but those of instruction breakpoints; all
+//! else pushes what the register holds, which a repeated string instruction sets while it is not finished.
 //!
 //! The engine's part: after a stop with [`stop::FAULT`], call [`deliver_fault`] with `st.rip` at the faulting
-//! instruction; between instructions call [`poll_events`]; while [`Shadow`] is set run one instruction alone, then
-//! clear it; after an instruction that began with TF set (and for which [`traps_single_step`] holds) call
-//! [`single_step_trap`].
+//! instruction; between instructions call [`poll_events`]; while `super::runs_alone` holds, execute by
+//! `super::run_alone`.
 
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Instruction, Mnemonic};
 
 use crate::emit::R;
 use crate::insn::{Insn, Width};
 use crate::state::{Mode, Segment, Shadow, reg, rflags, seg, stop};
 use crate::vcpu::{Vcpu, vector};
 
+use super::debug;
 use super::segment::null_stack;
 use super::stack::Stack;
 use super::table::{Descriptor, code_of, is_null, kind};
@@ -103,7 +103,7 @@ pub fn deliver_fault(cpu: &mut Vcpu) -> Result<(), Shutdown> {
         code: f.has_code.then_some(f.code),
         info: f.info,
         rip: cpu.st.rip,
-        rf: true,
+        rf: !(f.vector == vector::DB && f.info & debug::B != 0),
     };
     deliver_all(cpu, ev)
 }
@@ -114,40 +114,26 @@ pub fn interrupt(cpu: &mut Vcpu, vector: u8, source: Source) -> Result<(), Shutd
     deliver_all(cpu, ev)
 }
 
-/// #DB after an instruction that began with RFLAGS.TF set.
-pub fn single_step_trap(cpu: &mut Vcpu) -> Result<(), Shutdown> {
-    if cpu.st.shadow == Shadow::MovSs {
-        // SDM vol. 3, 6.8.3: held back until after the next instruction.
-        return Ok(());
-    }
-    let ev = Event {
-        vector: vector::DB,
-        source: Source::Exception,
-        code: None,
-        info: 1 << 14,
-        rip: cpu.st.rip,
-        rf: false,
-    };
-    deliver_all(cpu, ev)
+/// #DB as a trap, after an instruction or a task switch; `bits` go to DR6.
+pub(super) fn debug_trap(cpu: &mut Vcpu, bits: u64) -> Result<(), Shutdown> {
+    cpu.st.pending_debug = 0;
+    let (vector, source) = (vector::DB, Source::Exception);
+    deliver_all(cpu, Event { vector, source, code: None, info: bits, rip: cpu.st.rip, rf: false })
 }
 
-/// Does single-stepping trap after this instruction? Software interrupts clear TF before they complete.
-pub fn traps_single_step(i: &Insn) -> bool {
-    ![Code::Int_imm8, Code::Int3, Code::Int1, Code::Into].iter().any(|c| *c as u16 == i.code)
-}
-
-/// Delivers a pending NMI or interrupt if the processor accepts one now; wakes it from HLT. Did it?
+/// Delivers debug traps that wait, then a pending NMI or interrupt if the processor accepts one now; wakes it from HLT. Did it?
 pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
+    let trapped = debug::deliver_pending(cpu)?;
     if cpu.st.shadow != Shadow::MovSs && !cpu.st.nmi_blocked && cpu.bus.take_nmi() {
         cpu.st.nmi_blocked = true;
         interrupt(cpu, vector::NMI, Source::Nmi)?;
         return Ok(true);
     }
     if cpu.st.flags & rflags::IF == 0 || cpu.st.shadow != Shadow::None || !cpu.bus.interrupt_pending() {
-        return Ok(false);
+        return Ok(trapped);
     }
     let now = cpu.st.now();
-    let Some(v) = cpu.bus.interrupt_acknowledge(now) else { return Ok(false) };
+    let Some(v) = cpu.bus.interrupt_acknowledge(now) else { return Ok(trapped) };
     interrupt(cpu, v, Source::External)?;
     Ok(true)
 }
@@ -240,7 +226,8 @@ fn record(cpu: &mut Vcpu, ev: &Event) {
         vector::PF => cpu.st.cr2 = ev.info,
         vector::DB => {
             cpu.st.dr[6] |= ev.info;
-            cpu.st.dr[7] &= !super::control::DR7_GD;
+            cpu.st.dr[7] &= !debug::DR7_GD;
+            cpu.st.msr.debugctl &= !debug::BTF;
         }
         _ => {}
     }
@@ -260,7 +247,7 @@ fn deliver(cpu: &mut Vcpu, ev: &Event) -> R<()> {
 }
 
 fn image(cpu: &mut Vcpu, ev: &Event) -> u64 {
-    cpu.rflags() & !rflags::RF | if ev.rf { rflags::RF } else { 0 }
+    cpu.rflags() | if ev.rf { rflags::RF } else { 0 }
 }
 
 fn deliver_real(cpu: &mut Vcpu, ev: &Event) -> R<()> {

@@ -8,6 +8,7 @@ use crate::model::Feature;
 use crate::state::{Mode, Segment, cr4, efer, reg, rflags, seg};
 use crate::vcpu::Vcpu;
 
+use super::debug;
 use super::{ENDS, GOES_ON, Pick, handler, next_rip};
 
 /// The flat segments that these instructions load without looking at a descriptor.
@@ -64,7 +65,11 @@ fn sysret(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let rip = if long { rcx } else { rcx & 0xffff_ffff };
     // SDM SYSRET: RFLAGS = (R11 & 3C7FD7H) | 2, here without RF.
     let flags = cpu.st.gpr[11];
-    cpu.load_flags(flags, 0x003c_7fd7 & !rflags::RF);
+    cpu.load_flags(flags, 0x003c_7fd7);
+    if flags & rflags::TF != 0 {
+        // Unlike after IRET, the trap comes before the next instruction: SYSRET ends with the new TF.
+        cpu.st.pending_debug |= debug::BS;
+    }
     let ss = flat_stack(base.wrapping_add(8) | 3, 3);
     cpu.go_fast(flat_code(code, 3, long), ss, rip, 3);
     Ok(())

@@ -44,6 +44,7 @@ fn input(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let now = cpu.now_single();
     let v = cpu.bus.port_in(port, i.w.bytes() as u8, now);
     cpu.set_gpr(i.w, reg::RAX, u64::from(v) & i.w.mask());
+    super::note_port(cpu, port, i.w.bytes());
     cpu.stop_after();
     Ok(())
 }
@@ -55,6 +56,7 @@ fn output(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let now = cpu.now_single();
     let v = cpu.gpr(i.w, reg::RAX) as u32;
     cpu.bus.port_out(port, i.w.bytes() as u8, v, now);
+    super::note_port(cpu, port, i.w.bytes());
     cpu.stop_after();
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::insn::{Insn, Width};
 use crate::state::{Mode, Segment, reg, rflags, seg};
 use crate::vcpu::Vcpu;
 
+use super::debug::kept_rf;
 use super::segment::vm86_segment;
 use super::stack::Stack;
 use super::task::{self, Via};
@@ -14,7 +15,7 @@ use super::{ENDS, Pick, handler, next_rip};
 
 /// Flags that IRET always loads.
 const ALWAYS: u64 = rflags::ARITH | rflags::TF | rflags::DF | rflags::NT;
-/// Flags that a 32- or 64-bit IRET loads besides (RF is not kept, see `exception`).
+/// Flags that a 32- or 64-bit IRET loads besides, with RF where it is kept.
 const WIDE: u64 = rflags::AC | rflags::ID;
 
 impl Vcpu {
@@ -34,7 +35,7 @@ impl Vcpu {
 fn mask_at(cpu: &Vcpu, w: Width) -> u64 {
     let mut mask = ALWAYS;
     if w != Width::W {
-        mask |= WIDE;
+        mask |= WIDE | kept_rf(&cpu.st);
     }
     let iopl = (cpu.st.flags & rflags::IOPL) >> rflags::IOPL_SHIFT;
     if u64::from(cpu.st.cpl) <= iopl {
@@ -84,7 +85,7 @@ fn iret_real(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     stack.commit(cpu);
     let mut mask = ALWAYS | rflags::IF;
     if i.w != Width::W {
-        mask |= WIDE;
+        mask |= WIDE | kept_rf(&cpu.st);
     }
     if !vm86 {
         mask |= rflags::IOPL;
@@ -138,6 +139,7 @@ fn to_vm86(cpu: &mut Vcpu, stack: &mut Stack, rip: u64, selector: u16, flags: u6
     }
     cpu.set_gpr(Width::D, reg::RSP, sp);
     let mask = ALWAYS | WIDE | rflags::IF | rflags::IOPL | rflags::VM | rflags::VIF | rflags::VIP;
+    let mask = mask | kept_rf(&cpu.st);
     cpu.load_flags(flags, mask);
     let cs = cpu.st.seg[seg::CS as usize];
     cpu.go_far(cs, rip & 0xffff, 3);

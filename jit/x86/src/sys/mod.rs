@@ -6,6 +6,7 @@
 //! machine with a report (see [`select`]).
 
 pub mod control;
+mod debug;
 pub mod exception;
 mod far;
 mod fast;
@@ -32,9 +33,8 @@ use crate::state::Mode;
 use crate::vcpu::Vcpu;
 
 pub use control::{enter_flat32, enter_long64, set_segment_flat};
-pub use exception::{
-    Shutdown, Source, deliver_fault, interrupt, poll_events, single_step_trap, traps_single_step,
-};
+pub use debug::{code_breakpoint, note_port, run_alone, runs_alone};
+pub use exception::{Shutdown, Source, deliver_fault, interrupt, poll_events};
 pub use io::check_io;
 
 /// A handler and whether its instruction ends the block.
@@ -82,6 +82,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         .or_else(|| msr::select(x))
         .or_else(|| xsave::select(x, i))
         .or_else(|| paging::select(x, i, mode))
+        .or_else(|| debug::select(x, i, mode))
         .or_else(|| control::select(x, i, mode))
         .or_else(|| segment::select(x, i))
         .or_else(|| fast::select(x, i))

@@ -2,13 +2,13 @@
 //!
 //! A switch has a point of no return: once the new task's registers are in place, what fails (a bad selector in the new
 //! TSS, say) is an exception *of the new task*. [`switch`] delivers such an exception itself and then succeeds.
-//! Limitation: the debug-trap flag (T) of a TSS does not trap.
 
 use crate::emit::{Emitter, R};
 use crate::insn::Width;
 use crate::state::{Mode, Segment, cr0, reg, rflags, seg, stop};
 use crate::vcpu::{Vcpu, vector};
 
+use super::debug;
 use super::exception;
 use super::segment::vm86_segment;
 use super::stack::Stack;
@@ -71,6 +71,8 @@ const TSS16: Layout = Layout {
 
 /// CR3 in a 32-bit TSS.
 const CR3: u64 = 0x1c;
+/// The word of a 32-bit TSS whose lowest bit is T: #DB when the task is entered.
+const TRAP: u64 = 0x64;
 
 fn layout(kind: u8) -> &'static Layout {
     if kind & 8 != 0 { &TSS32 } else { &TSS16 }
@@ -84,6 +86,8 @@ struct Image {
     seg: [u16; 6],
     ldt: u16,
     cr3: Option<u64>,
+    /// The T flag.
+    trap: bool,
 }
 
 /// The available TSS that a task gate names.
@@ -127,6 +131,7 @@ fn read_image(cpu: &mut Vcpu, base: u64, l: &Layout) -> R<Image> {
         seg: [0; 6],
         ldt: at(l.ldt, Width::W)? as u16,
         cr3: if l.width == Width::D { Some(at(CR3, Width::D)?) } else { None },
+        trap: l.width == Width::D && at(TRAP, Width::W)? & 1 != 0,
     };
     for (k, r) in image.gpr.iter_mut().enumerate() {
         *r = at(l.gpr + k as u64 * u64::from(l.width.bytes()), l.width)?;
@@ -223,7 +228,7 @@ fn commit(cpu: &mut Vcpu, to: &Descriptor, image: &Image, l: &Layout, pdptes: Op
     }
     cpu.st.rip = image.ip;
     let mask = if l.width == Width::D { 0x003f_7fd5 } else { 0x7fd5 };
-    cpu.set_rflags(image.flags & mask & !rflags::RF);
+    cpu.set_rflags(image.flags & (mask & !rflags::RF | debug::kept_rf(&cpu.st)));
     for r in 0..8 {
         cpu.set_gpr(l.width, r, image.gpr[r as usize]);
     }
@@ -238,6 +243,10 @@ fn commit(cpu: &mut Vcpu, to: &Descriptor, image: &Image, l: &Layout, pdptes: Op
     cpu.st.cpl = if vm86 { 3 } else { image.seg[seg::CS as usize] as u8 & 3 };
     // Local breakpoint enables are per task.
     cpu.st.dr[7] &= !0x155;
+    cpu.debug_changed();
+    if image.trap {
+        cpu.st.pending_debug |= debug::BT;
+    }
     cpu.mode_changed();
 }
 

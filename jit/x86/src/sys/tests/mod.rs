@@ -1,5 +1,6 @@
 //! The system side, executed instruction by instruction on a processor with 1 MiB of RAM and a bus without devices.
 
+mod debug;
 mod integer;
 mod long;
 mod paging;

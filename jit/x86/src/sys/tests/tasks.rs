@@ -3,11 +3,11 @@
 use super::protected::{CODE0, DATA0, DATA3, FREE, GDT, IDT, TSS, TSS_SEL, machine};
 use super::*;
 
-const NEW: u64 = 0xb000;
+pub(super) const NEW: u64 = 0xb000;
 const NEW_STACK: u32 = 0xd000;
 
 /// A machine with a second 32-bit task at selector [`FREE`].
-fn two_tasks() -> Machine {
+pub(super) fn two_tasks() -> Machine {
     let mut m = machine();
     m.put64(GDT + u64::from(FREE), descriptor(NEW as u32, 0x67, 0x89, 0));
     m.put64(GDT + u64::from(TSS_SEL), descriptor(TSS as u32, 0x6f, 0x8b, 0));
