@@ -295,7 +295,7 @@ impl Machine {
 
     /// Is there an event that ends HLT?
     fn can_wake(&mut self) -> bool {
-        let enabled = self.cpu.st.flags & rflags::IF != 0;
+        let enabled = self.cpu.st.flags & rflags::IF != 0 || self.cpu.st.wakes_masked;
         enabled && self.cpu.bus.interrupt_pending()
     }
 

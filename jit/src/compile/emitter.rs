@@ -367,6 +367,10 @@ impl Emitter for Lifter<'_> {
         self.redo_if(c);
         Ok(())
     }
+    fn check_canonical(&mut self, suspect: V, _: V) -> R<()> {
+        self.redo_if(suspect);
+        Ok(())
+    }
     fn prefer_helper(&self) -> bool {
         true
     }

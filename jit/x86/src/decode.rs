@@ -165,6 +165,7 @@ fn instruction(x: &Instruction, mode: Mode) -> Insn {
         || crate::vec::select(x, &mut i, mode)
         || crate::x87::select(x, &mut i, mode)
         || crate::sys::select(x, &mut i, mode);
+    lift::limited::choose(&mut i, mode);
     if !known {
         i.op = Op::Cold;
         i.ends = true;

@@ -173,6 +173,8 @@ pub trait Emitter: Sized {
 
     /// Raises an exception without an error code, or #GP(0), if `c` (0 or 1).
     fn fault_if(&mut self, c: Self::V, vector: u8) -> R<()>;
+    /// #GP(0) if `target` is not canonical; `suspect` is 1 if it has more than 48 significant bits.
+    fn check_canonical(&mut self, suspect: Self::V, target: Self::V) -> R<()>;
     /// `true` in the compiler for forms that are better left to the tier-0 handler.
     fn prefer_helper(&self) -> bool;
 }

@@ -453,6 +453,10 @@ impl Emitter for Vcpu {
         if c != 0 { Err(self.raise(vec, code, 0)) } else { Ok(()) }
     }
     #[inline(always)]
+    fn check_canonical(&mut self, suspect: u64, target: u64) -> R<()> {
+        if suspect != 0 && !self.canonical(target) { Err(self.gp(0)) } else { Ok(()) }
+    }
+    #[inline(always)]
     fn prefer_helper(&self) -> bool {
         false
     }

@@ -348,6 +348,10 @@ pub struct CpuState {
     pub cpl: u8,
     /// HLT: waiting for an interrupt.
     pub halted: bool,
+    /// MONITOR has armed the monitor, and no MWAIT came yet.
+    pub monitor: bool,
+    /// MWAIT: an interrupt that IF masks ends the wait.
+    pub wakes_masked: bool,
     /// Interrupts and single-step traps are held back for one instruction (after STI, MOV SS, POP SS).
     pub shadow: Shadow,
     /// DR6 bits of debug traps that wait to be delivered.
@@ -417,6 +421,9 @@ impl Mode {
     /// EFER.LMA (64-bit or compatibility mode).
     pub const LONG: u32 = 1 << 16;
 
+    /// CS has a limit that its code's offsets may exceed (16- and 32-bit code).
+    pub const CS_SHORT: u32 = 1 << 17;
+
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0
     }
@@ -475,13 +482,15 @@ impl CpuState {
             dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             cpl: 0,
             halted: false,
+            monitor: false,
+            wakes_masked: false,
             shadow: Shadow::None,
             pending_debug: 0,
             nmi_blocked: false,
             single: false,
             fault: Fault::default(),
             x87: X87::default(),
-            msr: Msrs { pat: 0x0007_0406_0007_0406, misc_enable: 1, ..Default::default() },
+            msr: Msrs { pat: 0x0007_0406_0007_0406, misc_enable: 1 << 18 | 1, ..Default::default() },
         };
         s.seg[seg::CS as usize] = Segment { base: 0xffff_0000, limit: 0xffff, attrs: 0x9b, selector: 0xf000 };
         s.compute_mode();
@@ -503,6 +512,7 @@ impl CpuState {
             m |= bit(cs.db(), Mode::CODE32) | bit(ss.db(), Mode::STACK32);
             let wr = |s: &Segment| s.is_flat() && s.is_writable();
             m |= bit(cs.is_flat() && cs.is_readable(), Mode::CS_FLAT);
+            m |= bit(cs.limit < if cs.db() { u32::MAX } else { 0xffff }, Mode::CS_SHORT);
             m |= bit(wr(ds), Mode::DS_FLAT) | bit(wr(es), Mode::ES_FLAT) | bit(wr(ss), Mode::SS_FLAT);
         }
         if self.cr0 & cr0::PE != 0 {

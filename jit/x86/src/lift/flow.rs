@@ -4,10 +4,8 @@ use super::{Src, push, stack};
 use crate::emit::{Emitter, JumpKind, R};
 use crate::insn::{Cond, Insn, Width};
 use crate::state::reg;
-use crate::vcpu::vector;
 
-/// #GP(0) at the branch itself when a 64-bit target is not canonical (SDM vol. 2, JMP, CALL, RET). Five-level paging is
-/// not offered, so that 48 bits are canonical.
+/// #GP(0) at the branch itself when a 64-bit target is not canonical (SDM vol. 2, JMP, CALL, RET). What has 48 bits always is.
 #[inline(always)]
 fn canonical<E: Emitter>(e: &mut E, i: &Insn, t: E::V) -> R<()> {
     if i.w != Width::Q {
@@ -18,8 +16,8 @@ fn canonical<E: Emitter>(e: &mut E, i: &Insn, t: E::V) -> R<()> {
     let bits = e.imm(Width::Q, 48);
     let above = e.shr(Width::Q, shifted, bits);
     let zero = e.imm(Width::Q, 0);
-    let bad = e.ult(Width::Q, zero, above);
-    e.fault_if(bad, vector::GP)
+    let suspect = e.ult(Width::Q, zero, above);
+    e.check_canonical(suspect, t)
 }
 
 /// JMP rel.

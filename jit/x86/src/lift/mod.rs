@@ -8,6 +8,7 @@ pub mod alu;
 pub mod bits;
 pub mod flow;
 pub mod handlers;
+pub mod limited;
 pub mod mov;
 pub mod muldiv;
 pub mod select;

@@ -264,7 +264,9 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
     let next = x.next_ip() & mask;
     let near = matches!(x.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
     if near && x.op_count() > 0 {
-        i.imm = x.near_branch_target() & mask;
+        // With an operand size of 32 bits, 16-bit code may name a target that its segment does not have.
+        i.imm =
+            x.near_branch_target() & if x.op0_kind() == OpKind::NearBranch32 { 0xffff_ffff } else { mask };
         i.disp = next;
         i.ends = true;
         i.dst = Opnd::None;

@@ -30,6 +30,8 @@ impl CpuModel {
             // No descriptors: the caches are in leaf 4.
             2 => [0x0000_ff01, 0, 0, 0],
             4 => self.caches(sub),
+            // MONITOR's line, that MWAIT has hints and breaks on masked interrupts, and one C1 state.
+            5 if self.has(Feature::Monitor) => [64, 64, 3, 0x10],
             6 => [self.bits(Place::L6A), 0, 0, 0],
             7 if sub == 0 => self.leaf_7(st),
             0xb => self.topology(sub),
@@ -68,6 +70,10 @@ impl CpuModel {
         let mut c = self.bits(Place::L1C);
         if st.cr4 & cr4::OSXSAVE != 0 {
             c |= 1 << 27;
+        }
+        if st.msr.misc_enable & 1 << 18 == 0 {
+            // IA32_MISC_ENABLE hides MONITOR.
+            c &= !(1 << 3);
         }
         let mut d = self.bits(Place::L1D);
         if self.cpus > 1 {

@@ -67,7 +67,7 @@ macro_rules! features {
 
 features! {
     Fpu "fpu" L1D 0 Level::X86;
-    Vme "vme" L1D 1 ABSENT;
+    Vme "vme" L1D 1 Level::X86;
     De "de" L1D 2 Level::X86;
     Pse "pse" L1D 3 Level::X86;
     Tsc "tsc" L1D 4 Level::X86;
@@ -91,7 +91,7 @@ features! {
     SelfSnoop "ss" L1D 27 Level::X86;
     Sse3 "sse3" L1C 0 Level::V2;
     Pclmulqdq "pclmulqdq" L1C 1 ABSENT;
-    Monitor "monitor" L1C 3 ABSENT;
+    Monitor "monitor" L1C 3 Level::Max;
     Ssse3 "ssse3" L1C 9 Level::V2;
     Fma "fma" L1C 12 ABSENT;
     Cx16 "cx16" L1C 13 Level::V2;

@@ -124,6 +124,7 @@ pub(super) fn debug_trap(cpu: &mut Vcpu, bits: u64) -> Result<(), Shutdown> {
 /// Delivers debug traps that wait, then a pending NMI or interrupt if the processor accepts one now; wakes it from HLT. Did it?
 pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
     let trapped = debug::deliver_pending(cpu)?;
+    super::monitor::wake(cpu);
     if cpu.st.shadow != Shadow::MovSs && !cpu.st.nmi_blocked && cpu.bus.take_nmi() {
         cpu.st.nmi_blocked = true;
         interrupt(cpu, vector::NMI, Source::Nmi)?;
@@ -467,10 +468,16 @@ fn software(cpu: &mut Vcpu, i: &Insn, vector: u8, source: Source) -> R<()> {
 }
 
 fn int_n(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    if cpu.st.mode.has(Mode::VM86) && cpu.st.flags & rflags::IOPL != rflags::IOPL {
-        return Err(cpu.gp(0));
+    let vector = i.imm as u8;
+    if cpu.st.mode.has(Mode::VM86) {
+        if super::vme::redirect(cpu, i, vector)? {
+            return Ok(());
+        }
+        if cpu.st.flags & rflags::IOPL != rflags::IOPL {
+            return Err(cpu.gp(0));
+        }
     }
-    software(cpu, i, i.imm as u8, Source::Software)
+    software(cpu, i, vector, Source::Software)
 }
 
 fn int3(cpu: &mut Vcpu, i: &Insn) -> R<()> {

@@ -9,20 +9,15 @@ use crate::state::{Mode, Shadow, rflags};
 use crate::vcpu::Vcpu;
 
 use super::stack::Stack;
+use super::vme::{self, iopl};
 use super::{ENDS, GOES_ON, Pick, advance, handler};
 
-fn iopl(cpu: &Vcpu) -> u8 {
-    ((cpu.st.flags & rflags::IOPL) >> rflags::IOPL_SHIFT) as u8
-}
-
-/// PUSHF, POPF in virtual-8086 mode need IOPL 3.
-fn check_vm86(cpu: &mut Vcpu) -> R<()> {
-    if cpu.st.mode.has(Mode::VM86) && iopl(cpu) < 3 { Err(cpu.gp(0)) } else { Ok(()) }
-}
-
 fn pushf(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    check_vm86(cpu)?;
-    let v = cpu.rflags() & !(rflags::VM | rflags::RF);
+    let mut v = cpu.rflags() & !(rflags::VM | rflags::RF);
+    if vme::sensitive(cpu) {
+        vme::check(cpu, i.w)?;
+        v = vme::seen(v);
+    }
     let mut stack = Stack::current(cpu);
     stack.push(cpu, i.w, v)?;
     stack.commit(cpu);
@@ -30,9 +25,15 @@ fn pushf(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 }
 
 fn popf(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    check_vm86(cpu)?;
+    let sensitive = vme::sensitive(cpu);
+    if sensitive {
+        vme::check(cpu, i.w)?;
+    }
     let mut stack = Stack::current(cpu);
     let v = stack.pop(cpu, i.w)?;
+    if sensitive {
+        vme::check_image(cpu, v)?;
+    }
     let mut mask = rflags::ARITH | rflags::TF | rflags::DF | rflags::NT;
     if i.w != Width::W {
         mask |= rflags::AC | rflags::ID;
@@ -46,25 +47,34 @@ fn popf(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     }
     stack.commit(cpu);
     advance(cpu, i);
-    cpu.load_flags(v, mask);
+    if sensitive {
+        vme::load(cpu, v, mask);
+    } else {
+        cpu.load_flags(v, mask);
+    }
     cpu.privilege_changed();
     Ok(())
 }
 
-/// CLI and STI (SDM: #GP(0) above IOPL in protected mode, below IOPL 3 in virtual-8086 mode).
-fn check_if(cpu: &mut Vcpu) -> R<()> {
-    let ok = !cpu.st.mode.has(Mode::PROTECTED) || cpu.st.cpl <= iopl(cpu);
-    if ok { Ok(()) } else { Err(cpu.gp(0)) }
+/// May the running code change IF? (Real mode, IOPL in protected mode, IOPL 3 in virtual-8086 mode.)
+fn may_change_if(cpu: &Vcpu) -> bool {
+    !cpu.st.mode.has(Mode::PROTECTED) || cpu.st.cpl <= iopl(cpu)
 }
 
 fn cli(cpu: &mut Vcpu, _: &Insn) -> R<()> {
-    check_if(cpu)?;
+    if !may_change_if(cpu) {
+        return vme::set_virtual_if(cpu, false);
+    }
     cpu.st.flags &= !rflags::IF;
     Ok(())
 }
 
 fn sti(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    check_if(cpu)?;
+    if !may_change_if(cpu) {
+        vme::set_virtual_if(cpu, true)?;
+        advance(cpu, i);
+        return Ok(());
+    }
     advance(cpu, i);
     if cpu.st.flags & rflags::IF == 0 {
         cpu.st.flags |= rflags::IF;

@@ -11,7 +11,7 @@ use super::debug::kept_rf;
 use super::segment::vm86_segment;
 use super::stack::Stack;
 use super::task::{self, Via};
-use super::{ENDS, Pick, handler, next_rip};
+use super::{ENDS, Pick, handler, next_rip, vme};
 
 /// Flags that IRET always loads.
 const ALWAYS: u64 = rflags::ARITH | rflags::TF | rflags::DF | rflags::NT;
@@ -68,11 +68,12 @@ fn iret(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     Ok(())
 }
 
-/// Real mode, and virtual-8086 mode with IOPL 3.
+/// Real mode, and virtual-8086 mode with IOPL 3 or CR4.VME.
 fn iret_real(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let vm86 = cpu.st.mode.has(Mode::VM86);
-    if vm86 && cpu.st.flags & rflags::IOPL != rflags::IOPL {
-        return Err(cpu.gp(0));
+    let sensitive = vme::sensitive(cpu);
+    if sensitive {
+        vme::check(cpu, i.w)?;
     }
     let mut stack = Stack::current(cpu);
     let rip = stack.pop(cpu, i.w)?;
@@ -82,6 +83,9 @@ fn iret_real(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     if rip > u64::from(cs.limit) {
         return Err(cpu.gp(0));
     }
+    if sensitive {
+        vme::check_image(cpu, flags)?;
+    }
     stack.commit(cpu);
     let mut mask = ALWAYS | rflags::IF;
     if i.w != Width::W {
@@ -90,7 +94,11 @@ fn iret_real(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     if !vm86 {
         mask |= rflags::IOPL;
     }
-    cpu.load_flags(flags, mask);
+    if sensitive {
+        vme::load(cpu, flags, mask);
+    } else {
+        cpu.load_flags(flags, mask);
+    }
     let cpl = cpu.st.cpl;
     cpu.go_far(cs, rip, cpl);
     Ok(())

@@ -15,12 +15,14 @@ mod ident;
 mod integer;
 mod io;
 mod iret;
+mod monitor;
 mod msr;
 mod paging;
 pub mod segment;
 mod stack;
 mod table;
 mod task;
+mod vme;
 mod xsave;
 
 #[cfg(test)]
@@ -83,6 +85,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         .or_else(|| xsave::select(x, i))
         .or_else(|| paging::select(x, i, mode))
         .or_else(|| debug::select(x, i, mode))
+        .or_else(|| monitor::select(x, i, mode))
         .or_else(|| control::select(x, i, mode))
         .or_else(|| segment::select(x, i))
         .or_else(|| fast::select(x, i))
@@ -128,6 +131,7 @@ fn is_denied(x: &Instruction) -> bool {
         F::FSGSBASE,
         F::LZCNT,
         F::MMX,
+        F::MONITOR,
         F::MOVBE,
         F::MSR,
         F::MULTIBYTENOP,

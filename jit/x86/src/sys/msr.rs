@@ -65,6 +65,8 @@ mod index {
     pub const TSC_AUX: u32 = 0xc000_0103;
 }
 
+/// IA32_MISC_ENABLE: MONITOR and MWAIT exist.
+pub(super) const MONITOR_ENABLED: u64 = 1 << 18;
 /// MTRRCAP: 8 variable ranges, fixed ranges, write-combining.
 const MTRR_CAP: u64 = 8 | 1 << 8 | 1 << 10;
 /// MCG_CAP: 4 banks, MCG_CTL present.

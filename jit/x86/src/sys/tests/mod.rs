@@ -1,13 +1,16 @@
 //! The system side, executed instruction by instruction on a processor with 1 MiB of RAM and a bus without devices.
 
 mod debug;
+mod gates;
 mod integer;
+mod limits;
 mod long;
 mod paging;
 mod protected;
 mod real;
 mod registers;
 mod tasks;
+mod vme;
 
 use softmmu::{AddressSpace, Gpa, GuestRam, MemoryMap, Mmu, Region, RegionKind};
 
@@ -126,7 +129,7 @@ impl Machine {
     fn step(&mut self) -> Result<(), Fault> {
         let at = decode::fetch_address(&mut self.cpu);
         let at = at.map_err(|_| self.cpu.st.fault)?;
-        let bytes: Vec<u8> = (0..15).map(|k| self.cpu.mmu.read::<u8>(at + k).unwrap_or(0x90)).collect();
+        let bytes: Vec<u8> = (0..32).map(|k| self.cpu.mmu.read::<u8>(at + k).unwrap_or(0x90)).collect();
         let block = decode::single(&bytes, self.cpu.st.rip, self.cpu.st.mode).expect("decodes");
         // The engine's part: the shadow covers the instruction that is executed now.
         self.cpu.st.shadow = crate::state::Shadow::None;
