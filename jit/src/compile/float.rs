@@ -18,7 +18,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use x86::emit::{R, Stop};
 use x86::insn::Width;
-use x86::vec::{Cvt, FpOp, Prec};
+use x86::vec::{Cvt, FmaOp, FpOp, Prec};
 
 use super::value::V;
 use super::{Lifter, state_flags};
@@ -48,6 +48,20 @@ fn exponent(p: Prec) -> (i64, i64) {
         Prec::F32 => (23, 0xff),
         Prec::F64 => (52, 0x7ff),
     }
+}
+
+/// What a predicate of CMPPD (SDM, table 3-1) asks of operands that are ordered: those from 8 on differ for others only.
+fn ordered_relation(predicate: u8) -> R<FloatCC> {
+    Ok(match predicate & 15 {
+        0 | 8 => FloatCC::Equal,
+        1 | 9 => FloatCC::LessThan,
+        2 | 10 => FloatCC::LessThanOrEqual,
+        4 | 12 => FloatCC::NotEqual,
+        5 | 13 => FloatCC::GreaterThanOrEqual,
+        6 | 14 => FloatCC::GreaterThan,
+        // (Un)ordered, false and true do without the operands' values.
+        _ => return Err(Stop),
+    })
 }
 
 impl Lifter<'_> {
@@ -164,16 +178,87 @@ impl Lifter<'_> {
             FpOp::Sqrt => self.b.ins().sqrt(y),
             _ => return Err(Stop),
         };
-        // Any exponent all ones?
+        let r = self.cast(types::I8X16, r);
+        self.finite_lanes(p, r);
+        Ok(r)
+    }
+
+    /// Leaves the block if any lane is infinite or a NaN.
+    fn finite_lanes(&mut self, p: Prec, r: Value) {
         let (shift, mask) = exponent(p);
         let w = p.width();
-        let r = self.cast(types::I8X16, r);
         let m = self.constant_lanes(w, (mask as u64) << shift);
         let e = self.b.ins().band(r, m);
-        let bad = self.lanewise(super::vector::lanes(w), e, m, |s, e, m| s.b.ins().icmp(IntCC::Equal, e, m));
+        let bad = self.lanewise(super::lanes::lanes(w), e, m, |s, e, m| s.b.ins().icmp(IntCC::Equal, e, m));
         let bad = self.b.ins().vany_true(bad);
         self.redo_if(V::Val(bad));
+    }
+
+    /// `a * b + c` with one rounding. The signs of product and addend are turned on the bits: no operand can be a NaN where the
+    /// result is finite.
+    pub(super) fn float_fma(&mut self, op: FmaOp, p: Prec, abc: [V; 3]) -> R<V> {
+        if !self.host_fma {
+            return Err(Stop);
+        }
+        let [x, y, z] = abc.map(|v| self.float(p, v));
+        if !self.host_flags {
+            for v in [x, y, z] {
+                self.normal_or_zero(p, V::Val(v));
+            }
+        }
+        let (negate_product, negate_addend) = op.negates();
+        let x = if negate_product { self.b.ins().fneg(x) } else { x };
+        let z = if negate_addend { self.b.ins().fneg(z) } else { z };
+        let r = self.b.ins().fma(x, y, z);
+        if self.host_flags {
+            self.finite(p, V::Val(r))
+        } else {
+            self.normal(p, V::Val(r))
+        }
+        Ok(V::Val(r))
+    }
+
+    pub(super) fn float_fma_packed(&mut self, op: FmaOp, p: Prec, abc: [Value; 3]) -> R<Value> {
+        if !self.host_fma || !self.host_flags {
+            return Err(Stop);
+        }
+        let t = vector(p);
+        let signs = |s: &mut Self, op: [FmaOp; 2], of: fn(FmaOp) -> bool| {
+            let bits = p.width().bits();
+            let sign = |n: usize| if of(op[n]) { 1u64 << (bits - 1) } else { 0 };
+            let pair = match p {
+                Prec::F32 => [sign(0) | sign(1) << 32; 2],
+                Prec::F64 => [sign(0), sign(1)],
+            };
+            (pair != [0; 2]).then(|| s.constant(pair))
+        };
+        let lanes = [op.in_lane(0), op.in_lane(1)];
+        let [mut x, y, mut z] = abc;
+        if let Some(m) = signs(self, lanes, |op| op.negates().0) {
+            x = self.b.ins().bxor(x, m);
+        }
+        if let Some(m) = signs(self, lanes, |op| op.negates().1) {
+            z = self.b.ins().bxor(z, m);
+        }
+        let [x, y, z] = [x, y, z].map(|v| self.cast(t, v));
+        let r = self.b.ins().fma(x, y, z);
+        let r = self.cast(types::I8X16, r);
+        self.finite_lanes(p, r);
         Ok(r)
+    }
+
+    /// Comparisons of lanes that are all finite.
+    pub(super) fn float_cmp_packed(&mut self, p: Prec, predicate: u8, a: Value, b: Value) -> R<Value> {
+        if !self.host_flags {
+            return Err(Stop);
+        }
+        let cc = ordered_relation(predicate)?;
+        self.finite_lanes(p, a);
+        self.finite_lanes(p, b);
+        let t = vector(p);
+        let (x, y) = (self.cast(t, a), self.cast(t, b));
+        let r = self.b.ins().fcmp(cc, x, y);
+        Ok(self.cast(types::I8X16, r))
     }
 
     /// Leaves the block unless both are finite, and (where the host's flags are not x86's) not denormal.
@@ -184,21 +269,9 @@ impl Lifter<'_> {
     }
 
     pub(super) fn float_cmp(&mut self, p: Prec, predicate: u8, a: V, b: V) -> R<V> {
+        let cc = ordered_relation(predicate)?;
         let (x, y) = (self.float(p, a), self.float(p, b));
         self.ordered(p, V::Val(x), V::Val(y));
-        // SDM CMPPD, table 3-1, for operands that are ordered: equal, less, less or equal, unordered, and their opposites.
-        let cc = match predicate & 7 {
-            0 => FloatCC::Equal,
-            1 => FloatCC::LessThan,
-            2 => FloatCC::LessThanOrEqual,
-            4 => FloatCC::NotEqual,
-            5 => FloatCC::GreaterThanOrEqual,
-            6 => FloatCC::GreaterThan,
-            _ => return Err(Stop),
-        };
-        if predicate > 7 {
-            return Err(Stop);
-        }
         let c = self.b.ins().fcmp(cc, x, y);
         let ones = self.val(p.width(), V::Const(p.width().mask()));
         let zero = self.val(p.width(), V::Const(0));

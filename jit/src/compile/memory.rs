@@ -30,6 +30,8 @@ pub(super) enum Want {
     Read,
     /// With the value, so that the slow path can do it.
     Write(Value),
+    /// Likewise, of 32 bytes: the low half and the high one.
+    WritePair(Value, Value),
     /// A read whose addend will also serve a write.
     ReadForWrite,
 }
@@ -76,13 +78,12 @@ impl Lifter<'_> {
                 (Want::ReadForWrite, 2) => thunks::place16,
                 (Want::ReadForWrite, 4) => thunks::place32,
                 (Want::ReadForWrite, _) => thunks::place64,
+                (Want::Read, 32) => thunks::place_read256,
                 (Want::Read, _) => thunks::place_read128,
-                (Want::Write(v), _) => {
-                    let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
-                    self.b.ins().store(state_flags(), v, frame, FRAME_BOUNCE);
-                    thunks::place_write128
-                }
+                (Want::Write(_), _) => thunks::place_write128,
+                (Want::WritePair(..), _) => thunks::place_write256,
             };
+            self.offer(want);
             self.call_access(thunk, va, None);
             return self.access_result(types::I64);
         }
@@ -116,12 +117,9 @@ impl Lifter<'_> {
         packed |= match want {
             Want::Read => 0,
             Want::ReadForWrite => pack::RMW | pack::WRITE,
-            Want::Write(v) => {
-                let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
-                self.b.ins().store(state_flags(), v, frame, FRAME_BOUNCE);
-                pack::WRITE
-            }
+            Want::Write(_) | Want::WritePair(..) => pack::WRITE,
         };
+        self.offer(want);
         packed |= self.emit_flags_cold();
         let thunk = self.helper(thunks::memory_thunk as *const () as usize);
         let insn = self.insn_address();
@@ -135,14 +133,38 @@ impl Lifter<'_> {
         self.b.ins().iadd(va, found)
     }
 
+    /// Leaves what a store writes where the slow path finds it.
+    fn offer(&mut self, want: Want) {
+        let (first, second) = match want {
+            Want::Read | Want::ReadForWrite => return,
+            Want::Write(v) => (v, None),
+            Want::WritePair(v, high) => (v, Some(high)),
+        };
+        let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
+        self.b.ins().store(state_flags(), first, frame, FRAME_BOUNCE);
+        if let Some(high) = second {
+            self.b.ins().store(state_flags(), high, frame, FRAME_BOUNCE + 16);
+        }
+    }
+
     /// Loads a value of any type at a host address.
     pub(super) fn load_host(&mut self, t: Type, host: Value) -> Value {
-        self.b.ins().load(t, guest_flags(), host, 0)
+        self.load_host_at(t, host, 0)
+    }
+
+    /// The same at an offset.
+    pub(super) fn load_host_at(&mut self, t: Type, host: Value, offset: i32) -> Value {
+        self.b.ins().load(t, guest_flags(), host, offset)
     }
 
     /// Stores a value of any type at a host address.
     pub(super) fn store_host(&mut self, v: Value, host: Value) {
-        self.b.ins().store(guest_flags(), v, host, 0);
+        self.store_host_at(v, host, 0);
+    }
+
+    /// The same at an offset.
+    pub(super) fn store_host_at(&mut self, v: Value, host: Value, offset: i32) {
+        self.b.ins().store(guest_flags(), v, host, offset);
     }
 
     pub(super) fn load_guest(&mut self, at: Addr<V>, w: Width) -> R<V> {

@@ -10,6 +10,7 @@ mod emitter;
 mod exits;
 mod flags;
 mod float;
+mod lanes;
 mod memory;
 mod place;
 mod regs;
@@ -217,6 +218,7 @@ impl Compiler {
             parallel: self.options.parallel,
             light: tier == Tier::One,
             host_flags: self.isa.name() == "x64",
+            host_fma: has_fma(&*self.isa),
             count: tb.block.count,
             insn: &tb.block.insns[0],
             regs: [Reg::default(); 16],
@@ -224,6 +226,7 @@ impl Compiler {
             flags_dirty: false,
             entry_cf: None,
             xmm: Default::default(),
+            zero: None,
             bank: None,
             write_place: None,
             links: Links::default(),
@@ -248,6 +251,12 @@ impl Compiler {
         b.finalize(self.isa.frontend_config());
         links
     }
+}
+
+/// Does Cranelift compile a fused multiply-add to an instruction? (It would call a library otherwise.)
+fn has_fma(isa: &dyn TargetIsa) -> bool {
+    let has = |name| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
+    isa.name() != "x64" || has("has_fma") && has("has_avx")
 }
 
 fn signature(conv: CallConv, params: usize, result: bool) -> Signature {
@@ -292,6 +301,8 @@ pub struct Lifter<'a> {
     light: bool,
     /// Does the host keep x86's floating-point flags for us?
     host_flags: bool,
+    /// Has it a fused multiply-add?
+    host_fma: bool,
     /// Instructions that the block counts for.
     count: u32,
     /// The current instruction.
@@ -303,6 +314,8 @@ pub struct Lifter<'a> {
     /// CF of the flags in the state, where it was evaluated.
     entry_cf: Option<Value>,
     xmm: [vector::Xmm; 16],
+    /// The zero vector.
+    zero: Option<Value>,
     /// The TLB bank's address.
     bank: Option<Value>,
     /// Offset and host address of a [`x86::Emitter::load_for_write`] of this instruction.

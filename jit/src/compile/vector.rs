@@ -1,122 +1,66 @@
 //! The compiler as a [`VecEmitter`]: registers, memory and integer vectors.
 //!
-//! XMM registers are written through to the state at once (a vector write is the last step of its instruction, so that the
-//! state is exact at every point where a block can be left) and kept as values for reading.
+//! Vector registers are written through to the state at once (a vector write is the last step of its instruction, so that the
+//! state is exact at every point where a block can be left) and kept as values for reading. The upper half of a YMM register is
+//! a value of its own; where it is known to be zero, it is not zeroed again.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use x86::emit::{Addr, R, Stop};
 use x86::insn::Width;
-use x86::vec::{Cvt, CvtX, FpOp, Prec, VBin, VShift, VUn, VecEmitter};
+use x86::vec::{Cvt, CvtX, FmaOp, FpOp, Prec, VBin, VImm, VShift, VUn, VecEmitter};
 
+use super::lanes::{ALL, lanes};
 use super::memory::Want;
 use super::value::{V, ty};
 use super::{Lifter, state_flags};
 use crate::layout::off;
 
-/// What is known of an XMM register, all of it in the state as well.
+/// What is known of a vector register, all of it in the state as well.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Xmm {
-    /// All 128 bits, an `i8x16`.
+    /// The low 128 bits, an `i8x16`.
     whole: Option<Value>,
     /// The lowest lane: a 32- or 64-bit scalar.
     low: Option<Value>,
+    /// Bits 255:128.
+    high: Option<Value>,
+    /// They are zero.
+    high_is_zero: bool,
 }
-
-/// The canonical type.
-const ALL: Type = types::I8X16;
 
 fn place(r: u8) -> i32 {
     off::XMM + 16 * i32::from(r & 15)
 }
 
-/// The vector type with integer lanes of a width.
-pub(super) fn lanes(w: Width) -> Type {
-    match w {
-        Width::B => types::I8X16,
-        Width::W => types::I16X8,
-        Width::D => types::I32X4,
-        Width::Q => types::I64X2,
-    }
+fn place_high(r: u8) -> i32 {
+    off::YMM_HI + 16 * i32::from(r & 15)
 }
 
 impl Lifter<'_> {
     pub(super) fn forget_vectors(&mut self) {
         self.xmm = Default::default();
+        self.zero = None;
     }
 
-    /// Reinterprets a vector.
-    pub(super) fn cast(&mut self, t: Type, x: Value) -> Value {
-        if self.b.func.dfg.value_type(x) == t {
-            return x;
+    /// The zero vector; always the same value, so that zeroed registers are known.
+    fn zero(&mut self) -> Value {
+        if let Some(zero) = self.zero {
+            return zero;
         }
-        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
-        self.b.ins().bitcast(t, flags, x)
+        let zero = self.constant([0; 2]);
+        self.zero = Some(zero);
+        zero
     }
 
-    pub(super) fn constant(&mut self, x: [u64; 2]) -> Value {
-        let bytes: Vec<u8> = x.iter().flat_map(|q| q.to_le_bytes()).collect();
-        let c = self.b.func.dfg.constants.insert(ConstantData::from(bytes));
-        self.b.ins().vconst(ALL, c)
-    }
-
-    /// All lanes of width `w` equal to `v`.
-    pub(super) fn constant_lanes(&mut self, w: Width, v: u64) -> Value {
-        let mut q = v & w.mask();
-        let mut bits = w.bits();
-        while bits < 64 {
-            q |= q << bits;
-            bits *= 2;
-        }
-        self.constant([q, q])
-    }
-
-    /// Runs an operation on lanes of type `t`.
-    pub(super) fn lanewise(
-        &mut self,
-        t: Type,
-        a: Value,
-        b: Value,
-        f: impl FnOnce(&mut Self, Value, Value) -> Value,
-    ) -> Value {
-        let (a, b) = (self.cast(t, a), self.cast(t, b));
-        let r = f(self, a, b);
-        self.cast(ALL, r)
-    }
-
-    fn shuffle_bytes(&mut self, a: Value, b: Value, pick: [u8; 16]) -> Value {
-        let mask = self.b.func.dfg.immediates.push(ConstantData::from(pick.to_vec()));
-        let (a, b) = (self.cast(ALL, a), self.cast(ALL, b));
-        self.b.ins().shuffle(a, b, mask)
-    }
-
-    /// Interleaves lanes of `n` bytes from the low or high halves.
-    fn interleave(&mut self, a: Value, b: Value, n: usize, high: bool) -> Value {
-        let pick = std::array::from_fn(|k| {
-            let (lane, byte) = (k / n, k % n);
-            let from = if high { 8 } else { 0 } + lane / 2 * n + byte;
-            (from + if lane % 2 == 1 { 16 } else { 0 }) as u8
-        });
-        self.shuffle_bytes(a, b, pick)
-    }
-
-    fn compare_lanes(&mut self, cc: IntCC, w: Width, a: Value, b: Value) -> Value {
-        self.lanewise(lanes(w), a, b, |s, a, b| s.b.ins().icmp(cc, a, b))
-    }
-
-    /// Address of 16 bytes, checked for alignment.
-    fn place128(&mut self, at: Addr<V>, aligned: bool) -> R<Value> {
+    /// Address of `bytes` bytes, checked for alignment.
+    fn place_vector(&mut self, at: Addr<V>, aligned: bool, bytes: usize) -> R<Value> {
         let va = self.linear(at)?;
         if aligned {
-            let low = self.b.ins().band_imm_s(va, 15);
+            let low = self.b.ins().band_imm_s(va, bytes as i64 - 1);
             self.redo_if(V::Val(low));
         }
         Ok(va)
-    }
-
-    /// Is any bit of the vector set? An `i8`.
-    fn any(&mut self, x: Value) -> Value {
-        self.b.ins().vany_true(x)
     }
 }
 
@@ -135,7 +79,26 @@ impl VecEmitter for Lifter<'_> {
     fn set_xmm(&mut self, r: u8, x: Value) {
         let x = self.cast(ALL, x);
         self.b.ins().store(state_flags(), x, self.state, place(r));
-        self.xmm[r as usize & 15] = Xmm { whole: Some(x), low: None };
+        let known = &mut self.xmm[r as usize & 15];
+        (known.whole, known.low) = (Some(x), None);
+    }
+    fn ymm_hi(&mut self, r: u8) -> Value {
+        if let Some(x) = self.xmm[r as usize & 15].high {
+            return x;
+        }
+        let x = self.b.ins().load(ALL, state_flags(), self.state, place_high(r));
+        self.xmm[r as usize & 15].high = Some(x);
+        x
+    }
+    fn set_ymm_hi(&mut self, r: u8, x: Value) {
+        let x = self.cast(ALL, x);
+        let zero = self.zero == Some(x);
+        if zero && self.xmm[r as usize & 15].high_is_zero {
+            return;
+        }
+        self.b.ins().store(state_flags(), x, self.state, place_high(r));
+        let known = &mut self.xmm[r as usize & 15];
+        (known.high, known.high_is_zero) = (Some(x), zero);
     }
     fn xmm_lane(&mut self, w: Width, r: u8, lane: u8) -> V {
         let known = self.xmm[r as usize & 15];
@@ -179,21 +142,27 @@ impl VecEmitter for Lifter<'_> {
         }
     }
 
-    fn load128(&mut self, at: Addr<V>, aligned: bool) -> R<Value> {
-        let va = self.place128(at, aligned)?;
-        let host = self.host(va, 16, Want::Read);
-        Ok(self.load_host(ALL, host))
+    fn load_vector<const N: usize>(&mut self, at: Addr<V>, aligned: bool) -> R<[Value; N]> {
+        let va = self.place_vector(at, aligned, 16 * N)?;
+        let host = self.host(va, 16 * N as u32, Want::Read);
+        Ok(std::array::from_fn(|k| self.load_host_at(ALL, host, 16 * k as i32)))
     }
-    fn store128(&mut self, at: Addr<V>, aligned: bool, x: Value) -> R<()> {
-        let va = self.place128(at, aligned)?;
-        let x = self.cast(ALL, x);
-        let host = self.host(va, 16, Want::Write(x));
-        self.store_host(x, host);
+    fn store_vector<const N: usize>(&mut self, at: Addr<V>, aligned: bool, x: [Value; N]) -> R<()> {
+        let va = self.place_vector(at, aligned, 16 * N)?;
+        let x = x.map(|x| self.cast(ALL, x));
+        let want = match x[..] {
+            [low, high] => Want::WritePair(low, high),
+            _ => Want::Write(x[0]),
+        };
+        let host = self.host(va, 16 * N as u32, want);
+        for (k, x) in (0..).zip(x) {
+            self.store_host_at(x, host, 16 * k);
+        }
         Ok(())
     }
 
     fn const128(&mut self, x: [u64; 2]) -> Value {
-        self.constant(x)
+        if x == [0; 2] { self.zero() } else { self.constant(x) }
     }
     fn zext128(&mut self, w: Width, v: V) -> Value {
         let (t, v) = match w {
@@ -314,10 +283,26 @@ impl VecEmitter for Lifter<'_> {
                 let pick = self.b.ins().band(b, low);
                 self.b.ins().swizzle(a, pick)
             }
+            VBin::PermD => self.permute_dwords(a, b),
             VBin::HaddW => ins!(I16X8, iadd_pairwise),
             VBin::HaddD => ins!(I32X4, iadd_pairwise),
-            // No instruction on one host or the other.
-            VBin::MulHiW
+            // No instruction on one host or the other, or none that Cranelift knows.
+            VBin::ShlvD
+            | VBin::ShlvQ
+            | VBin::ShrvD
+            | VBin::ShrvQ
+            | VBin::SarvD
+            | VBin::PermQ
+            | VBin::AesEnc
+            | VBin::AesEncLast
+            | VBin::AesDec
+            | VBin::AesDecLast
+            | VBin::Sha1NextE
+            | VBin::Sha1Msg1
+            | VBin::Sha1Msg2
+            | VBin::Sha256Msg1
+            | VBin::Sha256Msg2
+            | VBin::MulHiW
             | VBin::MulHiUW
             | VBin::MulSD
             | VBin::MulHrsW
@@ -337,11 +322,21 @@ impl VecEmitter for Lifter<'_> {
             VUn::AbsB => types::I8X16,
             VUn::AbsW => types::I16X8,
             VUn::AbsD => types::I32X4,
-            VUn::MinPos => return Err(Stop),
+            VUn::MinPos | VUn::AesImc => return Err(Stop),
         };
         let a = self.cast(t, a);
         let x = self.b.ins().iabs(a);
         Ok(self.cast(ALL, x))
+    }
+    fn vimm(&mut self, _: VImm, _: Value, _: Value, _: u8) -> R<Value> {
+        Err(Stop)
+    }
+    fn sha256_rounds(&mut self, _: Value, _: Value, _: Value) -> R<Value> {
+        Err(Stop)
+    }
+    fn splat(&mut self, w: Width, a: Value) -> R<Value> {
+        let n = w.bytes() as usize;
+        Ok(self.shuffle_bytes(a, a, std::array::from_fn(|k| (k % n) as u8)))
     }
     fn vshift_imm(&mut self, op: VShift, a: Value, n: u8) -> R<Value> {
         let w = op.width();
@@ -423,20 +418,55 @@ impl VecEmitter for Lifter<'_> {
     fn fp_scalar(&mut self, op: FpOp, p: Prec, a: V, b: V) -> R<V> {
         self.float_scalar(op, p, a, b)
     }
-    fn fp_packed(&mut self, op: FpOp, p: Prec, a: Value, b: Value) -> R<Value> {
-        self.float_packed(op, p, a, b)
+    fn fp_packed<const N: usize>(
+        &mut self,
+        op: FpOp,
+        p: Prec,
+        a: [Value; N],
+        b: [Value; N],
+    ) -> R<[Value; N]> {
+        let mut x = a;
+        for (x, b) in x.iter_mut().zip(b) {
+            *x = self.float_packed(op, p, *x, b)?;
+        }
+        Ok(x)
+    }
+    fn fma_scalar(&mut self, op: FmaOp, p: Prec, abc: [V; 3]) -> R<V> {
+        self.float_fma(op, p, abc)
+    }
+    fn fma_packed<const N: usize>(
+        &mut self,
+        op: FmaOp,
+        p: Prec,
+        [a, b, c]: [[Value; N]; 3],
+    ) -> R<[Value; N]> {
+        let mut x = a;
+        for (k, x) in x.iter_mut().enumerate() {
+            *x = self.float_fma_packed(op, p, [*x, b[k], c[k]])?;
+        }
+        Ok(x)
     }
     fn fp_round(&mut self, _: Prec, _: u8, _: V) -> R<V> {
         Err(Stop)
     }
-    fn fp_round_packed(&mut self, _: Prec, _: u8, _: Value) -> R<Value> {
+    fn fp_round_packed<const N: usize>(&mut self, _: Prec, _: u8, _: [Value; N]) -> R<[Value; N]> {
         Err(Stop)
     }
     fn fp_cmp(&mut self, p: Prec, predicate: u8, a: V, b: V) -> R<V> {
         self.float_cmp(p, predicate, a, b)
     }
-    fn fp_cmp_packed(&mut self, _: Prec, _: u8, _: Value, _: Value) -> R<Value> {
-        Err(Stop)
+    fn fp_cmp_packed<const N: usize>(
+        &mut self,
+        p: Prec,
+        predicate: u8,
+        a: [Value; N],
+        b: [Value; N],
+    ) -> R<[Value; N]> {
+        let mut x = a;
+        for (x, b) in x.iter_mut().zip(b) {
+            *x = self.float_cmp_packed(p, predicate, *x, b)?;
+        }
+        Ok(x)
     }
     fn fp_flags(&mut self, p: Prec, _: bool, a: V, b: V) -> R<V> {
         self.float_flags(p, a, b)
@@ -444,19 +474,7 @@ impl VecEmitter for Lifter<'_> {
     fn convert(&mut self, op: Cvt, a: V) -> R<V> {
         self.float_convert(op, a)
     }
-    fn convert_packed(&mut self, _: CvtX, _: Value) -> R<Value> {
+    fn convert_packed<const N: usize>(&mut self, _: CvtX, _: [Value; N]) -> R<[Value; N]> {
         Err(Stop)
-    }
-}
-
-impl Lifter<'_> {
-    fn shift_lanes(&mut self, op: VShift, a: Value, n: Value) -> Value {
-        let a = self.cast(lanes(op.width()), a);
-        let x = match op {
-            VShift::ShlW | VShift::ShlD | VShift::ShlQ => self.b.ins().ishl(a, n),
-            VShift::ShrW | VShift::ShrD | VShift::ShrQ => self.b.ins().ushr(a, n),
-            VShift::SarW | VShift::SarD => self.b.ins().sshr(a, n),
-        };
-        self.cast(ALL, x)
     }
 }

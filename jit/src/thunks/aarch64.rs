@@ -160,6 +160,15 @@ access!(store16, TLB_WRITE, 2, pack::WRITE | 1, "strh w3, [x9, x1]", "// {result
 access!(store32, TLB_WRITE, 4, pack::WRITE | 2, "str w3, [x9, x1]", "// {result}");
 access!(store64, TLB_WRITE, 8, pack::WRITE | 3, "str x3, [x9, x1]", "// {result}");
 access!(place_read128, TLB_READ, 16, pack::PLACE | 4, "add x9, x9, x1", "str x9, [x0, #{result}]");
+access!(place_read256, TLB_READ, 32, pack::PLACE | 5, "add x9, x9, x1", "str x9, [x0, #{result}]");
+access!(
+    place_write256,
+    TLB_WRITE,
+    32,
+    pack::PLACE | pack::WRITE | 5,
+    "add x9, x9, x1",
+    "str x9, [x0, #{result}]"
+);
 access!(
     place_write128,
     TLB_WRITE,

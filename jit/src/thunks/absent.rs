@@ -100,3 +100,13 @@ pub unsafe extern "C" fn store32() {}
 /// # Safety
 /// None.
 pub unsafe extern "C" fn store64() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place_read256() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn place_write256() {}

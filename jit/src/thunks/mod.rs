@@ -13,24 +13,27 @@
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{
-    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
-    place8, place16, place32, place64, return_stub, store8, store16, store32, store64,
+    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_read256,
+    place_write128, place_write256, place8, place16, place32, place64, return_stub, store8, store16, store32,
+    store64,
 };
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::{
-    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
-    place8, place16, place32, place64, return_stub, store8, store16, store32, store64,
+    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_read256,
+    place_write128, place_write256, place8, place16, place32, place64, return_stub, store8, store16, store32,
+    store64,
 };
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod absent;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use absent::{
-    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_write128,
-    place8, place16, place32, place64, return_stub, store8, store16, store32, store64,
+    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_read256,
+    place_write128, place_write256, place8, place16, place32, place64, return_stub, store8, store16, store32,
+    store64,
 };
 
 use softmmu::{GuestInt, TlbEntry};
@@ -164,7 +167,7 @@ pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn,
 /// the block.
 ///
 /// # Safety
-/// As [`slow_memory`]; `value` is what a store stores (128-bit ones: it is in `frame.bounce`).
+/// As [`slow_memory`]; `value` is what a store stores (vectors: they are in `frame.bounce`).
 pub unsafe extern "C" fn slow_access(
     cpu: *mut Vcpu,
     va: u64,
@@ -320,7 +323,9 @@ fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
         4 => read::<u32>(cpu, va)?,
         8 => read::<u64>(cpu, va)?,
         _ => {
-            f.bounce[1] = read::<u64>(cpu, va.wrapping_add(8))?;
+            for k in (1..size / 8).rev() {
+                f.bounce[k as usize] = read::<u64>(cpu, va.wrapping_add(8 * k))?;
+            }
             read::<u64>(cpu, va)?
         }
     };
@@ -342,12 +347,15 @@ fn store(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
         4 => cpu.mmu.write_unless_code(va, v as u32).ok()?,
         8 => cpu.mmu.write_unless_code(va, v).ok()?,
         _ => {
-            // Both halves or none: the second one is probed by a rewrite of what it holds.
-            let high = va.wrapping_add(8);
-            let old = cpu.mmu.read_ram::<u64>(high).ok()?;
-            cpu.mmu.write_unless_code(high, old).ok()?;
-            cpu.mmu.write_unless_code(va, v).ok()?;
-            cpu.mmu.write_unless_code(high, f.bounce[1]).ok()?;
+            // All or none: what follows the first quadword is probed by a rewrite of what it holds.
+            let at = |k: u64| va.wrapping_add(8 * k);
+            for k in 1..size / 8 {
+                let old = cpu.mmu.read_ram::<u64>(at(k)).ok()?;
+                cpu.mmu.write_unless_code(at(k), old).ok()?;
+            }
+            for k in 0..size / 8 {
+                cpu.mmu.write_unless_code(at(k), f.bounce[k as usize]).ok()?;
+            }
         }
     }
     // The store is done. Doing it again through a fast entry would be the same; the bounce buffer always takes it.

@@ -144,6 +144,15 @@ access!(store16, TLB_WRITE, 2, pack::WRITE | 1, "mov [rax + rsi], cx", "/* {resu
 access!(store32, TLB_WRITE, 4, pack::WRITE | 2, "mov [rax + rsi], ecx", "/* {result} */");
 access!(store64, TLB_WRITE, 8, pack::WRITE | 3, "mov [rax + rsi], rcx", "/* {result} */");
 access!(place_read128, TLB_READ, 16, pack::PLACE | 4, "add rax, rsi", "mov [rdi + {result}], rax");
+access!(place_read256, TLB_READ, 32, pack::PLACE | 5, "add rax, rsi", "mov [rdi + {result}], rax");
+access!(
+    place_write256,
+    TLB_WRITE,
+    32,
+    pack::PLACE | pack::WRITE | 5,
+    "add rax, rsi",
+    "mov [rdi + {result}], rax"
+);
 access!(
     place_write128,
     TLB_WRITE,

@@ -96,6 +96,7 @@ fn blank() -> Insn {
         src2: Opnd::None,
         rd: 0,
         rs: 0,
+        rv: 0,
         base: reg::ZERO,
         index: reg::ZERO,
         scale: 0,

@@ -160,6 +160,8 @@ pub struct Insn {
     pub rd: u8,
     /// Register number of `src`, where it is a general register.
     pub rs: u8,
+    /// Vector instructions: register number of the first source (VEX.vvvv; in legacy encodings the destination).
+    pub rv: u8,
     /// Base register of the address ([`crate::state::reg::ZERO`] for none).
     pub base: u8,
     /// Index register.
@@ -192,6 +194,8 @@ impl Insn {
         self.prefix & p != 0
     }
 }
+
+const _: () = assert!(size_of::<Insn>() == 64, "one cache line each");
 
 impl std::fmt::Debug for Insn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,11 +1,10 @@
-//! Vector instructions that only the tier-0 handler knows: MXCSR, byte-masked stores, sums of products.
+//! Vector instructions that only the tier-0 handler knows: MXCSR, byte-masked stores.
 
 use iced_x86::{Instruction, OpKind, Register};
 use softmmu::Access;
 
-use super::emitter::{FpOp, Prec, VecEmitter};
+use super::emitter::VecEmitter;
 use super::lanes;
-use super::lift::{self, Form};
 use crate::emit::{Emitter, R};
 use crate::insn::{Insn, Opnd, Width};
 use crate::lift::addr;
@@ -87,59 +86,4 @@ pub(super) fn masked_store(cpu: &mut Vcpu, i: &Insn, len: u32, data: [u64; 2], m
 pub fn maskmovdqu(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let (data, mask) = (cpu.xmm(i.rd), cpu.xmm(i.rs));
     masked_store(cpu, i, 16, data, mask)
-}
-
-/// MPSADBW.
-pub fn mpsadbw(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    let b = lanes::bytes(lift::source(cpu, i, Form::of(i))?);
-    let a = lanes::bytes(cpu.xmm(i.rd));
-    let (at, bt) = (usize::from(i.imm as u8 >> 2 & 1) * 4, usize::from(i.imm as u8 & 3) * 4);
-    let sum = |k: usize| (0..4).map(|j| u16::from(a[at + k + j].abs_diff(b[bt + j]))).sum();
-    let x = lanes::from_words(std::array::from_fn(sum));
-    cpu.set_xmm(i.rd, x);
-    Ok(())
-}
-
-/// DPPS and DPPD in three steps, each with its own exceptions (SDM vol. 2, DPPS): the products, the pairs, the sum.
-fn dot_product(cpu: &mut Vcpu, i: &Insn, p: Prec) -> R<()> {
-    let b = lift::source(cpu, i, Form::of(i))?;
-    let a = cpu.xmm(i.rd);
-    let imm = i.imm as u8;
-    let n = if p == Prec::F32 { 4 } else { 2 };
-    let w = p.width();
-    // Lanes that are not selected become zeros, which multiply to +0 without any flag.
-    let selected = |x| {
-        let mut y = [0; 2];
-        for k in (0..n).filter(|k| imm >> (4 + k) & 1 != 0) {
-            y = lanes::with_lane(w, y, k, lanes::lane(w, x, k));
-        }
-        y
-    };
-    let x = cpu.fp_packed(FpOp::Mul, p, selected(a), selected(b))?;
-    let pairs = match p {
-        Prec::F32 => {
-            let even = lanes::shuffle32(x, x, [0, 2, 0, 2]);
-            let odd = lanes::shuffle32(x, x, [1, 3, 1, 3]);
-            cpu.fp_packed(FpOp::Add, p, even, odd)?
-        }
-        Prec::F64 => x,
-    };
-    let (low, high) = (lanes::lane(w, pairs, 0), lanes::lane(w, pairs, 1));
-    let sum = cpu.fp_scalar(FpOp::Add, p, low, high)?;
-    let mut out = [0; 2];
-    for k in (0..n).filter(|k| imm >> k & 1 != 0) {
-        out = lanes::with_lane(w, out, k, sum);
-    }
-    cpu.set_xmm(i.rd, out);
-    Ok(())
-}
-
-/// DPPS.
-pub fn dpps(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    dot_product(cpu, i, Prec::F32)
-}
-
-/// DPPD.
-pub fn dppd(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    dot_product(cpu, i, Prec::F64)
 }

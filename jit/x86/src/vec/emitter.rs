@@ -1,6 +1,7 @@
 //! The vector side of [`Emitter`]: what SSE instructions are made of.
 //!
-//! [`VecEmitter::X`] is a 128-bit value: two quadwords in the evaluator, a vector SSA value in the compiler. Scalar
+//! [`VecEmitter::X`] is a 128-bit value: two quadwords in the evaluator, a vector SSA value in the compiler; 256-bit operands
+//! are pairs of them, and methods take arrays where more than the lanes themselves decides (faults, flags). Scalar
 //! floating-point values are ordinary [`Emitter::V`]s that hold the raw bits (`f32` at width D, `f64` at width Q), so
 //! that `lane` and `set_xmm_lane` connect both worlds.
 //!
@@ -86,6 +87,16 @@ vbins! {
     SignB, SignW, SignD,
     /// Horizontal: adjacent pairs, low half of the result from `a`, high half from `b`.
     HaddW, HaddD, HaddSW, HsubW, HsubD, HsubSW,
+    /// Shifts of each lane of `a` by the same lane of `b`.
+    ShlvD, ShlvQ, ShrvD, ShrvQ, SarvD,
+    /// VPERMILPS: doubleword `b[k] & 3` of `a`.
+    PermD,
+    /// VPERMILPD: quadword `b[k] >> 1 & 1` of `a`.
+    PermQ,
+    /// AESENC and its kin: a round on the state `a` with the key `b`.
+    AesEnc, AesEncLast, AesDec, AesDecLast,
+    /// SHA extensions; `a` is the destination.
+    Sha1NextE, Sha1Msg1, Sha1Msg2, Sha256Msg1, Sha256Msg2,
 }
 
 /// Shifts of all lanes by one count; a count of the lane's width or more gives zero (sign for `Sar`).
@@ -126,6 +137,62 @@ pub enum VUn {
     AbsD,
     /// PHMINPOSUW: the smallest unsigned word and its index.
     MinPos,
+    /// AESIMC.
+    AesImc,
+}
+
+/// Operations of two vectors with an immediate.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VImm {
+    /// PCLMULQDQ: the carry-less product of one quadword of each.
+    Clmul,
+    /// MPSADBW.
+    Mpsadbw,
+    /// SHA1RNDS4.
+    Sha1Rounds,
+    /// AESKEYGENASSIST, of the second vector.
+    AesKey,
+}
+
+/// Fused multiply-add: what becomes of the signs of product and addend.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FmaOp {
+    /// `a * b + c`.
+    Madd,
+    /// `a * b - c`.
+    Msub,
+    /// `-(a * b) + c`.
+    Nmadd,
+    /// `-(a * b) - c`.
+    Nmsub,
+    /// Even lanes `a * b - c`, odd lanes `a * b + c`; packed only.
+    MaddSub,
+    /// Even lanes `a * b + c`, odd lanes `a * b - c`; packed only.
+    MsubAdd,
+}
+
+impl FmaOp {
+    /// What is done in lane `k`: one of the first four.
+    #[inline(always)]
+    pub const fn in_lane(self, k: usize) -> Self {
+        match (self, k & 1) {
+            (Self::MaddSub, 0) | (Self::MsubAdd, 1) => Self::Msub,
+            (Self::MaddSub | Self::MsubAdd, _) => Self::Madd,
+            (op, _) => op,
+        }
+    }
+    /// Is the product negated, is the addend? (Of one lane's operation.)
+    #[inline(always)]
+    pub const fn negates(self) -> (bool, bool) {
+        match self {
+            Self::Msub => (false, true),
+            Self::Nmadd => (true, false),
+            Self::Nmsub => (true, true),
+            _ => (false, false),
+        }
+    }
 }
 
 /// Floating-point operations of two operands (`a` the destination, `b` the source).
@@ -208,16 +275,20 @@ pub trait VecEmitter: Emitter {
     fn xmm(&mut self, r: u8) -> Self::X;
     /// Writes the low 128 bits; bits 255:128 stay (legacy SSE encodings).
     fn set_xmm(&mut self, r: u8, x: Self::X);
+    /// Bits 255:128.
+    fn ymm_hi(&mut self, r: u8) -> Self::X;
+    /// Writes bits 255:128; the others stay.
+    fn set_ymm_hi(&mut self, r: u8, x: Self::X);
     /// One lane, straight from the register file.
     fn xmm_lane(&mut self, w: Width, r: u8, lane: u8) -> Self::V;
     /// Writes one lane; everything else stays.
     fn set_xmm_lane(&mut self, w: Width, r: u8, lane: u8, v: Self::V);
 
     // Memory.
-    /// Reads 16 bytes; `aligned` raises #GP(0) unless the linear address is a multiple of 16.
-    fn load128(&mut self, at: Addr<Self::V>, aligned: bool) -> R<Self::X>;
-    /// Writes 16 bytes; likewise.
-    fn store128(&mut self, at: Addr<Self::V>, aligned: bool, x: Self::X) -> R<()>;
+    /// Reads `N` times 16 bytes, all or nothing; `aligned` raises #GP(0) unless the linear address is a multiple of that.
+    fn load_vector<const N: usize>(&mut self, at: Addr<Self::V>, aligned: bool) -> R<[Self::X; N]>;
+    /// Writes as many bytes; likewise.
+    fn store_vector<const N: usize>(&mut self, at: Addr<Self::V>, aligned: bool, x: [Self::X; N]) -> R<()>;
 
     // Building and taking apart.
     fn const128(&mut self, x: [u64; 2]) -> Self::X;
@@ -231,6 +302,11 @@ pub trait VecEmitter: Emitter {
     // Integer operations.
     fn vbin(&mut self, op: VBin, a: Self::X, b: Self::X) -> R<Self::X>;
     fn vun(&mut self, op: VUn, a: Self::X) -> R<Self::X>;
+    fn vimm(&mut self, op: VImm, a: Self::X, b: Self::X, imm: u8) -> R<Self::X>;
+    /// SHA256RNDS2: state `a` (C, D, G, H) and `b` (A, B, E, F), round constants added to messages in `wk`.
+    fn sha256_rounds(&mut self, a: Self::X, b: Self::X, wk: Self::X) -> R<Self::X>;
+    /// The lowest lane in all lanes.
+    fn splat(&mut self, w: Width, a: Self::X) -> R<Self::X>;
     /// Shifts by a constant (0..255).
     fn vshift_imm(&mut self, op: VShift, a: Self::X, n: u8) -> R<Self::X>;
     /// Shifts by a 64-bit count.
@@ -254,16 +330,31 @@ pub trait VecEmitter: Emitter {
 
     // Floating point.
     fn fp_scalar(&mut self, op: FpOp, p: Prec, a: Self::V, b: Self::V) -> R<Self::V>;
-    fn fp_packed(&mut self, op: FpOp, p: Prec, a: Self::X, b: Self::X) -> R<Self::X>;
+    fn fp_packed<const N: usize>(
+        &mut self,
+        op: FpOp,
+        p: Prec,
+        a: [Self::X; N],
+        b: [Self::X; N],
+    ) -> R<[Self::X; N]>;
+    /// Multiplicand, multiplier, addend; one of the operations without alternation.
+    fn fma_scalar(&mut self, op: FmaOp, p: Prec, abc: [Self::V; 3]) -> R<Self::V>;
+    fn fma_packed<const N: usize>(&mut self, op: FmaOp, p: Prec, abc: [[Self::X; N]; 3]) -> R<[Self::X; N]>;
     /// ROUNDSS/ROUNDSD with its immediate.
     fn fp_round(&mut self, p: Prec, imm: u8, a: Self::V) -> R<Self::V>;
     /// ROUNDPS/ROUNDPD.
-    fn fp_round_packed(&mut self, p: Prec, imm: u8, a: Self::X) -> R<Self::X>;
+    fn fp_round_packed<const N: usize>(&mut self, p: Prec, imm: u8, a: [Self::X; N]) -> R<[Self::X; N]>;
     /// CMPSS/CMPSD predicate (0..31): all ones or zero.
     fn fp_cmp(&mut self, p: Prec, predicate: u8, a: Self::V, b: Self::V) -> R<Self::V>;
-    fn fp_cmp_packed(&mut self, p: Prec, predicate: u8, a: Self::X, b: Self::X) -> R<Self::X>;
+    fn fp_cmp_packed<const N: usize>(
+        &mut self,
+        p: Prec,
+        predicate: u8,
+        a: [Self::X; N],
+        b: [Self::X; N],
+    ) -> R<[Self::X; N]>;
     /// COMISS/UCOMISS (`quiet`): ZF, PF, CF at their RFLAGS places, width D.
     fn fp_flags(&mut self, p: Prec, quiet: bool, a: Self::V, b: Self::V) -> R<Self::V>;
     fn convert(&mut self, op: Cvt, a: Self::V) -> R<Self::V>;
-    fn convert_packed(&mut self, op: CvtX, a: Self::X) -> R<Self::X>;
+    fn convert_packed<const N: usize>(&mut self, op: CvtX, a: [Self::X; N]) -> R<[Self::X; N]>;
 }

@@ -2,11 +2,11 @@
 
 use softmmu::{Access, MemTrap};
 
-use super::emitter::{Cvt, CvtX, FpOp, Prec, VBin, VShift, VUn, VecEmitter};
-use super::lanes;
+use super::emitter::{Cvt, CvtX, FmaOp, FpOp, Prec, VBin, VImm, VShift, VUn, VecEmitter};
+use super::{crypto, lanes};
 use crate::emit::{Addr, R, Stop};
 use crate::insn::Width;
-use crate::softfp::sse::{self, MxEnv};
+use crate::softfp::sse::{self, FmaSign, MxEnv};
 use crate::state::{Mode, Xmm, cr4};
 use crate::vcpu::{Vcpu, vector};
 
@@ -17,12 +17,19 @@ impl Vcpu {
     pub fn simd<T>(&mut self, f: impl FnOnce(&mut MxEnv) -> T) -> R<T> {
         let mut env = MxEnv::new(self.st.mxcsr);
         let r = f(&mut env);
+        self.simd_commit(env)?;
+        Ok(r)
+    }
+
+    /// Sets the sticky flags that `env` has gathered; #XM for one that is unmasked.
+    #[inline(always)]
+    pub(super) fn simd_commit(&mut self, env: MxEnv) -> R<()> {
         let mxcsr = env.commit(self.st.mxcsr);
         if mxcsr != self.st.mxcsr {
             self.st.mxcsr = mxcsr;
             self.st.mxcsr_changed();
         }
-        if env.faulted() { Err(self.simd_fault()) } else { Ok(r) }
+        if env.faulted() { Err(self.simd_fault()) } else { Ok(()) }
     }
 
     /// An unmasked SIMD floating-point exception (SDM vol. 3, 6.15, interrupt 19).
@@ -80,12 +87,42 @@ impl Vcpu {
     }
 
     #[inline(always)]
-    fn linear128(&mut self, at: Addr<u64>, aligned: bool, access: Access) -> R<u64> {
-        let linear = self.linear(at.seg, at.mode, at.off, 16, access)?;
-        if aligned && linear & 15 != 0 {
+    fn linear_vector<const N: usize>(&mut self, at: Addr<u64>, aligned: bool, access: Access) -> R<u64> {
+        let len = 16 * N as u32;
+        let linear = self.linear(at.seg, at.mode, at.off, len, access)?;
+        if aligned && linear & u64::from(len - 1) != 0 {
             return Err(self.gp(0));
         }
         Ok(linear)
+    }
+
+    /// Reads more than 16 bytes at a linear address.
+    fn read_wide<const N: usize>(&mut self, s: u8, linear: u64) -> R<[Xmm; N]> {
+        let mut x = [[0; 2]; N];
+        if self.mmu.probe(linear, 16 * N as u64, Access::Read).is_err() {
+            // Faults of any byte come before a device sees the first one.
+            self.probe(s, linear, 16 * N as u64, Access::Read)?;
+        }
+        let mut at = linear;
+        for x in &mut x {
+            *x = self.read128(s, at)?;
+            at = self.upper(self.upper(at));
+        }
+        Ok(x)
+    }
+
+    /// Writes more than 16 bytes at a linear address.
+    fn write_wide<const N: usize>(&mut self, s: u8, linear: u64, x: [Xmm; N]) -> R<()> {
+        if self.mmu.probe(linear, 16 * N as u64, Access::Write).is_err() {
+            self.probe(s, linear, 16 * N as u64, Access::Write)?;
+            self.need_single()?;
+        }
+        let mut at = linear;
+        for x in x {
+            self.write128(s, at, x)?;
+            at = self.upper(self.upper(at));
+        }
+        Ok(())
     }
 }
 
@@ -124,6 +161,23 @@ fn per_lane(p: Prec, mut f: impl FnMut(usize) -> u64) -> Xmm {
             let l = [f(0), f(1), f(2), f(3)];
             [l[0] | l[1] << 32, l[2] | l[3] << 32]
         }
+    }
+}
+
+/// The halves of a vector, the low one first.
+#[inline(always)]
+fn halves<const N: usize>(f: impl FnMut(usize) -> Xmm) -> [Xmm; N] {
+    std::array::from_fn(f)
+}
+
+/// One fused multiply-add on raw bits.
+#[inline(always)]
+fn fused(op: FmaOp, p: Prec, [a, b, c]: [u64; 3], env: &mut MxEnv) -> u64 {
+    let (negate_product, negate_addend) = op.negates();
+    let signs = FmaSign { negate_product, negate_addend };
+    match p {
+        Prec::F32 => sse::fma_op32(a as u32, b as u32, c as u32, signs, env).into(),
+        Prec::F64 => sse::fma_op64(a, b, c, signs, env),
     }
 }
 
@@ -202,6 +256,14 @@ impl VecEmitter for Vcpu {
         self.st.xmm[r as usize & 15] = x;
     }
     #[inline(always)]
+    fn ymm_hi(&mut self, r: u8) -> Xmm {
+        self.st.ymm_hi[r as usize & 15]
+    }
+    #[inline(always)]
+    fn set_ymm_hi(&mut self, r: u8, x: Xmm) {
+        self.st.ymm_hi[r as usize & 15] = x;
+    }
+    #[inline(always)]
     fn xmm_lane(&mut self, w: Width, r: u8, lane: u8) -> u64 {
         lanes::lane(w, self.st.xmm[r as usize & 15], lane)
     }
@@ -212,14 +274,20 @@ impl VecEmitter for Vcpu {
     }
 
     #[inline(always)]
-    fn load128(&mut self, at: Addr<u64>, aligned: bool) -> R<Xmm> {
-        let linear = self.linear128(at, aligned, Access::Read)?;
-        self.read128(at.seg, linear)
+    fn load_vector<const N: usize>(&mut self, at: Addr<u64>, aligned: bool) -> R<[Xmm; N]> {
+        let linear = self.linear_vector::<N>(at, aligned, Access::Read)?;
+        if N == 1 {
+            return Ok([self.read128(at.seg, linear)?; N]);
+        }
+        self.read_wide(at.seg, linear)
     }
     #[inline(always)]
-    fn store128(&mut self, at: Addr<u64>, aligned: bool, x: Xmm) -> R<()> {
-        let linear = self.linear128(at, aligned, Access::Write)?;
-        self.write128(at.seg, linear, x)
+    fn store_vector<const N: usize>(&mut self, at: Addr<u64>, aligned: bool, x: [Xmm; N]) -> R<()> {
+        let linear = self.linear_vector::<N>(at, aligned, Access::Write)?;
+        if N == 1 {
+            return self.write128(at.seg, linear, x[0]);
+        }
+        self.write_wide(at.seg, linear, x)
     }
 
     #[inline(always)]
@@ -246,6 +314,16 @@ impl VecEmitter for Vcpu {
     #[inline(always)]
     fn vun(&mut self, op: VUn, a: Xmm) -> R<Xmm> {
         Ok(lanes::vun(op, a))
+    }
+    fn vimm(&mut self, op: VImm, a: Xmm, b: Xmm, imm: u8) -> R<Xmm> {
+        Ok(crypto::vimm(op, a, b, imm))
+    }
+    fn sha256_rounds(&mut self, a: Xmm, b: Xmm, wk: Xmm) -> R<Xmm> {
+        Ok(crypto::sha256_rounds(a, b, wk))
+    }
+    #[inline(always)]
+    fn splat(&mut self, w: Width, a: Xmm) -> R<Xmm> {
+        Ok(lanes::splat(w, a))
     }
     #[inline(always)]
     fn vshift_imm(&mut self, op: VShift, a: Xmm, n: u8) -> R<Xmm> {
@@ -298,31 +376,49 @@ impl VecEmitter for Vcpu {
         self.simd(|env| scalar(op, p, a, b, env))
     }
     #[inline(always)]
-    fn fp_packed(&mut self, op: FpOp, p: Prec, a: Xmm, b: Xmm) -> R<Xmm> {
+    fn fp_packed<const N: usize>(&mut self, op: FpOp, p: Prec, a: [Xmm; N], b: [Xmm; N]) -> R<[Xmm; N]> {
         self.simd(|env| {
-            per_lane(p, |k| {
-                let op = match op {
-                    FpOp::AddSub if k & 1 == 0 => FpOp::Sub,
-                    FpOp::AddSub => FpOp::Add,
-                    op => op,
-                };
-                scalar(op, p, el(p, a, k), el(p, b, k), env)
+            halves(|h| {
+                per_lane(p, |k| {
+                    let op = match op {
+                        FpOp::AddSub if k & 1 == 0 => FpOp::Sub,
+                        FpOp::AddSub => FpOp::Add,
+                        op => op,
+                    };
+                    scalar(op, p, el(p, a[h], k), el(p, b[h], k), env)
+                })
             })
+        })
+    }
+    fn fma_scalar(&mut self, op: FmaOp, p: Prec, abc: [u64; 3]) -> R<u64> {
+        self.simd(|env| fused(op, p, abc, env))
+    }
+    fn fma_packed<const N: usize>(&mut self, op: FmaOp, p: Prec, abc: [[Xmm; N]; 3]) -> R<[Xmm; N]> {
+        self.simd(|env| {
+            halves(|h| per_lane(p, |k| fused(op.in_lane(k), p, abc.map(|x| el(p, x[h], k)), env)))
         })
     }
     #[inline(always)]
     fn fp_round(&mut self, p: Prec, imm: u8, a: u64) -> R<u64> {
         self.simd(|env| round(p, imm, a, env))
     }
-    fn fp_round_packed(&mut self, p: Prec, imm: u8, a: Xmm) -> R<Xmm> {
-        self.simd(|env| per_lane(p, |k| round(p, imm, el(p, a, k), env)))
+    fn fp_round_packed<const N: usize>(&mut self, p: Prec, imm: u8, a: [Xmm; N]) -> R<[Xmm; N]> {
+        self.simd(|env| halves(|h| per_lane(p, |k| round(p, imm, el(p, a[h], k), env))))
     }
     #[inline(always)]
     fn fp_cmp(&mut self, p: Prec, predicate: u8, a: u64, b: u64) -> R<u64> {
         self.simd(|env| compare(p, predicate, a, b, env))
     }
-    fn fp_cmp_packed(&mut self, p: Prec, predicate: u8, a: Xmm, b: Xmm) -> R<Xmm> {
-        self.simd(|env| per_lane(p, |k| compare(p, predicate, el(p, a, k), el(p, b, k), env)))
+    fn fp_cmp_packed<const N: usize>(
+        &mut self,
+        p: Prec,
+        predicate: u8,
+        a: [Xmm; N],
+        b: [Xmm; N],
+    ) -> R<[Xmm; N]> {
+        self.simd(|env| {
+            halves(|h| per_lane(p, |k| compare(p, predicate, el(p, a[h], k), el(p, b[h], k), env)))
+        })
     }
     #[inline(always)]
     fn fp_flags(&mut self, p: Prec, quiet: bool, a: u64, b: u64) -> R<u64> {
@@ -340,7 +436,7 @@ impl VecEmitter for Vcpu {
     fn convert(&mut self, op: Cvt, a: u64) -> R<u64> {
         self.simd(|env| convert_scalar(op, a, env))
     }
-    fn convert_packed(&mut self, op: CvtX, a: Xmm) -> R<Xmm> {
-        self.simd(|env| convert_vector(op, a, env))
+    fn convert_packed<const N: usize>(&mut self, op: CvtX, a: [Xmm; N]) -> R<[Xmm; N]> {
+        self.simd(|env| halves(|h| convert_vector(op, a[h], env)))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::array::from_fn;
 
+use super::crypto;
 use super::emitter::{VBin, VShift, VUn};
 use super::swar::{self, both};
 use crate::insn::Width;
@@ -241,6 +242,19 @@ pub fn vbin(op: VBin, a: Xmm, b: Xmm) -> Xmm {
         HsubW => horizontal_w(a, b, |x, y| x.wrapping_sub(y) as u16),
         HsubD => horizontal_d(a, b, u32::wrapping_sub),
         HsubSW => horizontal_w(a, b, |x, y| x.saturating_sub(y) as u16),
+
+        ShlvD => map2_d(a, b, |x, n| x.checked_shl(n).unwrap_or(0)),
+        ShrvD => map2_d(a, b, |x, n| x.checked_shr(n).unwrap_or(0)),
+        SarvD => map2_d(a, b, |x, n| (x as i32 >> n.min(31)) as u32),
+        ShlvQ => both(a, b, |x, n| if n < 64 { x << n } else { 0 }),
+        ShrvQ => both(a, b, |x, n| if n < 64 { x >> n } else { 0 }),
+        PermD => {
+            let (a, b) = (dwords(a), dwords(b));
+            from_dwords(b.map(|n| a[n as usize & 3]))
+        }
+        PermQ => b.map(|n| a[(n >> 1 & 1) as usize]),
+        AesEnc | AesEncLast | AesDec | AesDecLast => crypto::aes_round(op, a, b),
+        Sha1NextE | Sha1Msg1 | Sha1Msg2 | Sha256Msg1 | Sha256Msg2 => crypto::sha(op, a, b),
     }
 }
 
@@ -261,7 +275,16 @@ pub fn vun(op: VUn, a: Xmm) -> Xmm {
             }
             [u64::from(w[best]) | (best as u64) << 16, 0]
         }
+        VUn::AesImc => crypto::aes_imc(a),
     }
+}
+
+/// MPSADBW: sums of absolute differences of four bytes of `b` and eight windows of `a`.
+pub fn mpsadbw(a: Xmm, b: Xmm, imm: u8) -> Xmm {
+    let (a, b) = (bytes(a), bytes(b));
+    let (at, bt) = (usize::from(imm >> 2 & 1) * 4, usize::from(imm & 3) * 4);
+    let sum = |k: usize| (0..4).map(|j| u16::from(a[at + k + j].abs_diff(b[bt + j]))).sum();
+    from_words(from_fn(sum))
 }
 
 /// Shifts all lanes by `n`.
@@ -319,6 +342,14 @@ pub fn shuffle32(a: Xmm, b: Xmm, pick: [u8; 4]) -> Xmm {
     let (a, b) = (dwords(a), dwords(b));
     let all = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
     from_dwords(pick.map(|p| all[p as usize & 7]))
+}
+
+/// The lowest lane in all of them.
+#[inline(always)]
+pub fn splat(w: Width, a: Xmm) -> Xmm {
+    // Ones at the bottom of each lane.
+    let ones = u64::MAX / w.mask();
+    [(a[0] & w.mask()).wrapping_mul(ones); 2]
 }
 
 /// Picks words.

@@ -336,7 +336,8 @@ fn to_integer(cpu: &mut Vcpu, i: &Insn, p: Prec, truncate: bool) -> R<()> {
         }
         (Opnd::Mem, Prec::F64) => {
             let at = addr(cpu, i);
-            cpu.load128(at, true)?
+            let [x] = cpu.load_vector(at, true)?;
+            x
         }
         _ => cpu.xmm(i.rs),
     };

@@ -86,21 +86,22 @@ fn set_index(cpu: &mut Vcpu, r: u32, imm: u8) {
     cpu.set_gpr(Width::D, reg::RCX, index.into());
 }
 
-fn set_mask(cpu: &mut Vcpu, r: u32, imm: u8) {
+fn set_mask(cpu: &mut Vcpu, i: &Insn, r: u32) {
+    let imm = i.imm as u8;
     let bit = |k: usize| r >> k & 1 != 0;
     let x = match (imm & 0x40 != 0, imm & 1 != 0) {
         (false, _) => [r.into(), 0],
         (true, false) => lanes::from_bytes(std::array::from_fn(|k| if bit(k) { 0xff } else { 0 })),
         (true, true) => lanes::from_words(std::array::from_fn(|k| if bit(k) { 0xffff } else { 0 })),
     };
-    cpu.set_xmm(0, x);
+    lift::put_to(cpu, 0, Form::of(i), [x]);
 }
 
 /// Both operands with lengths in EAX and EDX (RAX and RDX with REX.W), compared.
 fn explicit_operands(cpu: &mut Vcpu, i: &Insn, quad: bool) -> R<u32> {
     let imm = i.imm as u8;
     // The memory operand need not be aligned.
-    let b = lift::source128(cpu, i, Form::of(i), false)?;
+    let [b] = lift::source_aligned::<Vcpu, 1>(cpu, i, Form::of(i), false)?;
     let a = cpu.xmm(i.rd);
     let length = |r: u8| {
         let v = cpu.st.gpr[r as usize];
@@ -112,7 +113,7 @@ fn explicit_operands(cpu: &mut Vcpu, i: &Insn, quad: bool) -> R<u32> {
 
 fn implicit_operands(cpu: &mut Vcpu, i: &Insn) -> R<u32> {
     let imm = i.imm as u8;
-    let b = lift::source128(cpu, i, Form::of(i), false)?;
+    let [b] = lift::source_aligned::<Vcpu, 1>(cpu, i, Form::of(i), false)?;
     let a = cpu.xmm(i.rd);
     Ok(compare(cpu, &implicit(a, imm), &implicit(b, imm), imm))
 }
@@ -127,7 +128,7 @@ pub fn pcmpestri<const QUAD: bool>(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 /// PCMPESTRM.
 pub fn pcmpestrm<const QUAD: bool>(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let r = explicit_operands(cpu, i, QUAD)?;
-    set_mask(cpu, r, i.imm as u8);
+    set_mask(cpu, i, r);
     Ok(())
 }
 
@@ -141,6 +142,6 @@ pub fn pcmpistri(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 /// PCMPISTRM.
 pub fn pcmpistrm(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let r = implicit_operands(cpu, i)?;
-    set_mask(cpu, r, i.imm as u8);
+    set_mask(cpu, i, r);
     Ok(())
 }

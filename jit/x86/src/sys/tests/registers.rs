@@ -2,7 +2,7 @@
 
 use super::protected::machine;
 use super::*;
-use crate::state::{X87, cr0, cr4, efer};
+use crate::state::{Mode, X87, cr0, cr4, efer};
 
 pub(super) fn write_cr(m: &mut Machine, n: u8, v: u64) -> Result<(), Fault> {
     *m.reg(reg::RAX) = v;
@@ -240,7 +240,7 @@ fn xsave_formats() {
 fn xsetbv_rules() {
     let mut m = machine();
     sse(&mut m);
-    for (index, v) in [(0, 0), (0, 2), (0, 7), (1, 3)] {
+    for (index, v) in [(0, 0), (0, 2), (0, 5), (0, 15), (1, 3)] {
         *m.reg(reg::RCX) = index;
         *m.reg(reg::RDX) = 0;
         *m.reg(reg::RAX) = v;
@@ -249,4 +249,34 @@ fn xsetbv_rules() {
     *m.reg(reg::RCX) = 0;
     m.run(&[0x0f, 0x01, 0xd0]).unwrap();
     assert_eq!(*m.reg(reg::RAX), 3);
+    assert!(!m.cpu.st.mode.has(Mode::AVX));
+    *m.reg(reg::RAX) = 7;
+    m.run(&[0x0f, 0x01, 0xd1]).unwrap();
+    assert!(m.cpu.st.mode.has(Mode::AVX));
+}
+
+#[test]
+fn xsave_of_avx_state() {
+    let mut m = machine();
+    sse(&mut m);
+    *m.reg(reg::RAX) = 7;
+    m.run(&[0x0f, 0x01, 0xd1]).unwrap();
+    // The mode has eight registers.
+    let high = std::array::from_fn(|n| if n < 8 { [n as u64 + 1, 0x100 + n as u64] } else { [0; 2] });
+    m.cpu.st.ymm_hi = high;
+    // In the standard format at 576, in the compacted one too, being the first component.
+    for save in [[0x0f, 0xae, 0x23], [0x0f, 0xc7, 0x23]] {
+        m.run(&save).unwrap();
+        assert_eq!(m.get64(AREA + 512) & 4, 4);
+        assert_eq!((m.get64(AREA + 576), m.get64(AREA + 584), m.get64(AREA + 592)), (1, 0x100, 2));
+        m.cpu.st.ymm_hi = Default::default();
+        m.run(&[0x0f, 0xae, 0x2b]).unwrap();
+        assert_eq!(m.cpu.st.ymm_hi, high);
+    }
+    // XRSTOR of an image without the component initialises it.
+    m.put64(AREA + 512, 0);
+    m.run(&[0x0f, 0xae, 0x2b]).unwrap();
+    assert_eq!(m.cpu.st.ymm_hi, [[0; 2]; 16]);
+    m.run(&[0x0f, 0xae, 0x33]).unwrap();
+    assert_eq!(m.get64(AREA + 512) & 4, 0, "XSAVEOPT: not in use");
 }

@@ -1,145 +1,25 @@
-//! Recognising vector instructions: mnemonic -> [`VecOp`] and tier-0 handler.
+//! The instructions that have legacy encodings, by those encodings' mnemonics.
 
-use iced_x86::{Code, Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::emitter::{CvtX, FpOp, Prec, VBin, VShift, VUn};
-use super::lift::{self, Form, Shuffle};
-use super::{VecOp, cold, lift_op, mmx, string};
+use super::{Choice, general, integer_width};
 use crate::emit::Order;
 use crate::eval::done;
-use crate::insn::{Handler, Insn, Op, Opnd, Width};
-use crate::state::Mode;
+use crate::insn::{Insn, Opnd, Width};
 use crate::vcpu::Vcpu;
+use crate::vec::emitter::{CvtX, FpOp, Prec, VBin, VImm, VShift, VUn};
+use crate::vec::lift::{self, Form, Shuffle};
+use crate::vec::{VecOp, cold, string};
 
-/// What an instruction does, and its handlers for register and memory forms.
-#[derive(Clone, Copy)]
-struct Choice {
-    op: VecOp,
-    run: [Handler; 2],
-}
-
-/// Handlers monomorphised for both forms.
-macro_rules! hot {
-    ($op:expr, $f:path $(, $a:expr)*) => {
-        Choice {
-            op: $op,
-            run: [
-                |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i, Form::Reg $(, $a)*), c, rest),
-                |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i, Form::Mem $(, $a)*), c, rest),
-            ],
-        }
-    };
-}
-
-macro_rules! bin {
-    ($op:ident) => {
-        hot!(VecOp::Bin(VBin::$op), lift::binary, VBin::$op)
-    };
-}
-
-macro_rules! scalar {
-    ($op:ident, $p:ident) => {
-        hot!(VecOp::FpScalar(FpOp::$op, Prec::$p), lift::fp_scalar, FpOp::$op, Prec::$p)
-    };
-}
-
-macro_rules! packed {
-    ($op:ident, $p:ident) => {
-        hot!(VecOp::FpPacked(FpOp::$op, Prec::$p), lift::fp_packed, FpOp::$op, Prec::$p)
-    };
-}
-
-/// A shift, by its second operand's kind.
-macro_rules! shift {
-    ($i:expr, $op:ident) => {
-        if $i.src == Opnd::Imm {
-            hot!(VecOp::ShiftImm(VShift::$op), lift::shift_imm, VShift::$op)
-        } else {
-            hot!(VecOp::Shift(VShift::$op), lift::shift, VShift::$op)
-        }
-    };
-}
-
-/// An instruction that goes through the common handler.
-const fn general(op: VecOp) -> Choice {
-    const RUN: Handler = |c, i, rest| {
-        let Op::Vec(op) = i.op else { return done(Err(c.unimplemented(i)), c, rest) };
-        done(lift_op(c, i, Form::of(i), op), c, rest)
-    };
-    Choice { op, run: [RUN; 2] }
-}
-
-/// An instruction with a handler of its own.
-macro_rules! cold {
-    ($f:path) => {
-        Choice { op: VecOp::Cold, run: [|c, i, rest| done($f(c, i), c, rest); 2] }
-    };
-}
-
-/// Number of a register operand of any kind.
-fn number(o: Opnd) -> u8 {
-    match o {
-        Opnd::Gpr(r) | Opnd::Xmm(r) | Opnd::Mm(r) => r,
-        _ => 0,
-    }
-}
-
-/// Width of the integer operand `n` of a conversion or move: the general register's, else the memory's.
-fn integer_width(x: &Instruction, n: u32) -> Width {
-    let bytes =
-        if x.op_kind(n) == OpKind::Register { x.op_register(n).size() } else { x.memory_size().size() };
-    Width::from_bytes(bytes as u32).unwrap_or(Width::Q)
-}
-
-/// Recognises a vector instruction and fills in its record. `false`: it is none.
-pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
-    (i.rd, i.rs) = (number(i.dst), number(i.src));
-    let is_mm = |o: Opnd| matches!(o, Opnd::Mm(_));
-    // CVTPI2PS and CVTPI2PD belong to MMX with a memory operand too.
-    let from_mmx = matches!(x.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
-    if is_mm(i.dst) || is_mm(i.src) || from_mmx {
-        return mmx::select(x, i, mode);
-    }
-    if x.mnemonic() == Mnemonic::Movnti {
-        // Not an SSE-state instruction: neither CR0.TS nor CR4.OSFXSR matter.
-        let w = integer_width(x, 1);
-        i.w = w;
-        let c = general(VecOp::Movnti(w));
-        (i.op, i.run) = (Op::Vec(c.op), c.run[1]);
-        return true;
-    }
-    let Some(c) = choose(x, i) else { return false };
-    i.w = Width::from_bytes(x.memory_size().size() as u32).unwrap_or(Width::Q);
-    i.op = Op::Vec(c.op);
-    i.run = c.run[usize::from(Form::of(i) == Form::Mem)];
-    match x.mnemonic() {
-        Mnemonic::Ldmxcsr => i.ends = true,
-        Mnemonic::Maskmovdqu => cold::describe_masked_store(x, i, mode),
-        _ => {}
-    }
-    // SDM vol. 3, 2.5 and 14.1: #UD comes before #NM.
-    if mode.has(Mode::SSE_UD) {
-        refuse(i, |c, _, rest| done(Err(c.ud()), c, rest));
-    } else if mode.has(Mode::TS) {
-        refuse(i, |c, _, rest| done(Err(c.nm()), c, rest));
-    }
-    true
-}
-
-/// The instruction raises an exception in this mode, whatever else it would do.
-pub(super) fn refuse(i: &mut Insn, run: Handler) {
-    i.op = Op::Vec(VecOp::Cold);
-    i.run = run;
-}
-
-fn choose(x: &Instruction, i: &Insn) -> Option<Choice> {
-    integer(x, i).or_else(|| moves(x, i)).or_else(|| float(x)).or_else(|| rare(x))
+/// What the instruction that is called `m` in its legacy encoding does.
+pub(super) fn choose(m: Mnemonic, x: &Instruction, i: &Insn) -> Option<Choice> {
+    integer(m, i).or_else(|| moves(m, x, i)).or_else(|| float(m, x)).or_else(|| rare(m))
 }
 
 /// Integer arithmetic, logic, comparisons, packing, shifts.
-fn integer(x: &Instruction, i: &Insn) -> Option<Choice> {
+fn integer(m: Mnemonic, i: &Insn) -> Option<Choice> {
     use Mnemonic::*;
-    Some(match x.mnemonic() {
+    Some(match m {
         Pand | Andps | Andpd => bin!(And),
         Pandn | Andnps | Andnpd => bin!(Andn),
         Por | Orps | Orpd => bin!(Or),
@@ -222,40 +102,47 @@ fn integer(x: &Instruction, i: &Insn) -> Option<Choice> {
         Psrlq => shift!(i, ShrQ),
         Psraw => shift!(i, SarW),
         Psrad => shift!(i, SarD),
-        Pslldq => hot!(VecOp::ShiftBytes(true), lift::shift_bytes, true),
-        Psrldq => hot!(VecOp::ShiftBytes(false), lift::shift_bytes, false),
-        Palignr => hot!(VecOp::Align, lift::align),
-        Pshufd => hot!(VecOp::Shuffle(Shuffle::Pshufd), lift::shuffle, Shuffle::Pshufd),
-        Shufps => hot!(VecOp::Shuffle(Shuffle::Shufps), lift::shuffle, Shuffle::Shufps),
-        Shufpd => hot!(VecOp::Shuffle(Shuffle::Shufpd), lift::shuffle, Shuffle::Shufpd),
-        Pshuflw => hot!(VecOp::ShuffleWords(false), lift::shuffle_words, false),
-        Pshufhw => hot!(VecOp::ShuffleWords(true), lift::shuffle_words, true),
-        Pmovmskb => hot!(VecOp::MoveMask(Width::B), lift::move_mask, Width::B),
-        Movmskps => hot!(VecOp::MoveMask(Width::D), lift::move_mask, Width::D),
-        Movmskpd => hot!(VecOp::MoveMask(Width::Q), lift::move_mask, Width::Q),
+        Pslldq => hot!(VecOp::ShiftBytes(true), lift::shift_bytes::<Vcpu, 1>, true),
+        Psrldq => hot!(VecOp::ShiftBytes(false), lift::shift_bytes::<Vcpu, 1>, false),
+        Palignr => hot!(VecOp::Align, lift::align::<Vcpu, 1>),
+        Pshufd => hot!(VecOp::Shuffle(Shuffle::Pshufd), lift::shuffle::<Vcpu, 1>, Shuffle::Pshufd),
+        Shufps => hot!(VecOp::Shuffle(Shuffle::Shufps), lift::shuffle::<Vcpu, 1>, Shuffle::Shufps),
+        Shufpd => hot!(VecOp::Shuffle(Shuffle::Shufpd), lift::shuffle::<Vcpu, 1>, Shuffle::Shufpd),
+        Pshuflw => hot!(VecOp::ShuffleWords(false), lift::shuffle_words::<Vcpu, 1>, false),
+        Pshufhw => hot!(VecOp::ShuffleWords(true), lift::shuffle_words::<Vcpu, 1>, true),
+        Pmovmskb => hot!(VecOp::MoveMask(Width::B), lift::move_mask::<Vcpu, 1>, Width::B),
+        Movmskps => hot!(VecOp::MoveMask(Width::D), lift::move_mask::<Vcpu, 1>, Width::D),
+        Movmskpd => hot!(VecOp::MoveMask(Width::Q), lift::move_mask::<Vcpu, 1>, Width::Q),
         _ => return None,
     })
 }
 
 /// Moves, insertion and extraction, shuffles, blends, extensions.
-fn moves(x: &Instruction, i: &Insn) -> Option<Choice> {
+fn moves(m: Mnemonic, x: &Instruction, i: &Insn) -> Option<Choice> {
     use Mnemonic::*;
     let load = matches!(i.dst, Opnd::Xmm(_));
-    Some(match x.mnemonic() {
-        Movaps | Movapd | Movdqa if load => hot!(VecOp::Load(true), lift::mov_load, true),
-        Movaps | Movapd | Movdqa => hot!(VecOp::Store(true), lift::mov_store, true, Order::Tso),
-        Movups | Movupd | Movdqu if load => hot!(VecOp::Load(false), lift::mov_load, false),
-        Movups | Movupd | Movdqu => hot!(VecOp::Store(false), lift::mov_store, false, Order::Tso),
+    Some(match m {
+        Movaps | Movapd | Movdqa if load => hot!(VecOp::Load(true), lift::mov_load::<Vcpu, 1>, true),
+        Movaps | Movapd | Movdqa => hot!(VecOp::Store(true), lift::mov_store::<Vcpu, 1>, true, Order::Tso),
+        Movups | Movupd | Movdqu if load => hot!(VecOp::Load(false), lift::mov_load::<Vcpu, 1>, false),
+        Movups | Movupd | Movdqu => hot!(VecOp::Store(false), lift::mov_store::<Vcpu, 1>, false, Order::Tso),
         Lddqu => general(VecOp::Load(false)),
         Movntdqa => general(VecOp::Load(true)),
         Movntps | Movntpd | Movntdq => {
-            hot!(VecOp::StoreNonTemporal, lift::mov_store, true, Order::NonTemporal)
+            hot!(VecOp::StoreNonTemporal, lift::mov_store::<Vcpu, 1>, true, Order::NonTemporal)
         }
         Movss if load => hot!(VecOp::ScalarLoad(Width::D), lift::scalar_load, Width::D),
         Movss => hot!(VecOp::LaneStore(Width::D, 0), lift::lane_store, Width::D, 0),
         Movsd => match x.code() {
-            Code::Movsd_xmm_xmmm64 => hot!(VecOp::ScalarLoad(Width::Q), lift::scalar_load, Width::Q),
-            Code::Movsd_xmmm64_xmm => hot!(VecOp::LaneStore(Width::Q, 0), lift::lane_store, Width::Q, 0),
+            Code::Movsd_xmm_xmmm64
+            | Code::VEX_Vmovsd_xmm_m64
+            | Code::VEX_Vmovsd_xmm_xmm_xmm
+            | Code::VEX_Vmovsd_xmm_xmm_xmm_0F11 => {
+                hot!(VecOp::ScalarLoad(Width::Q), lift::scalar_load, Width::Q)
+            }
+            Code::Movsd_xmmm64_xmm | Code::VEX_Vmovsd_m64_xmm => {
+                hot!(VecOp::LaneStore(Width::Q, 0), lift::lane_store, Width::Q, 0)
+            }
             _ => return None,
         },
         Movlps | Movlpd if load => hot!(VecOp::HalfLoad(0), lift::half_load, 0),
@@ -265,15 +152,19 @@ fn moves(x: &Instruction, i: &Insn) -> Option<Choice> {
         Movhlps => hot!(VecOp::HalfLoad(0), lift::half_load, 0),
         Movlhps => hot!(VecOp::HalfLoad(1), lift::half_load, 1),
         Movq => match x.code() {
-            Code::Movq_xmm_xmmm64 => hot!(VecOp::Movq, lift::movq),
-            Code::Movq_xmmm64_xmm if load => hot!(VecOp::Movq, lift::movq),
-            Code::Movq_xmmm64_xmm => hot!(VecOp::LaneStore(Width::Q, 0), lift::lane_store, Width::Q, 0),
-            Code::Movq_xmm_rm64 => hot!(VecOp::FromInteger(Width::Q), lift::from_integer, Width::Q),
+            Code::Movq_xmm_xmmm64 | Code::VEX_Vmovq_xmm_xmmm64 => hot!(VecOp::Movq, lift::movq),
+            Code::Movq_xmmm64_xmm | Code::VEX_Vmovq_xmmm64_xmm if load => hot!(VecOp::Movq, lift::movq),
+            Code::Movq_xmmm64_xmm | Code::VEX_Vmovq_xmmm64_xmm => {
+                hot!(VecOp::LaneStore(Width::Q, 0), lift::lane_store, Width::Q, 0)
+            }
+            Code::Movq_xmm_rm64 | Code::VEX_Vmovq_xmm_rm64 => {
+                hot!(VecOp::FromInteger(Width::Q), lift::from_integer, Width::Q)
+            }
             _ => hot!(VecOp::ToInteger(Width::Q), lift::to_integer, Width::Q),
         },
         Movd if load => hot!(VecOp::FromInteger(Width::D), lift::from_integer, Width::D),
         Movd => hot!(VecOp::ToInteger(Width::D), lift::to_integer, Width::D),
-        Movddup => hot!(VecOp::Movddup, lift::movddup),
+        Movddup => hot!(VecOp::Movddup, lift::movddup::<Vcpu, 1>),
         Movsldup => general(VecOp::Shuffle(Shuffle::Movsldup)),
         Movshdup => general(VecOp::Shuffle(Shuffle::Movshdup)),
         Pinsrb => general(VecOp::Insert(Width::B)),
@@ -308,14 +199,28 @@ fn moves(x: &Instruction, i: &Insn) -> Option<Choice> {
         Pabsd => general(VecOp::Un(VUn::AbsD)),
         Phminposuw => general(VecOp::Un(VUn::MinPos)),
         Ptest => general(VecOp::Test),
+        Aesenc => general(VecOp::Bin(VBin::AesEnc)),
+        Aesenclast => general(VecOp::Bin(VBin::AesEncLast)),
+        Aesdec => general(VecOp::Bin(VBin::AesDec)),
+        Aesdeclast => general(VecOp::Bin(VBin::AesDecLast)),
+        Aesimc => general(VecOp::Un(VUn::AesImc)),
+        Aeskeygenassist => general(VecOp::Imm(VImm::AesKey)),
+        Pclmulqdq => general(VecOp::Imm(VImm::Clmul)),
+        Sha1nexte => general(VecOp::Bin(VBin::Sha1NextE)),
+        Sha1msg1 => general(VecOp::Bin(VBin::Sha1Msg1)),
+        Sha1msg2 => general(VecOp::Bin(VBin::Sha1Msg2)),
+        Sha1rnds4 => general(VecOp::Imm(VImm::Sha1Rounds)),
+        Sha256msg1 => general(VecOp::Bin(VBin::Sha256Msg1)),
+        Sha256msg2 => general(VecOp::Bin(VBin::Sha256Msg2)),
+        Sha256rnds2 => general(VecOp::Sha256Rounds),
         _ => return None,
     })
 }
 
 /// Floating-point arithmetic, comparisons, conversions.
-fn float(x: &Instruction) -> Option<Choice> {
+fn float(m: Mnemonic, x: &Instruction) -> Option<Choice> {
     use Mnemonic::*;
-    Some(match x.mnemonic() {
+    Some(match m {
         Addss => scalar!(Add, F32),
         Addsd => scalar!(Add, F64),
         Subss => scalar!(Sub, F32),
@@ -357,7 +262,9 @@ fn float(x: &Instruction) -> Option<Choice> {
         Cmpps => general(VecOp::FpCmpPacked(Prec::F32)),
         Cmppd => general(VecOp::FpCmpPacked(Prec::F64)),
         Cmpss => general(VecOp::FpCmp(Prec::F32)),
-        Cmpsd if x.code() == Code::Cmpsd_xmm_xmmm64_imm8 => general(VecOp::FpCmp(Prec::F64)),
+        Cmpsd if matches!(x.code(), Code::Cmpsd_xmm_xmmm64_imm8 | Code::VEX_Vcmpsd_xmm_xmm_xmmm64_imm8) => {
+            general(VecOp::FpCmp(Prec::F64))
+        }
         Comiss => hot!(VecOp::FpFlags(Prec::F32, false), lift::fp_flags, Prec::F32, false),
         Comisd => hot!(VecOp::FpFlags(Prec::F64, false), lift::fp_flags, Prec::F64, false),
         Ucomiss => hot!(VecOp::FpFlags(Prec::F32, true), lift::fp_flags, Prec::F32, true),
@@ -376,12 +283,12 @@ fn float(x: &Instruction) -> Option<Choice> {
         Cvttpd2dq => general(VecOp::ConvertPacked(CvtX::F64ToI32Trunc)),
         Cvtps2pd => general(VecOp::ConvertPacked(CvtX::F32ToF64)),
         Cvtpd2ps => general(VecOp::ConvertPacked(CvtX::F64ToF32)),
-        _ => return integer_conversion(x),
+        _ => return integer_conversion(m, x),
     })
 }
 
 /// Conversions between general registers and scalars.
-fn integer_conversion(x: &Instruction) -> Option<Choice> {
+fn integer_conversion(m: Mnemonic, x: &Instruction) -> Option<Choice> {
     use Mnemonic::*;
     macro_rules! from {
         ($w:ident, $p:ident) => {
@@ -404,9 +311,8 @@ fn integer_conversion(x: &Instruction) -> Option<Choice> {
             )
         };
     }
-    let m = x.mnemonic();
     let quad = match m {
-        Cvtsi2ss | Cvtsi2sd => integer_width(x, 1) == Width::Q,
+        Cvtsi2ss | Cvtsi2sd => integer_width(x, x.op_count() - 1) == Width::Q,
         _ => x.op0_register().size() == 8,
     };
     Some(match (m, quad) {
@@ -427,15 +333,15 @@ fn integer_conversion(x: &Instruction) -> Option<Choice> {
 }
 
 /// Instructions with a handler of their own.
-fn rare(x: &Instruction) -> Option<Choice> {
+fn rare(m: Mnemonic) -> Option<Choice> {
     use Mnemonic::*;
-    Some(match x.mnemonic() {
+    Some(match m {
         Ldmxcsr => cold!(cold::ldmxcsr),
         Stmxcsr => cold!(cold::stmxcsr),
         Maskmovdqu => cold!(cold::maskmovdqu),
-        Mpsadbw => cold!(cold::mpsadbw),
-        Dpps => cold!(cold::dpps),
-        Dppd => cold!(cold::dppd),
+        Mpsadbw => general(VecOp::Imm(VImm::Mpsadbw)),
+        Dpps => general(VecOp::DotProduct(Prec::F32)),
+        Dppd => general(VecOp::DotProduct(Prec::F64)),
         Pcmpestri => cold!(string::pcmpestri::<false>),
         Pcmpestri64 => cold!(string::pcmpestri::<true>),
         Pcmpestrm => cold!(string::pcmpestrm::<false>),
