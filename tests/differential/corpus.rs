@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use iced_x86::{Code, CpuidFeature};
-use tests::harness::generate::{self, Case, INTEGER, VECTOR, X87};
+use tests::harness::generate::{self, AVX, Case, INTEGER, VECTOR, X87};
 use tests::harness::guest::{self, Bits};
 use tests::harness::host;
 use tests::harness::outcome::encode;
@@ -17,9 +17,10 @@ use tests::harness::undefined;
 
 const CORPUS: &str = include_str!("corpus.txt");
 
-const PARTS: [(&str, Bits, &[&[CpuidFeature]], u64); 4] = [
+const PARTS: [(&str, Bits, &[&[CpuidFeature]], u64); 5] = [
     ("64", Bits::Long, &[INTEGER], 3),
     ("64", Bits::Long, &[VECTOR], 3),
+    ("64", Bits::Long, &[AVX], 2),
     ("64", Bits::Long, &[X87], 4),
     ("32", Bits::Flat32, &[INTEGER], 1),
 ];

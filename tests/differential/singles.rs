@@ -2,7 +2,7 @@
 
 use iced_x86::Code;
 use tests::harness::check::{against_host, between_tiers};
-use tests::harness::generate::{self, Case, INTEGER, VECTOR, X87};
+use tests::harness::generate::{self, AVX, Case, INTEGER, VECTOR, X87};
 use tests::harness::guest::{self, Bits};
 use tests::harness::host;
 use tests::harness::random::Rng;
@@ -112,6 +112,16 @@ fn vector() {
 #[test]
 fn vector_in_32_bit_code() {
     campaign(&[VECTOR], Bits::Flat32, 4);
+}
+
+#[test]
+fn avx() {
+    campaign(&[AVX], Bits::Long, 16);
+}
+
+#[test]
+fn avx_in_32_bit_code() {
+    campaign(&[AVX], Bits::Flat32, 4);
 }
 
 #[test]

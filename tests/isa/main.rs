@@ -16,6 +16,7 @@ const SP: i128 = STACK_TOP as i128;
 const RO: i128 = READ_ONLY as i128;
 
 mod alu;
+mod avx;
 mod bits;
 mod faults;
 mod flow;

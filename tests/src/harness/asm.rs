@@ -118,6 +118,7 @@ fn operand(t: &str, bits: u32) -> Result<Operand, String> {
         "qword" => Some(8),
         "tword" => Some(10),
         "oword" | "xmmword" => Some(16),
+        "yword" | "ymmword" => Some(32),
         other => return Err(format!("`{other}` is no size")),
     };
     let (segment, inner) = match inner.split_once(':') {
@@ -134,7 +135,7 @@ fn operand(t: &str, bits: u32) -> Result<Operand, String> {
             m.scale = number(s.trim()).ok_or_else(|| format!("`{s}` is no scale"))? as u32;
         } else {
             let r = register(term).ok_or_else(|| format!("`{term}` is no register"))?;
-            if m.base == Register::None { m.base = r } else { m.index = r }
+            if m.base == Register::None && !r.is_vector_register() { m.base = r } else { m.index = r }
         }
     }
     if m.base == Register::None && m.index == Register::None {

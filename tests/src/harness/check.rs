@@ -122,6 +122,8 @@ impl Check {
         }
         if self.bits != Bits::Long {
             s.gpr[8..].fill(0);
+            s.high[8..].fill(0);
+            s.xmm[8..].fill(0);
             (s.fs_base, s.gs_base) = (0, 0);
         }
         for i in &self.before {
@@ -143,6 +145,7 @@ impl Check {
         let mut want = after.clone();
         want.state.gpr = before.gpr;
         want.state.xmm = before.xmm;
+        want.state.high = before.high;
         want.state.data.clone_from(&before.data);
         want.state.stack.clone_from(&before.stack);
         want.state.rip = before.rip + code.len() as u64 + 1;
@@ -224,6 +227,9 @@ fn suggestion(before: &State, after: &After, bits: Bits, undefined: u64) -> Stri
     }
     for n in (0..16).filter(|n| a.xmm[*n] != b.xmm[*n]) {
         items.push(format!("xmm{n}: v({:#x}, {:#x})", (a.xmm[n] >> 64) as u64, a.xmm[n] as u64));
+    }
+    for n in (0..16).filter(|n| a.high[*n] != b.high[*n]) {
+        items.push(format!("high{n}: v({:#x}, {:#x})", (a.high[n] >> 64) as u64, a.high[n] as u64));
     }
     let flags = a.rflags & !undefined & (ARITH | 1 << 10);
     items.push(format!("flags: {}", if flags == 0 { "NONE".into() } else { flag_names(flags) }));

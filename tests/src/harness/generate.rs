@@ -40,8 +40,11 @@ pub const INTEGER: &[F] = &[
     F::PAUSE,
     F::POPCNT,
 ];
-/// SSE and MMX.
-pub const VECTOR: &[F] = &[F::MMX, F::SSE, F::SSE2, F::SSE3, F::SSSE3, F::SSE4_1, F::SSE4_2];
+/// SSE and its kin, MMX.
+pub const VECTOR: &[F] =
+    &[F::MMX, F::SSE, F::SSE2, F::SSE3, F::SSSE3, F::SSE4_1, F::SSE4_2, F::AES, F::PCLMULQDQ, F::SHA];
+/// What is VEX-encoded, and what has forms of both kinds.
+pub const AVX: &[F] = &[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ];
 /// x87.
 pub const X87: &[F] = &[F::FPU, F::FPU287, F::FPU387];
 
@@ -214,6 +217,12 @@ pub fn state(rng: &mut Rng, bits: Bits) -> State {
     for x in &mut s.xmm[..vectors] {
         *x = rng.vector();
     }
+    // From a sequence of their own: the others' was there first, and stored seeds rely on it.
+    let mut other = Rng(rng.0 ^ 0x5945_4d4d);
+    s.high = [0; 16];
+    for x in &mut s.high[..vectors] {
+        *x = other.vector();
+    }
     let control = match rng.below(8) {
         0..4 => 0,
         4 => (rng.below(4) as u32) << 13,
@@ -321,6 +330,11 @@ pub fn instruction(rng: &mut Rng, code: Code, bits: Bits, s: &mut State) -> Opti
         if let Some(r) = register(rng, kind, bits) {
             x.set_op_kind(n, OpKind::Register);
             x.set_op_register(n, r);
+            continue;
+        }
+        if let Some((first, width)) = vector_index(kind) {
+            x.set_op_kind(n, OpKind::Memory);
+            gather(rng, &mut x, first, width, bits, s);
             continue;
         }
         if is_memory(kind) {
@@ -489,8 +503,10 @@ fn register(rng: &mut Rng, kind: K, bits: Bits) -> Option<Register> {
         K::r32_reg | K::r32_reg_mem | K::r32_rm | K::r32_opcode | K::r32_vvvv => 4,
         K::r64_reg | K::r64_reg_mem | K::r64_rm | K::r64_opcode | K::r64_vvvv => 8,
         K::xmm_or_mem => or_memory(16)?,
+        K::ymm_or_mem => or_memory(32)?,
         K::mm_or_mem => or_memory(10)?,
-        K::xmm_reg | K::xmm_rm => 16,
+        K::xmm_reg | K::xmm_rm | K::xmm_vvvv | K::xmm_is4 => 16,
+        K::ymm_reg | K::ymm_rm | K::ymm_vvvv | K::ymm_is4 => 32,
         K::mm_reg | K::mm_rm => 10,
         K::al => return Some(Register::AL),
         K::cl => return Some(Register::CL),
@@ -504,6 +520,7 @@ fn register(rng: &mut Rng, kind: K, bits: Bits) -> Option<Register> {
     };
     Some(match size {
         16 => Register::XMM0 + rng.below(if bits == Bits::Long { 16 } else { 8 }) as u32,
+        32 => Register::YMM0 + rng.below(if bits == Bits::Long { 16 } else { 8 }) as u32,
         10 => Register::MM0 + rng.below(8) as u32,
         size => gpr(rng, size, bits),
     })
@@ -520,6 +537,7 @@ fn is_memory(kind: K) -> bool {
             | K::r64_or_mem
             | K::r64_or_mem_mpx
             | K::xmm_or_mem
+            | K::ymm_or_mem
             | K::mm_or_mem
     )
 }
@@ -527,9 +545,10 @@ fn is_memory(kind: K) -> bool {
 /// Where a memory operand leads.
 fn target(rng: &mut Rng, op: &OpCodeInfo, bits: Bits) -> u64 {
     let features = op.code().cpuid_features();
-    let vector = features.iter().any(|f| VECTOR.contains(f)) || op.code().mnemonic() == M::Cmpxchg16b;
+    let among = |set: &[F]| features.iter().any(|f| set.contains(f));
+    let vector = among(VECTOR) || among(AVX) || op.code().mnemonic() == M::Cmpxchg16b;
     let align = if vector && !rng.one_in(10) {
-        15
+        if among(AVX) { 31 } else { 15 }
     } else if rng.one_in(2) {
         7
     } else {
@@ -547,6 +566,41 @@ fn target(rng: &mut Rng, op: &OpCodeInfo, bits: Bits) -> u64 {
         8 => CODE + 0x2000 + (rng.below(0x1000) & !align),
         _ => DATA + ((0x100 + rng.below(0x3c00)) & !align),
     }
+}
+
+/// The first index register and the width of the indices, where the operand is a gather's.
+fn vector_index(kind: K) -> Option<(Register, usize)> {
+    Some(match kind {
+        K::mem_vsib32x => (Register::XMM0, 4),
+        K::mem_vsib64x => (Register::XMM0, 8),
+        K::mem_vsib32y => (Register::YMM0, 4),
+        K::mem_vsib64y => (Register::YMM0, 8),
+        _ => return None,
+    })
+}
+
+/// A gather's operand: indices that mostly lead into the data, one of them sometimes elsewhere.
+fn gather(rng: &mut Rng, x: &mut Instruction, first: Register, width: usize, bits: Bits, s: &mut State) {
+    let long = bits == Bits::Long;
+    let count = if long { 16 } else { 8 };
+    let (base, index, scale) = (rng.below(count) as usize, rng.below(count) as usize, rng.below(4));
+    let mut bytes = [0; 32];
+    for element in bytes.chunks_exact_mut(width) {
+        let v = if rng.one_in(16) { rng.integer() as i64 } else { rng.below(0x200) as i64 - 0x100 };
+        element.copy_from_slice(&v.to_le_bytes()[..width]);
+    }
+    let half = |n: usize| u128::from_le_bytes(bytes[n..n + 16].try_into().expect("sixteen"));
+    (s.xmm[index], s.high[index]) = (half(0), half(16));
+    // 32-bit addresses wrap.
+    let narrow = long && rng.one_in(6);
+    let displacement = i64::from(rng.draw() as i8);
+    let at = (DATA + 0x800 + rng.below(0x2800)).wrapping_sub(displacement as u64);
+    s.gpr[base] = if narrow { at & 0xffff_ffff | rng.draw() << 32 } else { at };
+    x.set_memory_base(if long && !narrow { Register::RAX } else { Register::EAX } + base as u32);
+    x.set_memory_index(first + index as u32);
+    x.set_memory_index_scale(1 << scale);
+    x.set_memory_displacement64(displacement as u64);
+    x.set_memory_displ_size(1);
 }
 
 /// A random addressing form for the memory operand of `x`.
@@ -655,7 +709,7 @@ fn prepare(rng: &mut Rng, x: &Instruction, bits: Bits, s: &mut State) {
         }
         M::Xlatb => s.gpr[3] = data(rng),
         // Not near a page's end: whether a mask of zeros faults there is left open.
-        M::Maskmovq | M::Maskmovdqu => s.gpr[7] = DATA + 0x1800 + rng.below(0x400),
+        M::Maskmovq | M::Maskmovdqu | M::Vmaskmovdqu => s.gpr[7] = DATA + 0x1800 + rng.below(0x400),
         M::Enter | M::Leave => s.gpr[5] = STACK + 0x1000 + rng.below(0x1000),
         M::Ret => {
             let at = (s.gpr[4] - STACK) as usize;
@@ -697,7 +751,7 @@ fn prepare(rng: &mut Rng, x: &Instruction, bits: Bits, s: &mut State) {
                 }
             }
         }
-        M::Ldmxcsr => {
+        M::Ldmxcsr | M::Vldmxcsr => {
             // Bit 17 is reserved here and means something on AMD's processors.
             let keep = if rng.one_in(4) { 0xfffd_ffffu32 } else { 0xffff };
             for chunk in s.data.chunks_exact_mut(4) {

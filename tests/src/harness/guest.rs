@@ -297,7 +297,8 @@ impl Rig {
         st.cpl = if bits == Bits::Real { 0 } else { cpl };
         st.gdtr = TableReg { base: GDT, limit: 0x7f };
         st.cr0 = cr0::ET | cr0::NE | cr0::MP;
-        st.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT;
+        st.cr4 = cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE;
+        st.xcr0 = 7;
         if bits == Bits::Real {
             st.idtr = TableReg { base: 0, limit: 0x3ff };
         } else {
@@ -342,7 +343,7 @@ impl Rig {
             st.seg[seg::FS as usize].base = s.fs_base;
             st.seg[seg::GS as usize].base = s.gs_base;
         }
-        for (x, v) in st.xmm.iter_mut().zip(s.xmm) {
+        for (x, v) in st.xmm.iter_mut().zip(s.xmm).chain(st.ymm_hi.iter_mut().zip(s.high)) {
             *x = [v as u64, (v >> 64) as u64];
         }
         st.mxcsr = s.mxcsr;
@@ -402,6 +403,7 @@ impl Rig {
             fs_base: st.seg[seg::FS as usize].base,
             gs_base: st.seg[seg::GS as usize].base,
             xmm: st.xmm.map(|x| u128::from(x[0]) | u128::from(x[1]) << 64),
+            high: st.ymm_hi.map(|x| u128::from(x[0]) | u128::from(x[1]) << 64),
             mxcsr: st.mxcsr,
             fp: Fp {
                 cw: st.x87.cw,

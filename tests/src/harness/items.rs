@@ -9,7 +9,7 @@ use super::state::State;
 /// One register, memory word, or other fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// By name: a register of any width, `flags`, `mxcsr`, `st0`, `fcw`, `fsw`, `ftag`, `rip`, `fs_base`, `gs_base`;
+    /// By name: a register of any width (of YMM ones the halves: `xmm0`, `high0`), `flags`, `mxcsr`, `st0`, `fcw`, `fsw`, `ftag`, `rip`, `fs_base`, `gs_base`;
     /// for expectations also `fault`, `code`, `cr2`.
     Named(&'static str, i128),
     /// Bytes at a linear address: address, length up to 16, value.
@@ -119,6 +119,10 @@ impl Item {
 }
 
 fn register(s: &mut State, name: &str, v: i128) {
+    if let Some(n) = name.strip_prefix("high") {
+        s.high[n.parse::<usize>().expect("a register")] = v as u128;
+        return;
+    }
     let r = Register::values()
         .find(|r| format!("{r:?}").eq_ignore_ascii_case(name))
         .unwrap_or_else(|| panic!("`{name}` is nothing that a check knows"));

@@ -44,6 +44,9 @@ pub fn encode(before: &State, after: &After, flags: u64, sw: u16) -> String {
         if a.xmm[n] != b.xmm[n] {
             let _ = write!(t, " x{n}={:x}", a.xmm[n]);
         }
+        if a.high[n] != b.high[n] {
+            let _ = write!(t, " h{n}={:x}", a.high[n]);
+        }
     }
     x87(&mut t, &b.fp, &a.fp, sw);
     runs(&mut t, DATA, &b.data, &a.data);

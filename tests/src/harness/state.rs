@@ -30,6 +30,8 @@ pub struct State {
     pub gs_base: u64,
     /// XMM registers.
     pub xmm: [u128; 16],
+    /// Upper halves of the YMM registers.
+    pub high: [u128; 16],
     /// SSE control and status.
     pub mxcsr: u32,
     /// x87.
@@ -53,6 +55,7 @@ impl Default for State {
             fs_base: DATA + 0x800,
             gs_base: DATA + 0xc00,
             xmm: std::array::from_fn(|n| 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10 * (n as u128 + 1)),
+            high: std::array::from_fn(|n| 0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20 * (n as u128 % 14 + 1)),
             mxcsr: 0x1f80,
             fp: Fp { cw: 0x37f, sw: 0, tag: 0, st: [[0; 10]; 8] },
             data: pattern(DATA_LEN, 1),
@@ -198,6 +201,7 @@ pub fn differences(a: &After, b: &After, how: Compare) -> Vec<String> {
     put("gs_base", s.gs_base.into(), t.gs_base.into());
     for n in 0..16 {
         put(&format!("xmm{n}"), s.xmm[n], t.xmm[n]);
+        put(&format!("high{n}"), s.high[n], t.high[n]);
     }
     put("mxcsr", s.mxcsr.into(), t.mxcsr.into());
     put("fcw", s.fp.cw.into(), t.fp.cw.into());

@@ -23,6 +23,12 @@ const STUB_CODE: u64 = STUB + 0x78;
 const USER64: u64 = 0x33;
 const USER32: u64 = 0x23;
 const USER_DATA: u64 = 0x2b;
+/// The note type of the extended registers (linux/elf.h).
+const NT_X86_XSTATE: usize = 0x202;
+/// Bytes of the legacy area; the header follows.
+const LEGACY: usize = size_of::<user_fpregs_struct>();
+/// Where the upper halves are in the standard format (SDM vol. 1, 13.4.3).
+const HIGH: usize = 576;
 const TOTAL: usize = CODE_LEN + DATA_LEN + STACK_LEN;
 /// Processor seconds after which the kernel ends a child that loops.
 const CPU_SECONDS: u64 = 100;
@@ -32,6 +38,8 @@ pub struct Child {
     pid: pid_t,
     memory: *mut u8,
     code_len: usize,
+    /// The child's extended state as it started, in the format of XSAVE; empty on a processor without AVX.
+    extended: Vec<u8>,
 }
 
 thread_local! {
@@ -122,7 +130,7 @@ impl Child {
                 libc::_exit(99);
             }
         }
-        let mut child = Self { pid, memory, code_len: CODE_LEN };
+        let mut child = Self { pid, memory, code_len: CODE_LEN, extended: Vec::new() };
         let ready = child.prepare(shared);
         // SAFETY: both descriptors are ours and used no more.
         unsafe {
@@ -166,6 +174,11 @@ impl Child {
             from = at + len;
         }
         self.bytes(0, CODE_LEN).fill(0xcc);
+        if std::arch::is_x86_feature_detected!("avx") {
+            self.extended.resize(16 << 10, 0);
+            let len = self.extended_registers(libc::PTRACE_GETREGSET)?;
+            self.extended.truncate(len);
+        }
         Ok(())
     }
 
@@ -201,6 +214,44 @@ impl Child {
         self.trace(libc::PTRACE_GETREGS, (&raw mut r).cast()).map(|()| r)
     }
 
+    /// Gets or sets the extended registers; how many bytes they have.
+    fn extended_registers(&mut self, request: libc::c_uint) -> io::Result<usize> {
+        let mut at =
+            libc::iovec { iov_base: self.extended.as_mut_ptr().cast(), iov_len: self.extended.len() };
+        // SAFETY: the buffer is ours and as long as it says.
+        check(unsafe { libc::ptrace(request, self.pid, NT_X86_XSTATE as *mut c_void, &raw mut at) })?;
+        Ok(at.iov_len)
+    }
+
+    fn set_vectors(&mut self, f: &mut user_fpregs_struct, s: &State) -> io::Result<()> {
+        if self.extended.is_empty() {
+            return self.trace(libc::PTRACE_SETFPREGS, std::ptr::from_mut(f).cast());
+        }
+        // SAFETY: a structure of integers is as many bytes.
+        let legacy = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(f).cast::<u8>(), LEGACY) };
+        // The last bytes are the kernel's.
+        self.extended[..LEGACY - 48].copy_from_slice(&legacy[..LEGACY - 48]);
+        // XSTATE_BV: x87, SSE and AVX are in the image.
+        self.extended[LEGACY] |= 7;
+        for (n, v) in s.high.iter().enumerate() {
+            self.extended[HIGH + 16 * n..][..16].copy_from_slice(&v.to_le_bytes());
+        }
+        self.extended_registers(libc::PTRACE_SETREGSET).map(|_| ())
+    }
+
+    /// The upper halves; the rest goes to `f`.
+    fn vectors(&mut self, f: &mut user_fpregs_struct, s: &State) -> io::Result<[u128; 16]> {
+        if self.extended.is_empty() {
+            self.trace(libc::PTRACE_GETFPREGS, std::ptr::from_mut(f).cast())?;
+            return Ok(s.high);
+        }
+        self.extended_registers(libc::PTRACE_GETREGSET)?;
+        // SAFETY: any bytes are a structure of integers.
+        *f = unsafe { self.extended.as_ptr().cast::<user_fpregs_struct>().read_unaligned() };
+        let half = |n: usize| self.extended[HIGH + 16 * n..].first_chunk().copied().expect("sixteen bytes");
+        Ok(std::array::from_fn(|n| u128::from_le_bytes(half(n))))
+    }
+
     /// Makes the child perform a system call.
     fn call(&mut self, number: c_long, a: [u64; 6]) -> io::Result<u64> {
         let mut r = self.registers()?;
@@ -233,13 +284,13 @@ impl Child {
         self.bytes(CODE_LEN, DATA_LEN).copy_from_slice(&s.data);
         self.bytes(CODE_LEN + DATA_LEN, STACK_LEN).copy_from_slice(&s.stack);
         let mut f = fpregs(s);
-        self.trace(libc::PTRACE_SETFPREGS, (&raw mut f).cast())?;
+        self.set_vectors(&mut f, s)?;
         let mut r = regs(s, bits);
         self.trace(libc::PTRACE_SETREGS, (&raw mut r).cast())?;
         self.trace(libc::PTRACE_CONT, std::ptr::null_mut())?;
         let (signal, info) = self.wait()?;
         let r = self.registers()?;
-        self.trace(libc::PTRACE_GETFPREGS, (&raw mut f).cast())?;
+        let high = self.vectors(&mut f, s)?;
         // SAFETY: for the signals that the kernel sends for faults, the address is there.
         let address = unsafe { info.si_addr() } as u64;
         let state = State {
@@ -254,6 +305,7 @@ impl Child {
             xmm: std::array::from_fn(|n| {
                 (0..4).fold(0, |v, k| v | u128::from(f.xmm_space[4 * n + k]) << (32 * k))
             }),
+            high,
             mxcsr: f.mxcsr,
             fp: Fp {
                 cw: f.cwd,

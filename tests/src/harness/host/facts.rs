@@ -19,6 +19,13 @@ pub fn supports(features: &[CpuidFeature]) -> bool {
         F::BMI2 => is_x86_feature_detected!("bmi2"),
         F::ADX => is_x86_feature_detected!("adx"),
         F::MOVBE => is_x86_feature_detected!("movbe"),
+        F::AES => is_x86_feature_detected!("aes"),
+        F::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        F::SHA => is_x86_feature_detected!("sha"),
+        F::AVX => is_x86_feature_detected!("avx"),
+        F::AVX2 => is_x86_feature_detected!("avx2"),
+        F::FMA => is_x86_feature_detected!("fma"),
+        F::F16C => is_x86_feature_detected!("f16c"),
         F::CMPXCHG16B => is_x86_feature_detected!("cmpxchg16b"),
         // Linux lets programs use these four only from 5.9 on; the hosts that have them and an older kernel are gone.
         F::FSGSBASE => fsgsbase(),
@@ -44,6 +51,7 @@ fn fsgsbase() -> bool {
 /// * FLD of a denormal with DE unmasked: Intel's leave the stack alone, AMD's push;
 /// * CVTPI2PS from memory: Intel's switch the x87 unit to MMX state, AMD's do not;
 /// * MOVSXD to a 16-bit register: Intel's read 16 bits of memory, AMD's 32;
+/// * the SHA extensions with an operand that is not aligned: #GP by the manual, nothing on AMD's;
 /// * a ten-byte operand of which some bytes are not canonical: #GP or the page fault of the first part.
 pub fn is_open(x: &Instruction, state: &State) -> bool {
     use iced_x86::{Code as C, OpKind};
@@ -62,7 +70,8 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
         return true;
     }
     let wide = x.memory_size().size() == 10;
-    let at = x.virtual_address(0, 0, |r, _, _| {
+    let memory = (0..x.op_count()).find(|n| x.op_kind(*n) == OpKind::Memory).unwrap_or(0);
+    let at = x.virtual_address(memory, 0, |r, _, _| {
         Some(match r {
             iced_x86::Register::FS => state.fs_base,
             iced_x86::Register::GS => state.gs_base,
@@ -70,6 +79,10 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
             r => state.gpr[r.full_register().number()],
         })
     });
+    let sha = x.cpuid_features().contains(&CpuidFeature::SHA);
+    if sha && x.memory_size().size() == 16 && at.is_none_or(|at| at & 15 != 0) {
+        return true;
+    }
     wide && at.is_some_and(|at| (at.wrapping_add(16) ^ at) >> 47 != 0)
 }
 
@@ -83,6 +96,10 @@ pub fn differs_between_makers(x: &Instruction) -> bool {
             | M::Rcpss
             | M::Rsqrtps
             | M::Rsqrtss
+            | M::Vrcpps
+            | M::Vrcpss
+            | M::Vrsqrtps
+            | M::Vrsqrtss
             | M::F2xm1
             | M::Fyl2x
             | M::Fyl2xp1
