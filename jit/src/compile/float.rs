@@ -25,6 +25,8 @@ use super::{Lifter, state_flags};
 use crate::layout::off;
 use crate::tb::{MXCSR_CONTROL, MXCSR_DEFAULT};
 
+/// The least exponent field of a result whose rounding was not that of a tiny one.
+const SAFE_EXPONENT: i64 = 2;
 /// `scratch` slot that nothing reads.
 const SCRATCH_SPARE: i32 = 2;
 
@@ -35,7 +37,7 @@ fn scalar(p: Prec) -> Type {
     }
 }
 
-fn vector(p: Prec) -> Type {
+pub(super) fn vector(p: Prec) -> Type {
     match p {
         Prec::F32 => types::F32X4,
         Prec::F64 => types::F64X2,
@@ -43,7 +45,7 @@ fn vector(p: Prec) -> Type {
 }
 
 /// Exponent field: shift and mask.
-fn exponent(p: Prec) -> (i64, i64) {
+pub(super) fn exponent(p: Prec) -> (i64, i64) {
     match p {
         Prec::F32 => (23, 0xff),
         Prec::F64 => (52, 0x7ff),
@@ -51,7 +53,7 @@ fn exponent(p: Prec) -> (i64, i64) {
 }
 
 /// What a predicate of CMPPD (SDM, table 3-1) asks of operands that are ordered: those from 8 on differ for others only.
-fn ordered_relation(predicate: u8) -> R<FloatCC> {
+pub(super) fn ordered_relation(predicate: u8) -> R<FloatCC> {
     Ok(match predicate & 15 {
         0 | 8 => FloatCC::Equal,
         1 | 9 => FloatCC::LessThan,
@@ -101,17 +103,22 @@ impl Lifter<'_> {
     }
 
     /// Leaves the block if the scalar is infinite or a NaN.
-    fn finite(&mut self, p: Prec, v: V) {
+    pub(super) fn finite(&mut self, p: Prec, v: V) {
         let e = self.exponent_of(p, v);
         let bad = self.b.ins().icmp_imm_s(IntCC::Equal, e, exponent(p).1);
         self.redo_if(V::Val(bad));
     }
 
-    /// Leaves the block if the scalar is neither normal nor zero.
-    fn normal_or_zero(&mut self, p: Prec, v: V) {
+    /// Is the exponent field of the scalar below `least`, or that of infinities and NaNs?
+    fn outside(&mut self, p: Prec, v: V, least: i64) -> Value {
         let e = self.exponent_of(p, v);
-        let e = self.b.ins().iadd_imm_s(e, -1);
-        let odd = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, exponent(p).1 - 1);
+        let e = self.b.ins().iadd_imm_s(e, -least);
+        self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, exponent(p).1 - least)
+    }
+
+    /// Leaves the block unless the exponent field of the scalar is at least `least` (and finite), or the scalar zero.
+    fn inside_or_zero(&mut self, p: Prec, v: V, least: i64) {
+        let odd = self.outside(p, v, least);
         let bits = self.val(p.width(), v);
         let size = self.b.ins().ishl_imm_s(bits, 1);
         let not_zero = self.b.ins().icmp_imm_s(IntCC::NotEqual, size, 0);
@@ -119,11 +126,15 @@ impl Lifter<'_> {
         self.redo_if(V::Val(bad));
     }
 
-    /// Leaves the block if the scalar is not normal.
-    fn normal(&mut self, p: Prec, v: V) {
-        let e = self.exponent_of(p, v);
-        let e = self.b.ins().iadd_imm_s(e, -1);
-        let bad = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, e, exponent(p).1 - 1);
+    /// Leaves the block if the scalar is neither normal nor zero.
+    fn normal_or_zero(&mut self, p: Prec, v: V) {
+        self.inside_or_zero(p, v, 1);
+    }
+
+    /// Leaves the block if the rounded scalar may have been tiny: among the smallest normal numbers that depends on how it was
+    /// rounded.
+    fn safe(&mut self, p: Prec, v: V) {
+        let bad = self.outside(p, v, SAFE_EXPONENT);
         self.redo_if(V::Val(bad));
     }
 
@@ -159,39 +170,9 @@ impl Lifter<'_> {
             _ if self.host_flags => self.finite(p, V::Val(r)),
             // Sums of normal numbers: a zero is exact.
             FpOp::Add | FpOp::Sub | FpOp::Sqrt => self.normal_or_zero(p, V::Val(r)),
-            _ => self.normal(p, V::Val(r)),
+            _ => self.safe(p, V::Val(r)),
         }
         Ok(V::Val(r))
-    }
-
-    pub(super) fn float_packed(&mut self, op: FpOp, p: Prec, a: Value, b: Value) -> R<Value> {
-        if !self.host_flags {
-            return Err(Stop);
-        }
-        let t = vector(p);
-        let (x, y) = (self.cast(t, a), self.cast(t, b));
-        let r = match op {
-            FpOp::Add => self.b.ins().fadd(x, y),
-            FpOp::Sub => self.b.ins().fsub(x, y),
-            FpOp::Mul => self.b.ins().fmul(x, y),
-            FpOp::Div => self.b.ins().fdiv(x, y),
-            FpOp::Sqrt => self.b.ins().sqrt(y),
-            _ => return Err(Stop),
-        };
-        let r = self.cast(types::I8X16, r);
-        self.finite_lanes(p, r);
-        Ok(r)
-    }
-
-    /// Leaves the block if any lane is infinite or a NaN.
-    fn finite_lanes(&mut self, p: Prec, r: Value) {
-        let (shift, mask) = exponent(p);
-        let w = p.width();
-        let m = self.constant_lanes(w, (mask as u64) << shift);
-        let e = self.b.ins().band(r, m);
-        let bad = self.lanewise(super::lanes::lanes(w), e, m, |s, e, m| s.b.ins().icmp(IntCC::Equal, e, m));
-        let bad = self.b.ins().vany_true(bad);
-        self.redo_if(V::Val(bad));
     }
 
     /// `a * b + c` with one rounding. The signs of product and addend are turned on the bits: no operand can be a NaN where the
@@ -213,52 +194,9 @@ impl Lifter<'_> {
         if self.host_flags {
             self.finite(p, V::Val(r))
         } else {
-            self.normal(p, V::Val(r))
+            self.safe(p, V::Val(r))
         }
         Ok(V::Val(r))
-    }
-
-    pub(super) fn float_fma_packed(&mut self, op: FmaOp, p: Prec, abc: [Value; 3]) -> R<Value> {
-        if !self.host_fma || !self.host_flags {
-            return Err(Stop);
-        }
-        let t = vector(p);
-        let signs = |s: &mut Self, op: [FmaOp; 2], of: fn(FmaOp) -> bool| {
-            let bits = p.width().bits();
-            let sign = |n: usize| if of(op[n]) { 1u64 << (bits - 1) } else { 0 };
-            let pair = match p {
-                Prec::F32 => [sign(0) | sign(1) << 32; 2],
-                Prec::F64 => [sign(0), sign(1)],
-            };
-            (pair != [0; 2]).then(|| s.constant(pair))
-        };
-        let lanes = [op.in_lane(0), op.in_lane(1)];
-        let [mut x, y, mut z] = abc;
-        if let Some(m) = signs(self, lanes, |op| op.negates().0) {
-            x = self.b.ins().bxor(x, m);
-        }
-        if let Some(m) = signs(self, lanes, |op| op.negates().1) {
-            z = self.b.ins().bxor(z, m);
-        }
-        let [x, y, z] = [x, y, z].map(|v| self.cast(t, v));
-        let r = self.b.ins().fma(x, y, z);
-        let r = self.cast(types::I8X16, r);
-        self.finite_lanes(p, r);
-        Ok(r)
-    }
-
-    /// Comparisons of lanes that are all finite.
-    pub(super) fn float_cmp_packed(&mut self, p: Prec, predicate: u8, a: Value, b: Value) -> R<Value> {
-        if !self.host_flags {
-            return Err(Stop);
-        }
-        let cc = ordered_relation(predicate)?;
-        self.finite_lanes(p, a);
-        self.finite_lanes(p, b);
-        let t = vector(p);
-        let (x, y) = (self.cast(t, a), self.cast(t, b));
-        let r = self.b.ins().fcmp(cc, x, y);
-        Ok(self.cast(types::I8X16, r))
     }
 
     /// Leaves the block unless both are finite, and (where the host's flags are not x86's) not denormal.
@@ -350,7 +288,7 @@ impl Lifter<'_> {
 
     /// Leaves the block unless the converted result is normal, or zero like its operand.
     fn normal_or_zero_exact(&mut self, from: Prec, to: Prec, v: V, r: V) {
-        self.normal_or_zero(to, r);
+        self.inside_or_zero(to, r, if to == Prec::F32 { SAFE_EXPONENT } else { 1 });
         let z = self.val(to.width(), r);
         let z = self.b.ins().ishl_imm_s(z, 1);
         let r_zero = self.b.ins().icmp_imm_s(IntCC::Equal, z, 0);

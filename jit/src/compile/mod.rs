@@ -10,9 +10,11 @@ mod emitter;
 mod exits;
 mod flags;
 mod float;
+mod float_packed;
 mod lanes;
 mod memory;
 mod place;
+mod products;
 mod regs;
 mod value;
 mod vector;
@@ -218,7 +220,8 @@ impl Compiler {
             parallel: self.options.parallel,
             light: tier == Tier::One,
             host_flags: self.isa.name() == "x64",
-            host_fma: has_fma(&*self.isa),
+            host_fma: has(&*self.isa, &["has_fma", "has_avx"]),
+            host_rounds: has(&*self.isa, &["has_sse41"]),
             count: tb.block.count,
             insn: &tb.block.insns[0],
             regs: [Reg::default(); 16],
@@ -253,10 +256,11 @@ impl Compiler {
     }
 }
 
-/// Does Cranelift compile a fused multiply-add to an instruction? (It would call a library otherwise.)
-fn has_fma(isa: &dyn TargetIsa) -> bool {
-    let has = |name| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
-    isa.name() != "x64" || has("has_fma") && has("has_avx")
+/// Has an x86 host these extensions? (Others have what they stand for.) Cranelift would call a library otherwise.
+fn has(isa: &dyn TargetIsa, extensions: &[&str]) -> bool {
+    let flags = isa.isa_flags();
+    let on = |name: &&str| flags.iter().any(|f| f.name == *name && f.as_bool() == Some(true));
+    isa.name() != "x64" || extensions.iter().all(on)
 }
 
 fn signature(conv: CallConv, params: usize, result: bool) -> Signature {
@@ -303,6 +307,8 @@ pub struct Lifter<'a> {
     host_flags: bool,
     /// Has it a fused multiply-add?
     host_fma: bool,
+    /// And rounding to integers?
+    host_rounds: bool,
     /// Instructions that the block counts for.
     count: u32,
     /// The current instruction.

@@ -12,6 +12,7 @@ use x86::vec::{Cvt, CvtX, FmaOp, FpOp, Prec, VBin, VImm, VShift, VUn, VecEmitter
 
 use super::lanes::{ALL, lanes};
 use super::memory::Want;
+use super::products::Pairs;
 use super::value::{V, ty};
 use super::{Lifter, state_flags};
 use crate::layout::off;
@@ -286,13 +287,26 @@ impl VecEmitter for Lifter<'_> {
             VBin::PermD => self.permute_dwords(a, b),
             VBin::HaddW => ins!(I16X8, iadd_pairwise),
             VBin::HaddD => ins!(I32X4, iadd_pairwise),
-            // No instruction on one host or the other, or none that Cranelift knows.
+            VBin::MulHiW => self.high_products(a, b, true),
+            VBin::MulHiUW => self.high_products(a, b, false),
+            VBin::MulHrsW => self.rounded_products(a, b),
+            VBin::MulSD => self.signed_dword_products(a, b),
+            VBin::MaddUbSW => self.byte_products(a, b),
+            VBin::SadBW => self.byte_distances(a, b),
+            VBin::SignB => self.signed_by(Width::B, a, b),
+            VBin::SignW => self.signed_by(Width::W, a, b),
+            VBin::SignD => self.signed_by(Width::D, a, b),
+            VBin::HaddSW => self.pairs(Pairs::AddSaturated, Width::W, a, b),
+            VBin::HsubW => self.pairs(Pairs::Sub, Width::W, a, b),
+            VBin::HsubD => self.pairs(Pairs::Sub, Width::D, a, b),
+            VBin::HsubSW => self.pairs(Pairs::SubSaturated, Width::W, a, b),
+            VBin::PermQ => self.permute_quads(a, b),
+            // Nothing that Cranelift knows.
             VBin::ShlvD
             | VBin::ShlvQ
             | VBin::ShrvD
             | VBin::ShrvQ
             | VBin::SarvD
-            | VBin::PermQ
             | VBin::AesEnc
             | VBin::AesEncLast
             | VBin::AesDec
@@ -301,20 +315,7 @@ impl VecEmitter for Lifter<'_> {
             | VBin::Sha1Msg1
             | VBin::Sha1Msg2
             | VBin::Sha256Msg1
-            | VBin::Sha256Msg2
-            | VBin::MulHiW
-            | VBin::MulHiUW
-            | VBin::MulSD
-            | VBin::MulHrsW
-            | VBin::MaddUbSW
-            | VBin::SadBW
-            | VBin::SignB
-            | VBin::SignW
-            | VBin::SignD
-            | VBin::HaddSW
-            | VBin::HsubW
-            | VBin::HsubD
-            | VBin::HsubSW => return Err(Stop),
+            | VBin::Sha256Msg2 => return Err(Stop),
         })
     }
     fn vun(&mut self, op: VUn, a: Value) -> R<Value> {
@@ -446,11 +447,18 @@ impl VecEmitter for Lifter<'_> {
         }
         Ok(x)
     }
-    fn fp_round(&mut self, _: Prec, _: u8, _: V) -> R<V> {
-        Err(Stop)
+    fn fp_round(&mut self, p: Prec, imm: u8, a: V) -> R<V> {
+        let x = self.float(p, a);
+        let x = self.float_round(imm, x)?;
+        self.finite(p, V::Val(x));
+        Ok(V::Val(x))
     }
-    fn fp_round_packed<const N: usize>(&mut self, _: Prec, _: u8, _: [Value; N]) -> R<[Value; N]> {
-        Err(Stop)
+    fn fp_round_packed<const N: usize>(&mut self, p: Prec, imm: u8, a: [Value; N]) -> R<[Value; N]> {
+        let mut x = a;
+        for x in &mut x {
+            *x = self.float_round_packed(p, imm, *x)?;
+        }
+        Ok(x)
     }
     fn fp_cmp(&mut self, p: Prec, predicate: u8, a: V, b: V) -> R<V> {
         self.float_cmp(p, predicate, a, b)
@@ -474,7 +482,11 @@ impl VecEmitter for Lifter<'_> {
     fn convert(&mut self, op: Cvt, a: V) -> R<V> {
         self.float_convert(op, a)
     }
-    fn convert_packed<const N: usize>(&mut self, _: CvtX, _: [Value; N]) -> R<[Value; N]> {
-        Err(Stop)
+    fn convert_packed<const N: usize>(&mut self, op: CvtX, a: [Value; N]) -> R<[Value; N]> {
+        let mut x = a;
+        for x in &mut x {
+            *x = self.float_convert_packed(op, *x)?;
+        }
+        Ok(x)
     }
 }
