@@ -117,6 +117,11 @@ fn dead_results_keep_their_flags() {
         regs! {eax: 1, xmm0: f32x4(0.0, 0.0, 0.0, f32::NAN), xmm1: v(0, 0)},
         expect! {eax: 0, mxcsr: 0x1f81, flags: ZF|PF},
     );
+    check(
+        "ucomisd xmm0, xmm1; xor eax, eax",
+        regs! {eax: 1, xmm0: v(0, 1), xmm1: v(0, 0)},
+        expect! {eax: 0, mxcsr: 0x1f82, flags: ZF|PF},
+    );
 }
 
 #[test]

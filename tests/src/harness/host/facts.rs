@@ -52,6 +52,7 @@ fn fsgsbase() -> bool {
 /// * CVTPI2PS from memory: Intel's switch the x87 unit to MMX state, AMD's do not;
 /// * MOVSXD to a 16-bit register: Intel's read 16 bits of memory, AMD's 32;
 /// * the SHA extensions with an operand that is not aligned: #GP by the manual, nothing on AMD's;
+/// * LDMXCSR of a bit that is reserved and means something on AMD's, 17 (the generator keeps it out of aligned operands);
 /// * a ten-byte operand of which some bytes are not canonical: #GP or the page fault of the first part.
 pub fn is_open(x: &Instruction, state: &State) -> bool {
     use iced_x86::{Code as C, OpKind};
@@ -81,6 +82,9 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
     });
     let sha = x.cpuid_features().contains(&CpuidFeature::SHA);
     if sha && x.memory_size().size() == 16 && at.is_none_or(|at| at & 15 != 0) {
+        return true;
+    }
+    if matches!(x.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr) && at.is_none_or(|at| at & 3 != 0) {
         return true;
     }
     wide && at.is_some_and(|at| (at.wrapping_add(16) ^ at) >> 47 != 0)
