@@ -1,7 +1,8 @@
 //! ACPI fixed hardware as on a PIIX4 (82371AB data sheet, chapter 7; ACPI specification, chapter 4): PM1 event and
 //! control blocks, PM timer, GPE0, the SMI command port and the reset register.
 //!
-//! There is no SMM: the write to the SMI command port that would make firmware hand over to ACPI does so itself.
+//! A write to the SMI command port asks for an SMI, which the board sends if its chipset is told to. No handler of it is needed
+//! to hand over to ACPI: the write itself does so.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,8 @@ pub struct AcpiPmState {
     /// Changes of the timer's top bit that have been reported.
     half_ranges_seen: u64,
     apm: [u8; 2],
+    /// The SMI command port was written.
+    apm_written: bool,
     reset_control: u8,
     event: Option<PowerEvent>,
 }
@@ -173,11 +176,17 @@ impl AcpiPm {
 
     fn write_apm(&mut self, value: u8) {
         self.state.apm[0] = value;
+        self.state.apm_written = true;
         match value {
             ACPI_ENABLE => self.state.pm1_cnt |= SCI_EN,
             ACPI_DISABLE => self.state.pm1_cnt &= !SCI_EN,
             _ => {}
         }
+    }
+
+    /// Whether the SMI command port was written since the last call.
+    pub fn take_apm_write(&mut self) -> bool {
+        std::mem::take(&mut self.state.apm_written)
     }
 
     /// Registers.
@@ -203,6 +212,7 @@ impl AcpiPmState {
             gpe0_en: 0,
             half_ranges_seen: 0,
             apm: [0; 2],
+            apm_written: false,
             reset_control: 0,
             event: None,
         }

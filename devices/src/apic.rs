@@ -12,7 +12,7 @@ pub enum Delivery {
     Fixed,
     /// The vector, to the destination's CPU of lowest priority.
     LowestPriority,
-    /// System management interrupt: accepted and dropped, this machine has no SMM.
+    /// System management interrupt.
     Smi,
     /// Non-maskable interrupt.
     Nmi,

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod log_items;
 mod pseudo_terminal;
+mod system;
 mod test_devices;
 
 /// `mov dx, 0x3f8; mov al, 'R'; out dx, al`: shows that the guest runs.

@@ -315,6 +315,7 @@ impl Engine {
     fn stopped(&mut self, cpu: &mut Vcpu, until: u64) -> Option<Exit> {
         match std::mem::replace(&mut cpu.st.stop, stop::NONE) {
             stop::FAULT => sys::deliver_fault(cpu).is_err().then_some(Exit::Shutdown),
+            stop::SHUTDOWN => Some(Exit::Shutdown),
             stop::AFTER => Some(if cpu.st.halted { Exit::Halted } else { Exit::Event }),
             stop::REDO => {
                 self.safepoint(cpu);

@@ -50,6 +50,8 @@ pub struct PagingContext {
     pub smap: bool,
     /// CR4.PGE.
     pub pge: bool,
+    /// A20M#: bit 20 of every physical address is zero.
+    pub a20_masked: bool,
     /// CPUID: 1 GiB pages.
     pub gib_pages: bool,
     /// MAXPHYADDR, 32 to 52.
@@ -191,7 +193,8 @@ pub(crate) fn walk_quickly<M: TableMemory>(
     if table & PS != 0 {
         return walk_large_quickly(rules, privilege, gva, access, table);
     }
-    let pte = memory.load_entry((table & FRAME) | (((gva >> 12) & 0x1ff) << 3), 8)?;
+    let at = (table & FRAME) | (((gva >> 12) & 0x1ff) << 3);
+    let pte = memory.load_entry(at & rules.lines, 8)?;
     let merged = merge(pte, table, table);
     let used = P | A | if access == Access::Write { D } else { 0 };
     let rights = &rules.rights[privilege as usize];
@@ -281,6 +284,8 @@ pub(crate) struct Rules {
     rights: [[Rights; 3]; 3],
     /// Reserved in every entry of 4-level and 5-level paging.
     reserved: u64,
+    /// Physical address lines that pass.
+    lines: u64,
 }
 
 impl Rules {
@@ -290,7 +295,8 @@ impl Rules {
         });
         let above_phys = u64::MAX.checked_shl(ctx.phys_bits.into()).unwrap_or(0);
         let reserved = (above_phys & FRAME) | if ctx.nxe { 0 } else { XD };
-        Self { ctx: *ctx, rights, reserved }
+        let lines = if ctx.a20_masked { !(1 << 20) } else { !0 };
+        Self { ctx: *ctx, rights, reserved, lines }
     }
 
     /// The bank set that the translations belong in.
@@ -301,7 +307,7 @@ impl Rules {
     #[inline(always)]
     fn translation(&self, rights: &[Rights; 3], merged: u64, gpa: u64, page_size: u64) -> Translation {
         Translation {
-            gpa: Gpa(gpa),
+            gpa: Gpa(gpa & self.lines),
             page_size,
             readable: rights[Access::Read as usize].allow(merged),
             writable: rights[Access::Write as usize].allow(merged) && merged & D != 0,
@@ -347,7 +353,7 @@ impl Walker<'_> {
     fn identity(&self) -> Translation {
         Translation {
             // 52 bits: no x86 has more, and an entry of the TLB could not hold them.
-            gpa: Gpa(self.gva & (FRAME | 0xfff)),
+            gpa: Gpa(self.gva & (FRAME | 0xfff) & self.rules.lines),
             page_size: 1 << 12,
             readable: true,
             writable: true,
@@ -398,6 +404,7 @@ impl Walker<'_> {
         at: u64,
         reserved: u64,
     ) -> Result<u64, Stop> {
+        let at = at & self.rules.lines;
         let Some(entry) = memory.load_entry(at, path.size) else { return Err(self.not_present()) };
         if entry & P == 0 {
             return Err(self.not_present());

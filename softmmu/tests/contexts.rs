@@ -198,3 +198,31 @@ fn wrpkru_drops_nothing() {
     mmu.invlpg(0x1000);
     assert_eq!(walks(&mut mmu, touch), 3);
 }
+
+#[test]
+fn a20_masks_every_physical_address() {
+    let space = space();
+    space.store(Gpa(0x1234), 1u8).unwrap();
+    space.store(Gpa(0x10_1234), 2u8).unwrap();
+    let mut mmu = Mmu::new(std::sync::Arc::clone(&space));
+    let real = PagingContext { a20_masked: true, ..context(Paging::None, 0) };
+    mmu.set_paging(&real, Flush::All);
+    assert_eq!(mmu.read::<u8>(0x10_1234), Ok(1));
+    assert_eq!(mmu.read::<u8>(0x20_1234), Ok(0));
+    mmu.write(0x11_0000, 5u8).unwrap();
+    assert_eq!(space.load::<u8>(Gpa(0x1_0000)), Ok(5));
+    assert_eq!(mmu.fetch(0x10_1234).unwrap().gpa, Gpa(0x1000));
+    mmu.set_paging(&PagingContext { a20_masked: false, ..real }, Flush::All);
+    assert_eq!(mmu.read::<u8>(0x10_1234), Ok(2));
+    // Page tables and the pages that they name are physical addresses too: root 300000h is read at 200000h, page 308000h at
+    // 208000h.
+    let mut tables = Tables::at(&space, 0x20_0000);
+    tables.map(0x4000, 1, 0x30_8000, P | W | A | D);
+    space.store(Gpa(0x20_8000), 9u8).unwrap();
+    let odd = PagingContext { a20_masked: true, ..context(Paging::Level4, 0x30_0000) };
+    mmu.set_paging(&odd, Flush::All);
+    for _ in 0..2 {
+        assert_eq!(mmu.read::<u8>(0x4000), Ok(9));
+        mmu.flush(Flush::NonGlobal);
+    }
+}

@@ -382,6 +382,7 @@ fn any_context() -> impl Strategy<Value = PagingContext> {
             smep,
             smap,
             pge,
+            a20_masked: false,
             gib_pages,
             phys_bits,
         },

@@ -102,6 +102,7 @@ pub struct LapicState {
     icr: u64,
     timer: Timer,
     nmi: bool,
+    smi: bool,
     init: bool,
     start_up: Option<u8>,
     /// An ExtINT message came from the I/O APIC.
@@ -133,6 +134,7 @@ impl LocalApic {
             icr: 0,
             timer: Timer::default(),
             nmi: false,
+            smi: false,
             init: false,
             start_up: None,
             ext_int: false,
@@ -234,6 +236,21 @@ impl LocalApic {
         std::mem::take(&mut self.state.nmi)
     }
 
+    /// Takes a pending SMI.
+    pub fn take_smi(&mut self) -> bool {
+        std::mem::take(&mut self.state.smi)
+    }
+
+    /// Whether an SMI waits.
+    pub fn smi_pending(&self) -> bool {
+        self.state.smi
+    }
+
+    /// SMI#, from the chipset.
+    pub fn raise_smi(&mut self) {
+        self.state.smi = true;
+    }
+
     /// Whether an NMI, INIT or start-up IPI waits.
     pub fn signal_pending(&self) -> bool {
         self.state.nmi || self.state.init || self.state.start_up.is_some()
@@ -272,6 +289,7 @@ impl LocalApic {
         match Delivery::from_bits(entry >> 8) {
             Some(Delivery::Fixed) => self.state.request(entry as u8, entry & 1 << 15 != 0),
             Some(Delivery::Nmi) => self.state.nmi = true,
+            Some(Delivery::Smi) => self.state.smi = true,
             _ => {} // ExtINT is a level that `passes_pic` shows
         }
     }
@@ -317,7 +335,7 @@ impl LocalApic {
             }
             Delivery::ExtInt => s.ext_int = true,
             Delivery::Nmi => s.nmi = true,
-            Delivery::Smi => {}
+            Delivery::Smi => s.smi = true,
             Delivery::Init => {
                 s.reset_registers();
                 s.init = true;
@@ -375,6 +393,7 @@ impl LapicState {
         self.icr = 0;
         self.timer = Timer::default();
         self.nmi = false;
+        self.smi = false;
         self.init = false;
         self.start_up = None;
         self.ext_int = false;

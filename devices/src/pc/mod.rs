@@ -244,6 +244,9 @@ impl PcDevices {
         let event = self.keyboard_controller.take_event();
         let event = event.or(self.acpi.take_event()).or(self.debug.take_event());
         let event = event.or_else(|| self.harness.post.iter_mut().find_map(PostPort::take_event));
+        if self.acpi.take_apm_write() && self.pci.pm.apmc_enabled() {
+            self.lapics.iter_mut().for_each(LocalApic::raise_smi);
+        }
         // The first request stands until the board takes it.
         self.event = self.event.or(event);
         self.settle();
@@ -348,6 +351,21 @@ impl PcDevices {
     /// Takes a pending NMI.
     pub fn take_nmi(&mut self, cpu: usize) -> bool {
         self.lapics[cpu].take_nmi()
+    }
+
+    /// Takes a pending SMI.
+    pub fn take_smi(&mut self, cpu: usize) -> bool {
+        self.lapics[cpu].take_smi()
+    }
+
+    /// Whether an SMI waits for `cpu`.
+    pub fn smi_pending(&self, cpu: usize) -> bool {
+        self.lapics[cpu].smi_pending()
+    }
+
+    /// Is RAM at A0000h to BFFFFh, for a processor that is in SMM or not?
+    pub fn smram(&self, smm: bool) -> bool {
+        self.pci.host.smram(smm)
     }
 
     /// Takes a pending INIT (the local APIC has reset itself already).

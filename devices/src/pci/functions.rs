@@ -43,6 +43,15 @@ impl I440Fx {
         Self { config }
     }
 
+    /// Is RAM at A0000h to BFFFFh, for a processor that is in SMM or not? (82441FX data sheet, 3.2.18: G_SMRAME, D_OPEN
+    /// unless D_LCK, D_CLS.)
+    pub fn smram(&self, smm: bool) -> bool {
+        let v = self.config.bytes()[SMRAM];
+        let open = v & 0x50 == 0x40;
+        let closed = v & 0x20 != 0;
+        v & 0x08 != 0 && (open || smm && !closed)
+    }
+
     /// PAM0 to PAM6 (82441FX data sheet, 3.2.15): two bits per segment, 1 = reads, 2 = writes go to RAM. PAM0 bits 4 and
     /// 5 are F0000h to FFFFFh; the others are 16 KiB each from C0000h on, low half first.
     pub fn pam(&self) -> [u8; 7] {
@@ -102,6 +111,11 @@ impl Piix4Pm {
         config.register(0x90, &[0x01, 0, 0, 0], &[0xf0, 0xff, 0, 0]);
         config.register(0xd2, &[0x00], &[0x0f]);
         Self { config }
+    }
+
+    /// DEVACTB.APMC_EN: a write to the SMI command port asserts SMI#.
+    pub fn apmc_enabled(&self) -> bool {
+        self.config.bytes()[0x5b] & 2 != 0
     }
 
     /// The first port of the register block; `None` while it is not decoded.

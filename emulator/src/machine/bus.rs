@@ -1,6 +1,9 @@
 //! The one place where a CPU meets devices: [`x86::Bus`] over [`PcDevices`].
 
+use std::sync::Arc;
+
 use devices::pc::PcDevices;
+use softmmu::{AddressSpace, Gpa, MemoryMap, Region, RegionKind};
 use x86::{Bus, Ns};
 
 /// What the processor reaches by ports, device memory and the local APIC's registers.
@@ -11,12 +14,54 @@ pub struct PcBus {
     pub cpu: usize,
     /// Device accesses so far (for statistics).
     pub accesses: u64,
+    /// The processor is in system management mode.
+    smm: bool,
+    memory: Memory,
 }
 
 impl PcBus {
     /// A bus for processor `cpu`.
-    pub fn new(devices: PcDevices, cpu: usize) -> Self {
-        Self { devices, cpu, accesses: 0 }
+    pub fn new(devices: PcDevices, cpu: usize, memory: Memory) -> Self {
+        Self { devices, cpu, accesses: 0, smm: false, memory }
+    }
+
+    /// Publishes another map when SMRAM appears or disappears.
+    fn remap(&mut self) {
+        let visible = self.devices.smram(self.smm);
+        if visible != self.memory.smram {
+            self.memory.smram = visible;
+            self.memory.publish();
+        }
+    }
+}
+
+/// The memory map as it changes while the machine runs. Changes are made between two instructions, or at the end of one that
+/// runs alone: nothing is held by host address then.
+pub struct Memory {
+    space: Arc<AddressSpace>,
+    /// What is always there.
+    regions: Vec<Region>,
+    /// RAM is at A0000h to BFFFFh.
+    smram: bool,
+}
+
+/// SMRAM: RAM behind the video window, at the same place in guest memory.
+const SMRAM: Region =
+    Region { start: Gpa(0xa_0000), len: 0x2_0000, kind: RegionKind::Ram { offset: 0xa_0000 } };
+
+impl Memory {
+    /// The memory of a machine whose map is `regions`.
+    pub fn new(space: Arc<AddressSpace>, regions: Vec<Region>) -> Self {
+        Self { space, regions, smram: false }
+    }
+
+    fn publish(&self) {
+        let mut regions = self.regions.clone();
+        if self.smram {
+            regions.push(SMRAM);
+        }
+        let map = MemoryMap::new(regions).expect("nothing else is where SMRAM is");
+        self.space.update_map(map);
     }
 }
 
@@ -31,6 +76,7 @@ impl Bus for PcBus {
         self.accesses += 1;
         tracing::trace!(target: "io", "out port {port:#06x} size {size} value {value:#x} at {now} ns");
         self.devices.port_write(port, size, value, now);
+        self.remap();
     }
     fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64 {
         self.accesses += 1;
@@ -48,6 +94,16 @@ impl Bus for PcBus {
     }
     fn interrupt_acknowledge(&mut self, now: Ns) -> Option<u8> {
         self.devices.acknowledge(self.cpu, now)
+    }
+    fn a20(&self) -> bool {
+        self.devices.a20()
+    }
+    fn take_smi(&mut self) -> bool {
+        self.devices.take_smi(self.cpu)
+    }
+    fn set_smm(&mut self, on: bool) {
+        self.smm = on;
+        self.remap();
     }
     fn take_nmi(&mut self) -> bool {
         self.devices.take_nmi(self.cpu)

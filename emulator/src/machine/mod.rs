@@ -127,7 +127,8 @@ impl Machine {
             serial_ports: spec.serial_ports,
             harness: spec.harness.clone(),
         });
-        let bus = Box::new(PcBus::new(devices, 0));
+        let memory = bus::Memory::new(space.clone(), spec.layout.regions());
+        let bus = Box::new(PcBus::new(devices, 0, memory));
         let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
         let engine = Engine::new(spec.engine.clone(), space.clone());
         Ok(Self { cpu, engine, space, spec, setup: None, boot: None })
@@ -296,7 +297,8 @@ impl Machine {
     /// Is there an event that ends HLT?
     fn can_wake(&mut self) -> bool {
         let enabled = self.cpu.st.flags & rflags::IF != 0 || self.cpu.st.wakes_masked;
-        enabled && self.cpu.bus.interrupt_pending()
+        let smi = !self.cpu.st.smm && self.bus().devices.smi_pending(0);
+        smi || enabled && self.cpu.bus.interrupt_pending()
     }
 
     /// Carries output to the console and input from the gate; tells whether the machine ends here.

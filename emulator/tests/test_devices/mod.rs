@@ -19,20 +19,23 @@ fn code32(build: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8
     a.assemble(0x10_0020 + super::HELLO.len() as u64).unwrap()
 }
 
-fn out_byte(a: &mut CodeAssembler, port: u16, value: u32) -> Result<(), IcedError> {
+pub(super) fn out_byte(a: &mut CodeAssembler, port: u16, value: u32) -> Result<(), IcedError> {
     a.mov(edx, u32::from(port))?;
     a.mov(eax, value)?;
     a.out(dx, al)
 }
 
 /// Jumps to `failed` if EAX is not `value`.
-fn expect(a: &mut CodeAssembler, value: u32, failed: CodeLabel) -> Result<(), IcedError> {
+pub(super) fn expect(a: &mut CodeAssembler, value: u32, failed: CodeLabel) -> Result<(), IcedError> {
     a.cmp(eax, value as i32)?;
     a.jne(failed)
 }
 
 /// Runs `build`, which jumps to the label it is given when something is wrong: exit status 3 then, else 0x21.
-fn passes(arguments: &[&str], build: impl Fn(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>) {
+pub(super) fn passes(
+    arguments: &[&str],
+    build: impl Fn(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
+) {
     let code = code32(|a| {
         let mut failed = a.create_label();
         build(a, failed)?;

@@ -41,6 +41,16 @@ pub trait Bus: Send + std::any::Any {
     fn x2apic_read(&mut self, msr: u32, now: Ns) -> Option<u64>;
     /// Writes an x2APIC register; `false` asks for #GP.
     fn x2apic_write(&mut self, msr: u32, value: u64, now: Ns) -> bool;
+    /// Does address line 20 pass? Looked at after each port write.
+    fn a20(&self) -> bool {
+        true
+    }
+    /// Takes a pending system-management interrupt.
+    fn take_smi(&mut self) -> bool {
+        false
+    }
+    /// The processor is in SMM or not: SMRAM may have to appear or disappear. Called between two instructions.
+    fn set_smm(&mut self, _on: bool) {}
     /// FERR#: the x87 FPU reports an unmasked error with CR0.NE clear (IRQ 13 on a PC).
     fn ferr(&mut self, asserted: bool, now: Ns);
 }

@@ -50,10 +50,12 @@ pub fn registers(cpu: &mut Vcpu) -> String {
     }
     let _ = writeln!(
         t,
-        "[{}] CPL={} II={} A20=1 SMM=0 HLT={}",
+        "[{}] CPL={} II={} A20={} SMM={} HLT={}",
         letters(flags),
         st.cpl,
         u8::from(st.shadow != crate::state::Shadow::None),
+        u8::from(st.a20),
+        u8::from(st.smm),
         u8::from(st.halted)
     );
     let order = [

@@ -184,6 +184,8 @@ pub mod stop {
     pub const REDO: u32 = 3;
     /// An instruction that Retrograde does not implement: stop the machine with a report.
     pub const UNIMPLEMENTED: u32 = 4;
+    /// The processor shuts down.
+    pub const SHUTDOWN: u32 = 6;
     /// A corrupted translation was found: stop the machine with a report.
     pub const CORRUPT: u32 = 5;
 }
@@ -348,6 +350,14 @@ pub struct CpuState {
     pub cpl: u8,
     /// HLT: waiting for an interrupt.
     pub halted: bool,
+    /// Address line 20 passes.
+    pub a20: bool,
+    /// In system management mode.
+    pub smm: bool,
+    /// Where SMM's code and save area are.
+    pub smbase: u32,
+    /// NMIs were blocked when SMM was entered.
+    pub smm_nmi: bool,
     /// MONITOR has armed the monitor, and no MWAIT came yet.
     pub monitor: bool,
     /// MWAIT: an interrupt that IF masks ends the wait.
@@ -482,6 +492,10 @@ impl CpuState {
             dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             cpl: 0,
             halted: false,
+            a20: true,
+            smm: false,
+            smbase: 0x3_0000,
+            smm_nmi: false,
             monitor: false,
             wakes_masked: false,
             shadow: Shadow::None,

@@ -107,6 +107,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let v = c.read_w(i.seg, from, w)?;
             let now = c.now_single();
             c.bus.port_out(port, w.bytes() as u8, v as u32, now);
+            c.sync_a20();
             crate::sys::note_port(c, port, w.bytes());
             c.stop_after();
             (true, false)

@@ -50,6 +50,7 @@ pub fn context(paging: Paging, cr3: u64) -> PagingContext {
         smep: false,
         smap: false,
         pge: true,
+        a20_masked: false,
         gib_pages: true,
         phys_bits: 40,
     }

@@ -17,7 +17,7 @@ use super::table::kind;
 use super::{ENDS, GOES_ON, Pick, advance, handler};
 
 /// CR4 bits that the model lets software set.
-fn cr4_mask(m: &CpuModel) -> u64 {
+pub(super) fn cr4_mask(m: &CpuModel) -> u64 {
     let mut mask = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE | cr4::PCE;
     mask |= cr4::OSFXSR | cr4::OSXMMEXCPT;
     for (f, bit) in [
@@ -50,6 +50,8 @@ const CR0_PDPTE: u64 = cr0::PG | cr0::CD | cr0::NW;
 impl Vcpu {
     /// Call after [`CpuState`] was written from outside: recomputes all that follows from it.
     pub fn load_state_changed(&mut self) {
+        self.bus.set_smm(self.st.smm);
+        self.st.a20 = self.bus.a20();
         self.paging_changed(Flush::All);
         self.debug_changed();
         self.mode_changed();

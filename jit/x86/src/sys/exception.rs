@@ -123,7 +123,7 @@ pub(super) fn debug_trap(cpu: &mut Vcpu, bits: u64) -> Result<(), Shutdown> {
 
 /// Delivers debug traps that wait, then a pending NMI or interrupt if the processor accepts one now; wakes it from HLT. Did it?
 pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
-    let trapped = debug::deliver_pending(cpu)?;
+    let trapped = debug::deliver_pending(cpu)? | super::smm::poll(cpu);
     super::monitor::wake(cpu);
     if cpu.st.shadow != Shadow::MovSs && !cpu.st.nmi_blocked && cpu.bus.take_nmi() {
         cpu.st.nmi_blocked = true;

@@ -359,7 +359,7 @@ pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
         | Mnemonic::Endbr64
         | Mnemonic::Pause
         | Mnemonic::Nop => (handler!(nothing), GOES_ON),
-        Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 | Mnemonic::Rsm => (handler!(undefined), ENDS),
+        Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => (handler!(undefined), ENDS),
         _ => return None,
     })
 }

@@ -56,6 +56,7 @@ fn output(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let now = cpu.now_single();
     let v = cpu.gpr(i.w, reg::RAX) as u32;
     cpu.bus.port_out(port, i.w.bytes() as u8, v, now);
+    cpu.sync_a20();
     super::note_port(cpu, port, i.w.bytes());
     cpu.stop_after();
     Ok(())

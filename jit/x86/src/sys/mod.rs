@@ -19,6 +19,7 @@ mod monitor;
 mod msr;
 mod paging;
 pub mod segment;
+mod smm;
 mod stack;
 mod table;
 mod task;
@@ -82,6 +83,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         .or_else(|| integer::select(x, i, mode))
         .or_else(|| ident::select(x))
         .or_else(|| msr::select(x))
+        .or_else(|| smm::select(x))
         .or_else(|| xsave::select(x, i))
         .or_else(|| paging::select(x, i, mode))
         .or_else(|| debug::select(x, i, mode))

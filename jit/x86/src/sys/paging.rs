@@ -45,6 +45,7 @@ impl Vcpu {
             smep: s.cr4 & cr4::SMEP != 0,
             smap: s.cr4 & cr4::SMAP != 0,
             pge: s.cr4 & cr4::PGE != 0,
+            a20_masked: !s.a20,
             gib_pages: self.model.has(Feature::Pdpe1gb),
             phys_bits: self.model.phys_bits,
         };
@@ -58,16 +59,36 @@ impl Vcpu {
 
     /// Reads and checks the four PDPTEs that CR3 points to (SDM vol. 3, 4.4.1).
     pub(super) fn load_pdptes(&mut self, cr3: u64) -> R<[u64; 4]> {
+        let lines = if self.st.a20 { 0xffff_ffe0 } else { 0xffef_ffe0 };
         let reserved = self.beyond_physical() | 0x1e6;
         let mut p = [0; 4];
         for (k, e) in p.iter_mut().enumerate() {
             // A table outside RAM reads as not present.
-            *e = self.mmu.space().load::<u64>(Gpa((cr3 & 0xffff_ffe0) + 8 * k as u64)).unwrap_or(0);
+            *e = self.mmu.space().load::<u64>(Gpa((cr3 & lines) + 8 * k as u64)).unwrap_or(0);
             if *e & 1 != 0 && *e & reserved != 0 {
                 return Err(self.gp(0));
             }
         }
         Ok(p)
+    }
+
+    /// The PDPTEs again, where they are used.
+    pub(super) fn reload_pdptes(&mut self) -> R<()> {
+        if self.uses_pdptes(self.st.cr0, self.st.cr4, self.st.msr.efer) {
+            let cr3 = self.st.cr3;
+            self.st.pdptes = self.load_pdptes(cr3)?;
+            self.paging_changed(Flush::All);
+        }
+        Ok(())
+    }
+
+    /// Takes over the A20 gate, after something that may have moved it.
+    pub(crate) fn sync_a20(&mut self) {
+        let a20 = self.bus.a20();
+        if a20 != self.st.a20 {
+            self.st.a20 = a20;
+            self.paging_changed(Flush::All);
+        }
     }
 
     pub(super) fn uses_pdptes(&self, cr0: u64, cr4: u64, efer: u64) -> bool {

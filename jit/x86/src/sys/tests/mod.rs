@@ -9,6 +9,7 @@ mod paging;
 mod protected;
 mod real;
 mod registers;
+mod smm;
 mod tasks;
 mod vme;
 
@@ -29,6 +30,8 @@ const CODE: u64 = 0x4000;
 struct Nothing {
     interrupt: Option<u8>,
     nmi: bool,
+    smi: bool,
+    a20_off: bool,
 }
 
 impl Bus for Nothing {
@@ -45,6 +48,12 @@ impl Bus for Nothing {
     }
     fn interrupt_acknowledge(&mut self, _: Ns) -> Option<u8> {
         self.interrupt.take()
+    }
+    fn a20(&self) -> bool {
+        !self.a20_off
+    }
+    fn take_smi(&mut self) -> bool {
+        std::mem::take(&mut self.smi)
     }
     fn take_nmi(&mut self) -> bool {
         std::mem::take(&mut self.nmi)
