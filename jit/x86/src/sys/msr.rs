@@ -23,6 +23,7 @@ mod index {
     pub const BIOS_UPDT_TRIG: u32 = 0x79;
     pub const BIOS_SIGN_ID: u32 = 0x8b;
     pub const PLATFORM_INFO: u32 = 0xce;
+    pub const PKG_CST_CONFIG: u32 = 0xe2;
     pub const MTRRCAP: u32 = 0xfe;
     pub const ARCH_CAPABILITIES: u32 = 0x10a;
     pub const MISC_FEATURE_ENABLES: u32 = 0x140;
@@ -39,6 +40,7 @@ mod index {
     pub const THERM_STATUS: u32 = 0x19c;
     pub const MISC_ENABLE: u32 = 0x1a0;
     pub const DEBUGCTL: u32 = 0x1d9;
+    pub const POWER_CTL: u32 = 0x1fc;
     pub const MTRR_PHYS_FIRST: u32 = 0x200;
     pub const MTRR_PHYS_LAST: u32 = 0x20f;
     pub const MTRR_FIX64K: u32 = 0x250;
@@ -67,6 +69,8 @@ mod index {
 
 /// IA32_MISC_ENABLE: MONITOR and MWAIT exist.
 pub(super) const MONITOR_ENABLED: u64 = 1 << 18;
+/// MSR_PKG_CST_CONFIG_CONTROL.CFG_LOCK.
+const CST_LOCKED: u64 = 1 << 15;
 /// MTRRCAP: 8 variable ranges, fixed ranges, write-combining.
 const MTRR_CAP: u64 = 8 | 1 << 8 | 1 << 10;
 /// MCG_CAP: 4 banks, MCG_CTL present.
@@ -113,6 +117,9 @@ fn read(cpu: &mut Vcpu, i: &Insn, n: u32) -> R<Option<u64>> {
         index::FEATURE_CONTROL => FEATURES_LOCKED,
         index::SPEC_CTRL if cpu.model.has(Feature::SpecCtrl) => m.spec_ctrl,
         index::BIOS_SIGN_ID => MICROCODE,
+        // No C-states but C1; locked.
+        index::PKG_CST_CONFIG => CST_LOCKED,
+        index::POWER_CTL => 0,
         index::PLATFORM_INFO => RATIO,
         index::PERF_STATUS => RATIO,
         index::MTRRCAP => MTRR_CAP,
@@ -198,6 +205,9 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
         index::BIOS_UPDT_TRIG | index::BIOS_SIGN_ID => Ok(true),
         index::PERF_CTL | index::CLOCK_MODULATION | index::THERM_INTERRUPT | index::THERM_STATUS => Ok(true),
         index::MISC_FEATURE_ENABLES => Ok(v == 0),
+        index::PKG_CST_CONFIG => Ok(v == CST_LOCKED),
+        // C1E and its kin: there is nothing to save.
+        index::POWER_CTL => Ok(true),
         index::SYSENTER_CS => store(&mut m.sysenter_cs, true),
         index::SYSENTER_ESP => store(&mut m.sysenter_esp, canonical),
         index::SYSENTER_EIP => store(&mut m.sysenter_eip, canonical),

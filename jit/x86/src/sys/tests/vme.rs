@@ -218,6 +218,13 @@ fn monitor_rules() {
     let mut m = user();
     assert_eq!(m.run(&[0x0f, 0x01, 0xc8]), Err(ud()), "CPL 3: #UD");
     assert_eq!(m.run(&[0x0f, 0x01, 0xc9]), Err(ud()));
+    // Drivers of MWAIT look at these MSRs where the processor's model has them.
+    let mut m = machine();
+    for n in [0xe2, 0x1fc] {
+        *m.reg(reg::RCX) = n;
+        assert_eq!(m.run(&[0x0f, 0x32]), Ok(()), "RDMSR {n:#x}");
+        assert_eq!(m.run(&[0x0f, 0x30]), Ok(()), "WRMSR {n:#x}");
+    }
     // IA32_MISC_ENABLE bit 18 takes both away, and CPUID shows it.
     let mut m = machine();
     assert_ne!(m.cpu.model.cpuid(&m.cpu.st, 1, 0)[2] & 8, 0);
