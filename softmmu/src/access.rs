@@ -129,7 +129,9 @@ impl Mmu {
     fn read_slow<T: GuestInt>(&mut self, p: Privilege, gva: u64) -> Result<T, MemTrap> {
         if (gva & !PAGE_MASK) + T::SIZE <= 4096 {
             self.note_access(gva, T::SIZE, Access::Read);
-            return match self.resolve(p, gva, Access::Read)? {
+            let place = self.resolve(p, gva, Access::Read)?;
+            self.aligned(p, gva, T::SIZE)?;
+            return match place {
                 // SAFETY: the access lies in the page that was translated, until our next safepoint.
                 Place::Ram(host) | Place::Watched(host) => Ok(unsafe { T::load(host) }),
                 Place::Mmio(gpa) => Err(MemTrap::Mmio { gpa }),
@@ -191,7 +193,9 @@ impl Mmu {
         };
         let room = 4096 - (gva & !PAGE_MASK);
         if len <= room {
-            let first = spot(self.resolve(p, gva, access)?)?;
+            let place = self.resolve(p, gva, access)?;
+            self.aligned(p, gva, len)?;
+            let first = spot(place)?;
             return Ok(Span { first, first_len: len as usize, second: None });
         }
         loop {
@@ -202,6 +206,7 @@ impl Mmu {
                 // A safepoint lay between: the first address may be void.
                 continue;
             }
+            self.aligned(p, gva, len)?;
             let (Ok(first), Ok(second)) = (spot(first), spot(second)) else { return Err(MemTrap::Split) };
             return Ok(Span { first, first_len: room as usize, second: Some(second) });
         }

@@ -79,6 +79,8 @@ pub enum MemTrap {
     /// The access crosses a page and at least one side is not plain RAM; both sides are permitted. The caller goes
     /// bytewise.
     Split,
+    /// #AC: the access is permitted, but not aligned (see [`Mmu::check_alignment`]).
+    Misaligned,
     /// A TLB entry holds none of the known patterns: a bug of ours or failing hardware. The machine must stop; the text
     /// is the report.
     Corrupt(Box<str>),

@@ -249,6 +249,32 @@ impl Default for X87 {
     }
 }
 
+/// What the last XRSTOR or XRSTORS loaded, and from where (SDM vol. 1, 13.6: XRSTOR_INFO and XMODIFIED_BM).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// There was one.
+    pub valid: bool,
+    /// The level at which it was executed.
+    pub cpl: u8,
+    /// Linear address of the image.
+    pub at: u64,
+    /// XCOMP_BV of the image.
+    pub map: u64,
+    /// The components that were loaded or initialised.
+    pub components: u64,
+    /// Their contents.
+    pub x87: X87,
+    /// XMM registers.
+    pub xmm: [Xmm; 16],
+    /// Upper halves of the YMM registers.
+    pub ymm_hi: [Xmm; 16],
+    /// MXCSR.
+    pub mxcsr: u32,
+    /// PKRU.
+    pub pkru: u32,
+}
+
 /// Control state beyond the control registers: MSRs that only the CPU looks at.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -374,6 +400,8 @@ pub struct CpuState {
     pub fault: Fault,
     /// x87 registers.
     pub x87: X87,
+    /// For the modified optimisation of XSAVEOPT and XSAVES.
+    pub restored: Restored,
     /// Model-specific registers.
     pub msr: Msrs,
 }
@@ -504,6 +532,7 @@ impl CpuState {
             single: false,
             fault: Fault::default(),
             x87: X87::default(),
+            restored: Restored::default(),
             msr: Msrs { pat: 0x0007_0406_0007_0406, misc_enable: 1 << 18 | 1, ..Default::default() },
         };
         s.seg[seg::CS as usize] = Segment { base: 0xffff_0000, limit: 0xffff, attrs: 0x9b, selector: 0xf000 };

@@ -190,7 +190,12 @@ fn repeat(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
 /// Does as many iterations of MOVS or STOS as lie within the pages at hand, at most `max`; 0 if this is not the case for
 /// it (then `once` sorts it out).
 fn pagewise(c: &mut Vcpu, i: &Insn, s: Str, w: Width, max: u64) -> u64 {
-    if max < 2 || c.st.flags & rflags::DF != 0 || i.aw == Width::W || !matches!(s, Str::Movs | Str::Stos) {
+    if max < 2
+        || c.mmu.checks_alignment()
+        || c.st.flags & rflags::DF != 0
+        || i.aw == Width::W
+        || !matches!(s, Str::Movs | Str::Stos)
+    {
         return 0;
     }
     if addr_mode(c.st.mode, seg::ES) != AddrMode::Flat {

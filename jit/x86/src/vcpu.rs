@@ -73,6 +73,11 @@ impl Vcpu {
             Privilege::Supervisor
         };
         self.mmu.select(p);
+        // SDM vol. 3, 6.15, interrupt 17.
+        let st = &self.st;
+        let checks =
+            st.cpl == 3 && st.flags & crate::state::rflags::AC != 0 && st.cr0 & crate::state::cr0::AM != 0;
+        self.mmu.check_alignment(checks);
     }
 
     // ---- exceptions -------------------------------------------------------------------------------------------
@@ -270,6 +275,7 @@ impl Vcpu {
                 self.st.stop = stop::CORRUPT;
                 Stop
             }
+            MemTrap::Misaligned => self.raise(vector::AC, Some(0), 0),
             MemTrap::Mmio { .. } | MemTrap::Split => self.redo(),
         }
     }

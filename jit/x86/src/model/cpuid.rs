@@ -3,7 +3,7 @@
 //! What depends on the control registers (OSXSAVE, SYSCALL, the XSAVE area's size) is computed when CPUID executes.
 
 use super::features::{Feature, Place};
-use super::{CpuModel, TSC_HZ};
+use super::{CpuModel, TSC_HZ, Vendor};
 use crate::state::{CpuState, Mode, cr4};
 
 /// Highest basic CPUID leaf.
@@ -25,7 +25,10 @@ impl CpuModel {
             _ => MAX_BASIC,
         };
         match leaf {
-            0 => registers(MAX_BASIC, b"GenuineIntel", [0, 2, 1]),
+            0 => match self.vendor {
+                Vendor::Intel => registers(MAX_BASIC, b"GenuineIntel", [0, 2, 1]),
+                Vendor::Amd => registers(MAX_BASIC, b"AuthenticAMD", [0, 2, 1]),
+            },
             1 => self.leaf_1(st),
             // No descriptors: the caches are in leaf 4.
             2 => [0x0000_ff01, 0, 0, 0],
@@ -41,11 +44,14 @@ impl CpuModel {
             0x16 => [TSC_HZ / 1_000_000, TSC_HZ / 1_000_000, 100, 0],
             0x4000_0000 => registers(MAX_HYPERVISOR, b"RetrogradeVM", [0, 1, 2]),
             0x4000_0010 => [TSC_HZ / 1000, TSC_HZ / 1000, 0, 0],
-            0x8000_0000 => [MAX_EXTENDED, 0, 0, 0],
+            0x8000_0000 => match self.vendor {
+                Vendor::Intel => [MAX_EXTENDED, 0, 0, 0],
+                Vendor::Amd => registers(MAX_EXTENDED, b"AuthenticAMD", [0, 2, 1]),
+            },
             0x8000_0001 => {
                 let mut d = self.bits(Place::X1D);
                 // Intel shows SYSCALL in 64-bit mode only.
-                if !st.mode.has(Mode::CODE64) {
+                if self.vendor == Vendor::Intel && !st.mode.has(Mode::CODE64) {
                     d &= !(1 << 11);
                 }
                 [0, 0, self.bits(Place::X1C), d]

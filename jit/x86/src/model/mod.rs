@@ -48,12 +48,24 @@ pub const MODELS: &[(&str, &str)] = &[
     ("qemu32", "32-bit, SSE2"),
 ];
 
+/// Whose rules the processor follows where they differ: SYSCALL and SYSENTER.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vendor {
+    /// `GenuineIntel`.
+    #[default]
+    Intel,
+    /// `AuthenticAMD`.
+    Amd,
+}
+
 /// The processor's identity and abilities, and its random-number generator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuModel {
     name: Box<str>,
     level: Level,
     features: u128,
+    /// Whose rules and name it has.
+    pub vendor: Vendor,
     /// MAXPHYADDR.
     pub phys_bits: u8,
     /// This processor's (x2)APIC id.
@@ -93,6 +105,7 @@ impl CpuModel {
             name: name.into(),
             level,
             features,
+            vendor: Vendor::default(),
             phys_bits,
             apic_id: 0,
             cpus: 1,

@@ -1,10 +1,13 @@
-//! SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS and the FS/GS base instructions, by Intel's rules.
+//! SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS and the FS/GS base instructions.
+//!
+//! Vendors differ. Intel has SYSCALL in 64-bit mode only; AMD has it in all modes (compatibility mode enters by CSTAR, legacy
+//! mode by STAR), does not check SYSRET's target, and has no SYSENTER and SYSEXIT in long mode (APM vol. 3).
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use crate::emit::{Emitter, R};
 use crate::insn::{Insn, Opnd, Width};
-use crate::model::Feature;
+use crate::model::{Feature, Vendor};
 use crate::state::{Mode, Segment, cr4, efer, reg, rflags, seg};
 use crate::vcpu::Vcpu;
 
@@ -29,35 +32,71 @@ impl Vcpu {
         self.go_far(cs, rip, cpl);
     }
 
+    fn is_amd(&self) -> bool {
+        self.model.vendor == Vendor::Amd
+    }
+
     fn need_syscall(&mut self) -> R<()> {
-        if self.st.mode.has(Mode::CODE64) && self.st.msr.efer & efer::SCE != 0 {
-            Ok(())
-        } else {
-            Err(self.ud())
-        }
+        let mode_ok = self.is_amd() || self.st.mode.has(Mode::CODE64);
+        if mode_ok && self.st.msr.efer & efer::SCE != 0 { Ok(()) } else { Err(self.ud()) }
     }
 }
 
 fn syscall(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_syscall()?;
+    if !cpu.st.mode.has(Mode::LONG) {
+        return syscall_legacy(cpu, i);
+    }
     let flags = cpu.rflags();
     cpu.st.gpr[reg::RCX as usize] = next_rip(cpu, i);
     cpu.st.gpr[11] = flags;
     let m = &cpu.st.msr;
-    let (target, mask) = (m.lstar, m.sfmask);
+    let target = if cpu.st.mode.has(Mode::CODE64) { m.lstar } else { m.cstar };
+    let mask = m.sfmask;
     let selector = (m.star >> 32) as u16 & 0xfffc;
     cpu.set_rflags(flags & !mask & !rflags::RF);
     cpu.go_fast(flat_code(selector, 0, true), flat_stack(selector.wrapping_add(8), 0), target, 0);
     Ok(())
 }
 
+/// SYSCALL of AMD's processors outside long mode: no flags are saved.
+fn syscall_legacy(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    let rip = next_rip(cpu, i);
+    cpu.set_gpr(Width::D, reg::RCX, rip);
+    let star = cpu.st.msr.star;
+    let selector = (star >> 32) as u16 & 0xfffc;
+    cpu.st.flags &= !(rflags::VM | rflags::IF | rflags::RF);
+    cpu.go_fast(
+        flat_code(selector, 0, false),
+        flat_stack(selector.wrapping_add(8), 0),
+        star & 0xffff_ffff,
+        0,
+    );
+    Ok(())
+}
+
+/// SYSRET of AMD's processors outside long mode.
+fn sysret_legacy(cpu: &mut Vcpu) {
+    let base = (cpu.st.msr.star >> 48) as u16;
+    let rip = cpu.st.gpr[reg::RCX as usize] & 0xffff_ffff;
+    cpu.load_flags(rflags::IF, rflags::IF);
+    cpu.go_fast(flat_code(base | 3, 3, false), flat_stack(base.wrapping_add(8) | 3, 3), rip, 3);
+}
+
 /// SYSRET; `i.w` is Q for the 64-bit form.
 fn sysret(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_syscall()?;
+    if !cpu.protected() {
+        return Err(cpu.gp(0));
+    }
     cpu.need_cpl0()?;
+    if !cpu.st.mode.has(Mode::LONG) {
+        sysret_legacy(cpu);
+        return Ok(());
+    }
     let rcx = cpu.st.gpr[reg::RCX as usize];
     let long = i.w == Width::Q;
-    if long && !cpu.canonical(rcx) {
+    if long && !cpu.is_amd() && !cpu.canonical(rcx) {
         return Err(cpu.gp(0));
     }
     let base = (cpu.st.msr.star >> 48) as u16;
@@ -75,7 +114,13 @@ fn sysret(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     Ok(())
 }
 
+/// #UD for SYSENTER and SYSEXIT in long mode on AMD's processors.
+fn need_sysenter(cpu: &mut Vcpu) -> R<()> {
+    if cpu.is_amd() && cpu.st.mode.has(Mode::LONG) { Err(cpu.ud()) } else { Ok(()) }
+}
+
 fn sysenter(cpu: &mut Vcpu, _: &Insn) -> R<()> {
+    need_sysenter(cpu)?;
     let m = &cpu.st.msr;
     let (selector, rsp, rip) = (m.sysenter_cs as u16 & 0xfffc, m.sysenter_esp, m.sysenter_eip);
     if !cpu.st.mode.has(Mode::PROTECTED) || selector == 0 {
@@ -92,6 +137,7 @@ fn sysenter(cpu: &mut Vcpu, _: &Insn) -> R<()> {
 
 /// SYSEXIT; `i.w` is Q for the 64-bit form.
 fn sysexit(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    need_sysenter(cpu)?;
     let selector = cpu.st.msr.sysenter_cs as u16 & 0xfffc;
     if !cpu.protected() || selector == 0 || cpu.st.cpl != 0 {
         return Err(cpu.gp(0));

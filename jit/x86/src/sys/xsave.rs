@@ -3,7 +3,8 @@
 //!
 //! A restore reads the whole image and checks it before the first register changes. Which components are "in use" is
 //! computed from the registers: a component in its initial state is never in use, so results do not depend on history.
-//! XSAVEOPT uses that and not the modified optimisation, which the architecture leaves to the processor.
+//! For the modified optimisation (XSAVEOPT, XSAVES) a component is modified if it differs from what the last XRSTOR loaded:
+//! registers are not watched.
 
 use iced_x86::{Instruction, Mnemonic};
 use softmmu::Access;
@@ -11,7 +12,7 @@ use softmmu::Access;
 use crate::emit::R;
 use crate::insn::{Insn, Width};
 use crate::model::{Feature, compacted_size, component_offset, standard_size};
-use crate::state::{CpuState, Mode, X87, cr0, cr4};
+use crate::state::{CpuState, Mode, Restored, X87, cr0, cr4};
 use crate::vcpu::Vcpu;
 
 use super::{ENDS, GOES_ON, Pick, advance, handler};
@@ -218,11 +219,31 @@ enum Save {
     Plain,
     Optimised,
     Compacted,
+    Supervisor,
+}
+
+/// The components in `of` that are as the last XRSTOR loaded them, from this very image (SDM vol. 1, 13.6).
+fn unmodified(cpu: &Vcpu, at: u64, map: u64, of: u64) -> u64 {
+    let (st, r) = (&cpu.st, &cpu.st.restored);
+    if !r.valid || (r.cpl, r.at, r.map) != (st.cpl, at, map) {
+        return 0;
+    }
+    // MXCSR is part of the SSE component in the compacted format and is always saved in the other.
+    let sse = st.xmm == r.xmm && st.mxcsr == r.mxcsr;
+    [
+        (X87_STATE, st.x87 == r.x87),
+        (SSE_STATE, sse),
+        (AVX_STATE, st.ymm_hi == r.ymm_hi),
+        (PKRU_STATE, st.pkru == r.pkru),
+    ]
+    .iter()
+    .filter(|(bit, same)| *same && of & r.components & bit != 0)
+    .fold(0, |m, (bit, _)| m | bit)
 }
 
 fn save(cpu: &mut Vcpu, i: &Insn, how: Save) -> R<()> {
     let wanted = check_xsave(cpu)?;
-    let compacted = how == Save::Compacted;
+    let compacted = matches!(how, Save::Compacted | Save::Supervisor);
     let (len, map) =
         if compacted { (compacted_size(wanted), Some(wanted)) } else { (standard_size(wanted), None) };
     let a = area(cpu, i, len, 64, Access::Write)?;
@@ -231,7 +252,11 @@ fn save(cpu: &mut Vcpu, i: &Insn, how: Save) -> R<()> {
         // SDM vol. 1, 13.10: XSAVEC counts MXCSR as SSE state.
         used |= SSE_STATE;
     }
-    let write = if how == Save::Plain { wanted } else { wanted & used };
+    let mut write = if how == Save::Plain { wanted } else { wanted & used };
+    if matches!(how, Save::Optimised | Save::Supervisor) {
+        let map = if compacted { wanted | COMPACTED } else { 0 };
+        write &= !unmodified(cpu, a.at, map, write);
+    }
     let bv =
         if compacted { wanted & used } else { a.get(cpu, at::HEADER, Width::Q)? & !wanted | used & wanted };
     if write & X87_STATE != 0 {
@@ -286,7 +311,7 @@ fn check_supervisor(cpu: &mut Vcpu) -> R<()> {
 
 fn xsaves(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     check_supervisor(cpu)?;
-    save(cpu, i, Save::Compacted)
+    save(cpu, i, Save::Supervisor)
 }
 
 /// XSTATE_BV, and XCOMP_BV's component map if the image is compacted, after the checks of SDM vol. 1, 13.8.1 and 13.12.
@@ -356,8 +381,11 @@ fn restore(cpu: &mut Vcpu, i: &Insn, supervisor: bool) -> R<()> {
         // The standard form loads MXCSR whatever XSTATE_BV says.
         mxcsr = a.load_mxcsr(cpu)?;
     }
+    let at = a.at;
     let s = &mut cpu.st;
     (s.x87, s.xmm, s.ymm_hi, s.mxcsr) = (x87, xmm, ymm_hi, mxcsr);
+    let (cpl, map) = (s.cpl, map.map_or(0, |map| map | COMPACTED));
+    s.restored = Restored { valid: true, cpl, at, map, components: wanted, x87, xmm, ymm_hi, mxcsr, pkru };
     s.mxcsr_changed();
     cpu.set_pkru(pkru);
     advance(cpu, i);

@@ -9,6 +9,7 @@ mod paging;
 mod protected;
 mod real;
 mod registers;
+mod rules;
 mod smm;
 mod tasks;
 mod vme;
