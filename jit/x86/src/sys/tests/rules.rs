@@ -253,3 +253,19 @@ fn random_numbers_and_identity() {
         assert_eq!(m.run(code), Err(ud()), "{name} is off");
     }
 }
+
+#[test]
+fn umip_hides_the_tables_from_programs() {
+    // SDM vol. 2, SGDT, SIDT, SLDT, STR, SMSW: #GP(0) above CPL 0 with CR4.UMIP; loads are privileged anyway.
+    let stores =
+        [[0x0f, 0x01, 0x03], [0x0f, 0x01, 0x0b], [0x0f, 0x00, 0x03], [0x0f, 0x00, 0x0b], [0x0f, 0x01, 0x23]];
+    for code in stores {
+        for (cpl, umip, ok) in [(3, false, true), (3, true, false), (0, true, true)] {
+            let mut m = if cpl == 3 { user() } else { machine() };
+            m.cpu.st.cr4 |= if umip { crate::state::cr4::UMIP } else { 0 };
+            *m.reg(reg::RBX) = PLACE;
+            let wanted = if ok { Ok(()) } else { Err(gp(0)) };
+            assert_eq!(m.run(&code), wanted, "{code:x?} at CPL {cpl}, UMIP {umip}");
+        }
+    }
+}
