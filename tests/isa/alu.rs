@@ -313,3 +313,13 @@ fn decimal() {
     check("db 0x27", regs! {}, expect! {fault: UD});
     check("db 0xd4, 0x0a", regs! {}, expect! {fault: UD});
 }
+
+/// The carry that ADC took from before the block counts for AF still when CF has been changed and the flags were written back.
+#[test]
+fn auxiliary_carry_after_a_rotate() {
+    check(
+        "adc edi, esi; ror ecx, 1; adcx eax, [rbx]",
+        regs! {rdi: 0xf, rsi: 0, rcx: 2, rax: 0, rbx: D, [DATA; 4]: 0, flags: CF},
+        expect! {rdi: 0x10, rcx: 1, flags: AF},
+    );
+}

@@ -189,13 +189,13 @@ impl Lifter<'_> {
 
     /// Evaluates a deferred CF in the current flags.
     fn settle_carry(&mut self) {
-        if let Flags::Known(k) = &self.flags
-            && let V::EntryCarry = k.src
-        {
-            let k = *k;
+        let Flags::Known(k) = self.flags else { return };
+        let deferred = |v| matches!(v, V::EntryCarry);
+        // INC and DEC keep it as both, ADC and SBB have it added.
+        if deferred(k.src) || deferred(k.aux) {
             let cf = V::Val(self.entry_carry());
-            let aux = if let V::EntryCarry = k.aux { cf } else { k.aux };
-            self.flags = Flags::Known(Cc { src: cf, aux, ..k });
+            let settled = |v| if deferred(v) { cf } else { v };
+            self.flags = Flags::Known(Cc { src: settled(k.src), aux: settled(k.aux), ..k });
         }
     }
 
