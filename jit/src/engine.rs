@@ -17,7 +17,7 @@ use x86::{Vcpu, sys};
 
 use crate::code::CodeCache;
 use crate::compile::{Code, Compiler, Options, Tier, host_isa};
-use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, is_flat, jump_index, jump_tag};
+use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, jump_tag};
 use crate::platform::CodeMapping;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -70,7 +70,7 @@ pub struct EngineConfig {
 pub const SAMPLE: u64 = 100_000;
 
 /// Blocks that tier 0 runs before the dispatcher looks around.
-const RUN: u32 = 64;
+const RUN: u64 = 64;
 
 impl Default for EngineConfig {
     fn default() -> Self {
@@ -282,25 +282,29 @@ impl Engine {
     /// Runs `tb` in tier 0, and then those after it that the jump cache knows, as linked generated code would: with nothing
     /// of the dispatcher in between. Whatever needs the dispatcher has set `stop`, which ends it.
     fn interpret(&mut self, cpu: &mut Vcpu, mut tb: &Tb) {
-        for _ in 0..RUN {
+        let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        let jumps = &raw const self.frame.jumps;
+        let mut left = RUN;
+        loop {
             self.warm(tb);
-            self.stats.tier0_blocks += 1;
-            if interp::run_block(cpu, &tb.block) == Outcome::Stopped {
-                return;
+            left -= 1;
+            if interp::run_block(cpu, &tb.block) == Outcome::Stopped || left == 0 || !tb.plain {
+                break;
             }
+            // After a plain block, `tag` still holds.
             let rip = cpu.st.rip;
-            let next = &self.frame.jumps[jump_index(rip)];
-            // RIP of code that is not flat is no linear address.
-            if next.rip != rip || next.tag != jump_tag(cpu.mmu.epoch(), cpu.st.mode) || !is_flat(cpu.st.mode)
-            {
-                return;
+            // SAFETY: the frame is the engine's, and nothing writes the cache while this runs.
+            let next = unsafe { &(*jumps)[jump_index(rip)] };
+            if next.rip != rip || next.tag != tag {
+                break;
             }
             // SAFETY: entries of removed blocks are cleared at once; the others are alive until the next safepoint.
             tb = unsafe { &*next.tb };
             if i64::from(tb.block.count) > cpu.st.budget || !tb.code().is_null() {
-                return;
+                break;
             }
         }
+        self.stats.tier0_blocks += RUN - left;
     }
 
     /// Delivers what is pending; tells whether there is nothing to run.
@@ -398,6 +402,7 @@ impl Engine {
     }
 
     /// Counts an execution in tier 0 and compiles the block when it is time.
+    #[inline(always)]
     fn warm(&mut self, tb: &Tb) {
         let heat = tb.heat.load(Ordering::Relaxed);
         if heat >= HOT_QUEUED {
@@ -405,9 +410,15 @@ impl Engine {
         }
         let heat = heat + tb.block.count;
         tb.heat.store(heat, Ordering::Relaxed);
-        if heat < self.config.hot_threshold {
-            return;
+        if heat >= self.config.hot_threshold {
+            self.compile_soon(tb);
         }
+    }
+
+    /// A worker is to compile the block.
+    #[cold]
+    #[inline(never)]
+    fn compile_soon(&mut self, tb: &Tb) {
         let Some(native) = &mut self.native else {
             tb.heat.store(HOT_NEVER, Ordering::Relaxed);
             return;

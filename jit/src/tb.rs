@@ -11,7 +11,7 @@ use x86::vec::VecOp;
 use x86::{Block, Op};
 
 use crate::compile::Tier;
-use crate::layout::Link;
+use crate::layout::{Link, is_flat};
 
 /// What identifies a block: the place of its first byte in RAM, its RIP and its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Tb {
     pub heat: AtomicU32,
     /// May generated code rely on RIP being the linear address?
     pub flat: bool,
+    /// Code of a flat segment that leaves mode and translation as they are: it ends with a near branch, or without one.
+    pub plain: bool,
     /// Contains floating-point arithmetic: its code runs only while [`default_fp`] holds.
     pub floats: bool,
     /// Removed from the table: not to be compiled, linked or executed again.
@@ -110,12 +112,29 @@ unsafe impl Send for Links {}
 // SAFETY: as above.
 unsafe impl Sync for Links {}
 
+/// Does it end a block and change nothing but RIP, general registers and the stack?
+fn is_near(op: Op) -> bool {
+    matches!(
+        op,
+        Op::Jcc(_)
+            | Op::Jmp
+            | Op::JmpInd
+            | Op::Call
+            | Op::CallInd
+            | Op::Ret
+            | Op::Loop(_)
+            | Op::Jcxz
+            | Op::EndBlock
+    )
+}
+
 impl Tb {
     /// A fresh block.
     pub fn new(block: Block, ram: u64, spans: [Option<(RamPage, u64)>; 2]) -> Self {
         let key = Key { ram, rip: block.ip, mode: block.mode };
         let floats = block.insns.iter().any(|i| is_float(i.op));
-        let flat = block.mode.has(Mode::CODE64) || block.mode.has(Mode::CS_FLAT);
+        let flat = is_flat(block.mode);
+        let plain = flat && block.insns.last().is_some_and(|i| is_near(i.op));
         Self {
             block,
             key,
@@ -131,6 +150,7 @@ impl Tb {
             inner: AtomicU8::new(0),
             epoch: AtomicU64::new(0),
             flat,
+            plain,
             floats,
         }
     }
