@@ -291,7 +291,7 @@ impl Engine {
             if interp::run_block(cpu, &tb.block) == Outcome::Stopped || left == 0 || !tb.plain {
                 break;
             }
-            // After a plain block, `tag` still holds.
+            debug_assert_eq!(tag, jump_tag(cpu.mmu.epoch(), cpu.st.mode), "a plain block");
             let rip = cpu.st.rip;
             // SAFETY: the frame is the engine's, and nothing writes the cache while this runs.
             let next = unsafe { &(*jumps)[jump_index(rip)] };

@@ -44,6 +44,12 @@ pub(crate) fn wanted_tag(gva: u64, size: u64) -> u64 {
     gva.wrapping_add(size - 1) & PAGE_MASK
 }
 
+/// [`wanted_tag`] for the short way: misaligned accesses never match.
+#[inline(always)]
+fn aligned_tag(gva: u64, size: u64) -> u64 {
+    gva & (PAGE_MASK | (size - 1))
+}
+
 #[inline(always)]
 pub(crate) fn hit_address(gva: u64, addend: u64) -> *mut u8 {
     std::ptr::with_exposed_provenance_mut(gva.wrapping_add(addend) as usize)
@@ -62,11 +68,11 @@ impl Mmu {
         self.read_slow(self.privilege(), gva)
     }
 
-    /// Loads if the TLB has the page; `None`: use [`Self::read`].
+    /// Loads if the address is aligned and the TLB has the page; `None`: use [`Self::read`].
     #[inline(always)]
     pub fn read_hit<T: GuestInt>(&self, gva: u64) -> Option<T> {
         let entry = self.entry(gva);
-        let hit = entry.read.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE);
+        let hit = entry.read.load(Ordering::Relaxed) == aligned_tag(gva, T::SIZE);
         // SAFETY: as in `read`.
         hit.then(|| unsafe { T::load(hit_address(gva, entry.addend.load(Ordering::Relaxed))) })
     }
@@ -74,14 +80,14 @@ impl Mmu {
     /// Would [`Self::write_hit`] store?
     #[inline(always)]
     pub fn write_hits<T: GuestInt>(&self, gva: u64) -> bool {
-        self.entry(gva).write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE)
+        self.entry(gva).write.load(Ordering::Relaxed) == aligned_tag(gva, T::SIZE)
     }
 
-    /// Stores if the TLB has the page for unwatched writes; `false`: nothing was done, use [`Self::write`].
+    /// Stores if the address is aligned and the TLB has the page for unwatched writes; `false`: nothing was done, use [`Self::write`].
     #[inline(always)]
     pub fn write_hit<T: GuestInt>(&mut self, gva: u64, v: T) -> bool {
         let entry = self.entry(gva);
-        let hit = entry.write.load(Ordering::Relaxed) == wanted_tag(gva, T::SIZE);
+        let hit = entry.write.load(Ordering::Relaxed) == aligned_tag(gva, T::SIZE);
         if hit {
             // SAFETY: as in `read`; nobody watches this page, or our next safepoint is waited for.
             unsafe { T::store(hit_address(gva, entry.addend.load(Ordering::Relaxed)), v) };

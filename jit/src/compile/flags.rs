@@ -260,11 +260,7 @@ impl Lifter<'_> {
         let op = self.b.ins().iconst(types::I32, i64::from(cc_op(k.kind, k.w)));
         self.b.ins().store(state_flags(), op, self.state, off::CC_OP);
         // Only what the kind looks at.
-        let (src, aux) = match k.kind {
-            CcKind::Flags | CcKind::Logic => (false, false),
-            CcKind::Adc | CcKind::Sub | CcKind::Sbb | CcKind::Shr => (true, true),
-            _ => (true, false),
-        };
+        let (src, aux) = k.kind.operands();
         let mut put = |v: V, at: i32, w: Width| {
             // At its own width first: a value may come in wider.
             let v = match v {

@@ -38,7 +38,7 @@ pub use absent::{
 
 use softmmu::{GuestInt, TlbEntry};
 use x86::cc::{CcKind, cc_op};
-use x86::insn::{Cond, Insn, Width};
+use x86::insn::{Cond, Insn, Rest, Width};
 use x86::state::{Mode, stop};
 use x86::{Emitter, Vcpu};
 
@@ -260,7 +260,7 @@ pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u
     // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
     let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
     guest_flags::take(cpu);
-    (insn.run)(cpu, insn, &[]);
+    (insn.run)(cpu, insn, Rest::default());
     guest_flags::give(cpu);
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };

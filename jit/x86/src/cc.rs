@@ -8,7 +8,8 @@ use crate::emit::Emitter;
 use crate::insn::{Cond, Width};
 use crate::state::rflags;
 
-/// How flags follow from `res`, `src`, `aux`. The operands are zero-extended values of the width.
+/// How flags follow from `res`, `src`, `aux`. The operands are zero-extended values of the width. All kinds from `Inc` on have
+/// the CF in bit 0 of `src`.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CcKind {
@@ -40,6 +41,15 @@ pub enum CcKind {
 }
 
 impl CcKind {
+    /// Whether `src` and `aux` are looked at. Where not, what they hold is left over from before.
+    pub const fn operands(self) -> (bool, bool) {
+        match self {
+            Self::Flags | Self::Logic => (false, false),
+            Self::Adc | Self::Sub | Self::Sbb | Self::Shr => (true, true),
+            Self::Add | Self::Inc | Self::Dec | Self::Shl | Self::Mul | Self::Bmi => (true, false),
+        }
+    }
+
     /// From the discriminant.
     pub const fn from_u8(n: u8) -> Self {
         match n {

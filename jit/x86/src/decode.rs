@@ -57,6 +57,9 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
         if let Some(flags) = flags {
             lift::handlers::specialise(&mut i, flags);
         }
+        if let (Op::Jcc(c), Some(before)) = (i.op, insns.last_mut()) {
+            lift::handlers::fuse(before, c);
+        }
         flags = lift::handlers::flags_after(&i, flags);
         insns.push(i);
         if ends {
@@ -99,7 +102,7 @@ fn blank() -> Insn {
         rv: 0,
         base: reg::ZERO,
         index: reg::ZERO,
-        scale: 0,
+        factor: 1,
         seg: seg::DS,
         am: AddrMode::Flat,
         aw: Width::Q,
@@ -204,7 +207,7 @@ fn memory(x: &Instruction, i: &mut Insn, mode: Mode) {
         }
         if index != Register::None && !index.is_vector_register() {
             i.index = index.number() as u8;
-            i.scale = x.memory_index_scale().trailing_zeros() as u8;
+            i.factor = x.memory_index_scale() as u8;
         }
         // Displacements wrap with the address; keep them sign-extended so that 64-bit sums work.
         i.disp = match i.aw {

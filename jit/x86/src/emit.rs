@@ -64,8 +64,8 @@ pub trait Emitter: Sized {
     fn offset(&mut self, i: &Insn) -> Self::V {
         crate::lift::offset(self, i)
     }
-    /// [`Emitter::offset`] where the address width is known.
-    fn offset_as(&mut self, i: &Insn, _aw: Width) -> Self::V {
+    /// [`Emitter::offset`] where the address width is known, and whether there is an index.
+    fn offset_as(&mut self, i: &Insn, _aw: Width, _index: bool) -> Self::V {
         self.offset(i)
     }
     fn load(&mut self, at: Addr<Self::V>, w: Width) -> R<Self::V>;

@@ -4,7 +4,7 @@ use softmmu::{Access, GuestInt};
 
 use crate::cc::{self, Cc, CcKind};
 use crate::emit::{Addr, Emitter, JumpKind, R, Rmw, Stop};
-use crate::insn::{Cond, Insn, Width};
+use crate::insn::{Cond, Insn, Rest, Width};
 use crate::state::{rflags, stop};
 use crate::vcpu::{Vcpu, vector};
 
@@ -38,6 +38,10 @@ impl Vcpu {
     #[inline(always)]
     fn eval_cond(&mut self, c: Cond) -> u64 {
         let cc = self.cc();
+        if matches!(c, Cond::B | Cond::Ae) && self.st.cc_op >= cc::cc_op(CcKind::Inc, Width::B) {
+            // These kinds all keep it in the same place, and INC and DEC in a loop ask for nothing else.
+            return cc.src & 1 ^ u64::from(c == Cond::Ae);
+        }
         // The frequent kinds at the frequent widths as constants, so that each arm folds to a compare.
         macro_rules! arm {
             ($kind:ident, $w:ident) => {
@@ -175,10 +179,14 @@ impl Emitter for Vcpu {
         self.ea(i)
     }
     #[inline(always)]
-    fn offset_as(&mut self, i: &Insn, aw: Width) -> u64 {
+    fn offset_as(&mut self, i: &Insn, aw: Width, index: bool) -> u64 {
         let g = &self.st.gpr;
-        let index = g[i.index as usize & 31] << (i.scale & 3);
-        g[i.base as usize & 31].wrapping_add(index).wrapping_add(i.disp) & aw.mask()
+        let mut at = g[i.base as usize & 31].wrapping_add(i.disp);
+        if index {
+            // Not a shift: x86-64 hosts have a register for its count only, which handlers have a better use for.
+            at = at.wrapping_add(g[i.index as usize & 31].wrapping_mul(u64::from(i.factor)));
+        }
+        at & aw.mask()
     }
     #[inline(always)]
     fn load_near(&mut self, at: u64, w: Width) -> R<u64> {
@@ -410,8 +418,13 @@ impl Emitter for Vcpu {
         let s = &mut self.st;
         s.cc_op = cc::cc_op(kind, w);
         s.cc_res = res;
-        s.cc_src = src;
-        s.cc_aux = aux;
+        let (has_src, has_aux) = kind.operands();
+        if has_src {
+            s.cc_src = src;
+        }
+        if has_aux {
+            s.cc_aux = aux;
+        }
     }
     #[inline(always)]
     fn set_cc_if(&mut self, c: u64, kind: CcKind, w: Width, res: u64, src: u64, aux: u64) {
@@ -438,7 +451,14 @@ impl Emitter for Vcpu {
     }
     #[inline(always)]
     fn jump_if(&mut self, c: u64, taken: u64, next: u64) {
-        self.st.rip = if c != 0 { taken } else { next };
+        // A branch of the host, and no choice between values: its prediction is right or wrong as soon as the condition is
+        // known. A choice would be found out only where the next block's first handler is called.
+        if c != 0 {
+            self.st.rip = taken;
+            std::hint::black_box(());
+        } else {
+            self.st.rip = next;
+        }
     }
     #[inline(always)]
     fn jump_to(&mut self, target: u64, _: JumpKind) {
@@ -468,14 +488,14 @@ pub const DIVIDE_ERROR: u8 = vector::DE;
 /// The end of a tier-0 handler: goes on with the rest of the block unless the instruction stopped it. How many
 /// instructions were left when the block ended or stopped.
 #[inline(always)]
-pub fn done(_: R<()>, cpu: &mut Vcpu, rest: &[Insn]) -> usize {
+pub fn done(_: R<()>, cpu: &mut Vcpu, rest: Rest<'_>) -> usize {
     // Not all that stop a block have failed: see `stop::AFTER`.
     if cpu.st.stop != stop::NONE { rest.len() } else { go_on(cpu, rest) }
 }
 
 /// The end of a handler whose instruction stops the block only by failing.
 #[inline(always)]
-pub fn proceed(r: R<()>, cpu: &mut Vcpu, rest: &[Insn]) -> usize {
+pub fn proceed(r: R<()>, cpu: &mut Vcpu, rest: Rest<'_>) -> usize {
     match r {
         Ok(()) => go_on(cpu, rest),
         Err(Stop) => rest.len(),
@@ -485,10 +505,10 @@ pub fn proceed(r: R<()>, cpu: &mut Vcpu, rest: &[Insn]) -> usize {
 /// Executes the rest of a block. As the last thing that a handler does, an optimising compiler makes it a jump: handlers lead to
 /// one another without a loop in between.
 #[inline(always)]
-pub fn go_on(cpu: &mut Vcpu, rest: &[Insn]) -> usize {
-    match rest {
-        [next, rest @ ..] => (next.run)(cpu, next, rest),
-        [] => 0,
+pub fn go_on(cpu: &mut Vcpu, mut rest: Rest<'_>) -> usize {
+    match rest.next() {
+        Some(next) => (next.run)(cpu, next, rest),
+        None => 0,
     }
 }
 

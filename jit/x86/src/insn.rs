@@ -120,9 +120,12 @@ pub mod prefix {
     pub const POPPED: u8 = 1 << 5;
 }
 
+/// The records of a block that follow the one in hand: two addresses, of which a handler moves only the first.
+pub type Rest<'a> = std::slice::Iter<'a, Insn>;
+
 /// Executes one predecoded instruction and then the rest of its block, which is the last argument: empty to execute one alone.
 /// Gives how many of them were not reached. What went wrong, if anything, is in `CpuState::stop`.
-pub type Handler = fn(&mut Vcpu, &Insn, &[Insn]) -> usize;
+pub type Handler = fn(&mut Vcpu, &Insn, Rest<'_>) -> usize;
 
 /// A predecoded instruction.
 #[repr(C, align(64))]
@@ -166,8 +169,8 @@ pub struct Insn {
     pub base: u8,
     /// Index register.
     pub index: u8,
-    /// log2 of the scale.
-    pub scale: u8,
+    /// What the index is multiplied by: 1, 2, 4 or 8.
+    pub factor: u8,
     /// Segment of the memory operand.
     pub seg: u8,
     /// How `seg` is applied.

@@ -5,7 +5,7 @@
 
 use crate::block::Block;
 use crate::eval::go_on;
-use crate::insn::Insn;
+use crate::insn::{Insn, Rest};
 use crate::state::stop;
 use crate::vcpu::Vcpu;
 
@@ -25,7 +25,7 @@ pub fn run_block(cpu: &mut Vcpu, block: &Block) -> Outcome {
     debug_assert!(cpu.st.budget >= n as i64);
     cpu.st.budget -= n as i64;
     cpu.st.count_bias = n;
-    let left = go_on(cpu, &block.insns);
+    let left = go_on(cpu, block.insns.iter());
     if cpu.st.stop != stop::NONE {
         settle(cpu, block.count, &block.insns[block.insns.len() - 1 - left]);
         return Outcome::Stopped;
@@ -59,7 +59,7 @@ pub fn run_single(cpu: &mut Vcpu, i: &Insn) -> Outcome {
     cpu.st.count_bias = 1 + u64::from(i.idx);
     cpu.st.single = true;
     cpu.st.stop = stop::NONE;
-    (i.run)(cpu, i, &[]);
+    (i.run)(cpu, i, Rest::default());
     cpu.st.single = false;
     match cpu.st.stop {
         stop::NONE => {

@@ -414,8 +414,9 @@ impl Vcpu {
     #[inline(always)]
     pub fn ea(&self, i: &Insn) -> u64 {
         let g = &self.st.gpr;
-        let a =
-            g[i.base as usize & 31].wrapping_add(g[i.index as usize & 31] << i.scale).wrapping_add(i.disp);
+        let a = g[i.base as usize & 31]
+            .wrapping_add(g[i.index as usize & 31].wrapping_mul(u64::from(i.factor)))
+            .wrapping_add(i.disp);
         if i.aw == Width::Q { a } else { a & i.aw.mask() }
     }
 

@@ -182,7 +182,7 @@ fn device_memory_is_accessed_once_and_alone() {
     cpu.st.gpr[0] = 0x2_0000;
     let code = bytes(|a| a.movups(xmm1, xmmword_ptr(rax)));
     let block = decode::single(&code, CODE, cpu.st.mode).unwrap();
-    (block.insns[0].run)(&mut cpu, &block.insns[0], &[]);
+    (block.insns[0].run)(&mut cpu, &block.insns[0], [].iter());
     assert_eq!((cpu.st.stop, cpu.st.xmm[1]), (stop::REDO, [0, 0]));
     cpu.st.budget = 10;
     x86::interp::run_single(&mut cpu, &block.insns[0]);

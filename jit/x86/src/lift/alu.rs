@@ -86,6 +86,18 @@ fn locked<E: Emitter>(e: &mut E, op: Alu, w: Width, at: crate::emit::Addr<E::V>,
 /// INC, DEC, NEG, NOT.
 #[inline(always)]
 pub fn unary<E: Emitter, D: Dst>(e: &mut E, i: &Insn, op: Unary, w: Width) -> R<()> {
+    unary_keeping::<E, D>(e, i, op, w, |e| e.cond(Cond::B))
+}
+
+/// INC, DEC, NEG, NOT; `carry` gives the CF that INC and DEC keep.
+#[inline(always)]
+pub fn unary_keeping<E: Emitter, D: Dst>(
+    e: &mut E,
+    i: &Insn,
+    op: Unary,
+    w: Width,
+    carry: impl FnOnce(&mut E) -> E::V,
+) -> R<()> {
     let l = D::loc(e, i);
     let one = e.imm(w, 1);
     let a = match (l, i.has(prefix::LOCK)) {
@@ -111,7 +123,7 @@ pub fn unary<E: Emitter, D: Dst>(e: &mut E, i: &Insn, op: Unary, w: Width) -> R<
     }
     match op {
         Unary::Inc | Unary::Dec => {
-            let cf = e.cond(Cond::B);
+            let cf = carry(e);
             let cf = e.zext(Width::B, w, cf);
             let kind = if op == Unary::Inc { CcKind::Inc } else { CcKind::Dec };
             e.set_cc(kind, w, res, cf, cf);

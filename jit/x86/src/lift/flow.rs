@@ -1,6 +1,6 @@
 //! Near control flow. `i.w` is the operand width: the width of pushed return addresses and of the new RIP.
 
-use super::{Src, push, stack};
+use super::{Src, Stack, push};
 use crate::emit::{Emitter, JumpKind, R};
 use crate::insn::{Cond, Insn, Width};
 use crate::state::reg;
@@ -86,10 +86,10 @@ pub fn jcxz<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
 
 /// CALL rel.
 #[inline(always)]
-pub fn call<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
+pub fn call<E: Emitter, K: Stack>(e: &mut E, i: &Insn) -> R<()> {
     let ret = e.imm(i.w, next(i));
-    let sp = push(e, i, i.w, ret)?;
-    e.set_gpr(i.sw, reg::RSP, sp);
+    let sp = push::<E, K>(e, i, i.w, ret)?;
+    e.set_gpr(K::width(i), reg::RSP, sp);
     e.note_call(next(i));
     e.jump(i.imm);
     Ok(())
@@ -97,12 +97,12 @@ pub fn call<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
 
 /// CALL r/m. (`imm` is the return address: the displacement belongs to the operand.)
 #[inline(always)]
-pub fn call_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
+pub fn call_ind<E: Emitter, K: Stack, S: Src>(e: &mut E, i: &Insn) -> R<()> {
     let t = S::get(e, i, i.w)?;
     canonical(e, i, t)?;
     let ret = e.imm(i.w, i.imm);
-    let sp = push(e, i, i.w, ret)?;
-    e.set_gpr(i.sw, reg::RSP, sp);
+    let sp = push::<E, K>(e, i, i.w, ret)?;
+    e.set_gpr(K::width(i), reg::RSP, sp);
     e.note_call(i.imm);
     let t = e.zext(i.w, Width::Q, t);
     e.jump_to(t, JumpKind::Call);
@@ -111,13 +111,14 @@ pub fn call_ind<E: Emitter, S: Src>(e: &mut E, i: &Insn) -> R<()> {
 
 /// RET, RET imm16 (`i.imm` bytes).
 #[inline(always)]
-pub fn ret<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
-    let sp = e.gpr(i.sw, reg::RSP);
-    let t = e.load(stack::<E>(i, sp), i.w)?;
+pub fn ret<E: Emitter, K: Stack>(e: &mut E, i: &Insn) -> R<()> {
+    let sw = K::width(i);
+    let sp = e.gpr(sw, reg::RSP);
+    let t = K::load(e, i, sp, i.w)?;
     canonical(e, i, t)?;
-    let n = e.imm(i.sw, u64::from(i.w.bytes()) + i.imm);
-    let up = e.add(i.sw, sp, n);
-    e.set_gpr(i.sw, reg::RSP, up);
+    let n = e.imm(sw, u64::from(i.w.bytes()) + i.imm);
+    let up = e.add(sw, sp, n);
+    e.set_gpr(sw, reg::RSP, up);
     let t = e.zext(i.w, Width::Q, t);
     e.jump_to(t, JumpKind::Return);
     Ok(())

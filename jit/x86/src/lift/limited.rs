@@ -4,7 +4,7 @@
 //! Most code needs no such check: no offset of its width is beyond the limit, or RIP is 64 bits wide. Which code does is
 //! in the mode ([`Mode::CS_SHORT`]), so that branches elsewhere pay nothing; here they are helpers.
 
-use super::{Any, flow};
+use super::{Any, AnyStack, flow};
 use crate::emit::R;
 use crate::eval::done;
 use crate::insn::{Cond, Insn, Op, Width};
@@ -52,9 +52,9 @@ pub fn choose(i: &mut Insn, mode: Mode) {
         Op::Loop(1) => handler!(|c, i| flow::loop_(c, i, 1)),
         Op::Loop(_) => handler!(|c, i| flow::loop_(c, i, 2)),
         Op::Jcxz => handler!(flow::jcxz),
-        Op::Call => handler!(flow::call),
-        Op::CallInd => handler!(flow::call_ind::<_, Any>),
-        Op::Ret => handler!(flow::ret),
+        Op::Call => handler!(flow::call::<_, AnyStack>),
+        Op::CallInd => handler!(flow::call_ind::<_, AnyStack, Any>),
+        Op::Ret => handler!(flow::ret::<_, AnyStack>),
         _ => return,
     };
     i.op = Op::Cold;

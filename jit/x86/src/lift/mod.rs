@@ -49,8 +49,8 @@ pub fn offset<E: Emitter>(e: &mut E, i: &Insn) -> E::V {
     }
     if i.index != reg::ZERO {
         let mut x = e.gpr(w, i.index);
-        if i.scale != 0 {
-            let n = e.imm(Width::B, u64::from(i.scale));
+        if i.factor > 1 {
+            let n = e.imm(Width::B, u64::from(i.factor.trailing_zeros()));
             x = e.shl(w, x, n);
         }
         a = Some(match a {
@@ -143,23 +143,23 @@ pub struct Reg;
 pub struct Mem;
 /// Immediate.
 pub struct Imm;
-/// Memory in a flat segment with 64-bit (`AW` 3) or 32-bit (2) addresses, without LOCK, while the TLB has it. Where it has
-/// not, nothing happens and the result is `Err` with nothing raised: tier 0 then runs the handler of the general form.
-pub struct Near<const AW: u8>;
+/// Memory in a flat segment with 64-bit (`AW` 3) or 32-bit (2) addresses, with or without an index register, without LOCK,
+/// while the TLB has it. Where it has not, nothing happens and the result is `Err` with nothing raised: tier 0 then runs the handler of the general form.
+pub struct Near<const AW: u8, const INDEX: bool>;
 
-impl<const AW: u8> Near<AW> {
+impl<const AW: u8, const INDEX: bool> Near<AW, INDEX> {
     #[inline(always)]
     fn address<E: Emitter>(e: &mut E, i: &Insn) -> E::V {
-        e.offset_as(i, Width::from_u8(AW))
+        e.offset_as(i, Width::from_u8(AW), INDEX)
     }
 }
-impl<const AW: u8> Dst for Near<AW> {
+impl<const AW: u8, const INDEX: bool> Dst for Near<AW, INDEX> {
     #[inline(always)]
     fn loc<E: Emitter>(e: &mut E, i: &Insn) -> Loc<E::V> {
         Loc::Near(Self::address(e, i))
     }
 }
-impl<const AW: u8> Src for Near<AW> {
+impl<const AW: u8, const INDEX: bool> Src for Near<AW, INDEX> {
     #[inline(always)]
     fn get<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<E::V> {
         let at = Self::address(e, i);
@@ -212,20 +212,59 @@ impl Src for Imm {
     }
 }
 
-/// The address at offset `off` in the stack segment.
-#[inline(always)]
-pub fn stack<E: Emitter>(i: &Insn, off: E::V) -> Addr<E::V> {
-    Addr { seg: seg::SS, mode: i.sm, off, order: Order::Tso }
+/// How the stack is reached.
+pub trait Stack {
+    /// Width of the stack pointer.
+    fn width(i: &Insn) -> Width;
+    /// Reads at the offset `off`.
+    fn load<E: Emitter>(e: &mut E, i: &Insn, off: E::V, w: Width) -> R<E::V>;
+    /// Writes at the offset `off`.
+    fn store<E: Emitter>(e: &mut E, i: &Insn, off: E::V, w: Width, v: E::V) -> R<()>;
+}
+
+/// Any stack segment.
+pub struct AnyStack;
+/// The flat stack of 64-bit mode, while the TLB has it; `Err` as for [`Near`].
+pub struct NearStack;
+
+impl Stack for AnyStack {
+    #[inline(always)]
+    fn width(i: &Insn) -> Width {
+        i.sw
+    }
+    #[inline(always)]
+    fn load<E: Emitter>(e: &mut E, i: &Insn, off: E::V, w: Width) -> R<E::V> {
+        e.load(Addr { seg: seg::SS, mode: i.sm, off, order: Order::Tso }, w)
+    }
+    #[inline(always)]
+    fn store<E: Emitter>(e: &mut E, i: &Insn, off: E::V, w: Width, v: E::V) -> R<()> {
+        e.store(Addr { seg: seg::SS, mode: i.sm, off, order: Order::Tso }, w, v)
+    }
+}
+impl Stack for NearStack {
+    #[inline(always)]
+    fn width(_: &Insn) -> Width {
+        Width::Q
+    }
+    #[inline(always)]
+    fn load<E: Emitter>(e: &mut E, _: &Insn, off: E::V, w: Width) -> R<E::V> {
+        e.load_near(off, w)
+    }
+    #[inline(always)]
+    fn store<E: Emitter>(e: &mut E, _: &Insn, off: E::V, w: Width, v: E::V) -> R<()> {
+        e.store_near(off, w, v)
+    }
 }
 
 /// Stores `v` below the stack pointer and gives the new stack pointer, which the caller writes when nothing can fail
 /// any more.
 #[inline(always)]
-pub fn push<E: Emitter>(e: &mut E, i: &Insn, w: Width, v: E::V) -> R<E::V> {
-    let sp = e.gpr(i.sw, reg::RSP);
-    let n = e.imm(i.sw, u64::from(w.bytes()));
-    let sp = e.sub(i.sw, sp, n);
-    e.store(stack::<E>(i, sp), w, v)?;
+pub fn push<E: Emitter, K: Stack>(e: &mut E, i: &Insn, w: Width, v: E::V) -> R<E::V> {
+    let sw = K::width(i);
+    let sp = e.gpr(sw, reg::RSP);
+    let n = e.imm(sw, u64::from(w.bytes()));
+    let sp = e.sub(sw, sp, n);
+    K::store(e, i, sp, w, v)?;
     Ok(sp)
 }
 
@@ -248,9 +287,9 @@ pub fn lift<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
         Op::Movbe => mov::movbe(e, i, i.w),
         Op::ExtendAcc => mov::extend_acc(e, i.w),
         Op::ExtendDx => mov::extend_dx(e, i.w),
-        Op::Push => mov::push::<E, Any>(e, i, i.w),
-        Op::Pop => mov::pop::<E, Any>(e, i, i.w),
-        Op::Leave => mov::leave(e, i, i.w),
+        Op::Push => mov::push::<E, AnyStack, Any>(e, i, i.w),
+        Op::Pop => mov::pop::<E, AnyStack, Any>(e, i, i.w),
+        Op::Leave => mov::leave::<E, AnyStack>(e, i, i.w),
         Op::Setcc(c) => mov::setcc::<E, Any>(e, i, c),
         Op::Cmov(c) => mov::cmov::<E, Any>(e, i, c, i.w),
         Op::Jmp => flow::jmp(e, i),
@@ -258,13 +297,13 @@ pub fn lift<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
         Op::Jcc(c) => flow::jcc(e, i, c),
         Op::Loop(kind) => flow::loop_(e, i, kind),
         Op::Jcxz => flow::jcxz(e, i),
-        Op::Call => flow::call(e, i),
-        Op::CallInd => flow::call_ind::<E, Any>(e, i),
-        Op::Ret => flow::ret(e, i),
+        Op::Call => flow::call::<E, AnyStack>(e, i),
+        Op::CallInd => flow::call_ind::<E, AnyStack, Any>(e, i),
+        Op::Ret => flow::ret::<E, AnyStack>(e, i),
         Op::EndBlock => flow::end_block(e, i),
         Op::Mul => muldiv::mul::<E, Any>(e, i, i.w),
         Op::ImulAcc => muldiv::imul_acc::<E, Any>(e, i, i.w),
-        Op::Imul => muldiv::imul(e, i, i.w),
+        Op::Imul => muldiv::imul::<E, Any>(e, i, i.w),
         Op::Div => muldiv::div(e, i, i.w),
         Op::Idiv => muldiv::idiv(e, i, i.w),
         Op::BitTest(op) => bits::bit_test(e, i, op, i.w),

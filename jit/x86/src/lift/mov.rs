@@ -1,6 +1,6 @@
 //! Data movement: MOV and its kin, LEA, XCHG, stack, SETcc, CMOVcc.
 
-use super::{Dst, Loc, Src, get, loc, push as push_value, read, stack, write};
+use super::{Dst, Loc, Src, Stack, get, loc, push as push_value, read, write};
 use crate::emit::{Emitter, R, Rmw};
 use crate::insn::{Cond, Insn, Opnd, Width};
 use crate::state::reg;
@@ -35,7 +35,19 @@ pub fn movsx<E: Emitter, S: Src>(e: &mut E, i: &Insn, from: Width, to: Width) ->
 #[inline(always)]
 pub fn lea<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
     let a = e.offset(i);
-    let v = if w > i.aw { e.zext(i.aw, w, a) } else { e.trunc(w, a) };
+    set_offset(e, i, i.aw, w, a)
+}
+
+/// LEA with a known address width, and with or without an index.
+#[inline(always)]
+pub fn lea_as<E: Emitter>(e: &mut E, i: &Insn, aw: Width, index: bool, w: Width) -> R<()> {
+    let a = e.offset_as(i, aw, index);
+    set_offset(e, i, aw, w, a)
+}
+
+#[inline(always)]
+fn set_offset<E: Emitter>(e: &mut E, i: &Insn, aw: Width, w: Width, a: E::V) -> R<()> {
+    let v = if w > aw { e.zext(aw, w, a) } else { e.trunc(w, a) };
     e.set_gpr(w, i.rd, v);
     Ok(())
 }
@@ -106,29 +118,30 @@ pub fn extend_dx<E: Emitter>(e: &mut E, w: Width) -> R<()> {
 
 /// PUSH r/m/imm.
 #[inline(always)]
-pub fn push<E: Emitter, S: Src>(e: &mut E, i: &Insn, w: Width) -> R<()> {
+pub fn push<E: Emitter, K: Stack, S: Src>(e: &mut E, i: &Insn, w: Width) -> R<()> {
     let v = S::get(e, i, w)?;
-    let sp = push_value(e, i, w, v)?;
-    e.set_gpr(i.sw, reg::RSP, sp);
+    let sp = push_value::<E, K>(e, i, w, v)?;
+    e.set_gpr(K::width(i), reg::RSP, sp);
     Ok(())
 }
 
 /// POP r/m. An address that uses RSP uses its value after the increment (SDM); the decoder has put the increment into
 /// the displacement.
 #[inline(always)]
-pub fn pop<E: Emitter, D: Dst>(e: &mut E, i: &Insn, w: Width) -> R<()> {
-    let sp = e.gpr(i.sw, reg::RSP);
-    let v = e.load(stack::<E>(i, sp), w)?;
-    let n = e.imm(i.sw, u64::from(w.bytes()));
-    let up = e.add(i.sw, sp, n);
+pub fn pop<E: Emitter, K: Stack, D: Dst>(e: &mut E, i: &Insn, w: Width) -> R<()> {
+    let sw = K::width(i);
+    let sp = e.gpr(sw, reg::RSP);
+    let v = K::load(e, i, sp, w)?;
+    let n = e.imm(sw, u64::from(w.bytes()));
+    let up = e.add(sw, sp, n);
     match D::loc(e, i) {
         Loc::Mem(at) => {
             e.store(at, w, v)?;
-            e.set_gpr(i.sw, reg::RSP, up);
+            e.set_gpr(sw, reg::RSP, up);
         }
         l => {
             // POP RSP: the popped value wins.
-            e.set_gpr(i.sw, reg::RSP, up);
+            e.set_gpr(sw, reg::RSP, up);
             write(e, l, w, v)?;
         }
     }
@@ -137,12 +150,13 @@ pub fn pop<E: Emitter, D: Dst>(e: &mut E, i: &Insn, w: Width) -> R<()> {
 
 /// LEAVE.
 #[inline(always)]
-pub fn leave<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
-    let bp = e.gpr(i.sw, reg::RBP);
-    let v = e.load(stack::<E>(i, bp), w)?;
-    let n = e.imm(i.sw, u64::from(w.bytes()));
-    let up = e.add(i.sw, bp, n);
-    e.set_gpr(i.sw, reg::RSP, up);
+pub fn leave<E: Emitter, K: Stack>(e: &mut E, i: &Insn, w: Width) -> R<()> {
+    let sw = K::width(i);
+    let bp = e.gpr(sw, reg::RBP);
+    let v = K::load(e, i, bp, w)?;
+    let n = e.imm(sw, u64::from(w.bytes()));
+    let up = e.add(sw, bp, n);
+    e.set_gpr(sw, reg::RSP, up);
     e.set_gpr(w, reg::RBP, v);
     Ok(())
 }
@@ -151,6 +165,12 @@ pub fn leave<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
 #[inline(always)]
 pub fn setcc<E: Emitter, D: Dst>(e: &mut E, i: &Insn, c: Cond) -> R<()> {
     let v = e.cond(c);
+    set_if::<E, D>(e, i, v)
+}
+
+/// SETcc whose condition (0 or 1) is known already.
+#[inline(always)]
+pub fn set_if<E: Emitter, D: Dst>(e: &mut E, i: &Insn, v: E::V) -> R<()> {
     let l = D::loc(e, i);
     write(e, l, Width::B, v)
 }
@@ -161,6 +181,19 @@ pub fn cmov<E: Emitter, S: Src>(e: &mut E, i: &Insn, c: Cond, w: Width) -> R<()>
     let b = S::get(e, i, w)?;
     let a = e.gpr(w, i.rd);
     let c = e.cond(c);
+    move_if(e, i, w, c, b, a)
+}
+
+/// CMOVcc whose condition (0 or 1) is known already.
+#[inline(always)]
+pub fn cmov_if<E: Emitter, S: Src>(e: &mut E, i: &Insn, c: E::V, w: Width) -> R<()> {
+    let b = S::get(e, i, w)?;
+    let a = e.gpr(w, i.rd);
+    move_if(e, i, w, c, b, a)
+}
+
+#[inline(always)]
+fn move_if<E: Emitter>(e: &mut E, i: &Insn, w: Width, c: E::V, b: E::V, a: E::V) -> R<()> {
     let v = e.select(w, c, b, a);
     e.set_gpr(w, i.rd, v);
     Ok(())

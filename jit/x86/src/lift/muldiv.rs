@@ -1,6 +1,6 @@
 //! Multiplication and division.
 
-use super::{Any, Src, get};
+use super::{Any, Src};
 use crate::cc::CcKind;
 use crate::emit::{Emitter, R, Stop};
 use crate::eval::DIVIDE_ERROR;
@@ -60,8 +60,8 @@ pub fn imul_acc<E: Emitter, S: Src>(e: &mut E, i: &Insn, w: Width) -> R<()> {
 
 /// Two- and three-operand IMUL: `dst = src * (src2 or dst)`.
 #[inline(always)]
-pub fn imul<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> R<()> {
-    let a = get(e, i, i.src, w)?;
+pub fn imul<E: Emitter, S: Src>(e: &mut E, i: &Insn, w: Width) -> R<()> {
+    let a = S::get(e, i, w)?;
     let b = if i.src2 == Opnd::None { e.gpr(w, i.rd) } else { e.imm(w, i.imm) };
     let lo = e.mul(w, a, b);
     let hi = e.mulhs(w, a, b);

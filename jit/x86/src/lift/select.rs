@@ -3,11 +3,12 @@
 use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind};
 
 use super::handlers::{
-    alu_handler, cmov_h, conds, extend_handler, form, jcc_h, mov_handler, reach, setcc_h, shift_handler,
-    unary_handler, widths,
+    alu_handler, call_handler, cmov_handler, extend_handler, form, imul_handler, jcc_handler, lea_handler,
+    leave_handler, mov_handler, pop_handler, push_handler, reach, ret_handler, setcc_handler, shift_handler,
+    unary_handler,
 };
-use super::{Any, Reg, alu, bits, flow, mov, muldiv, shift};
-use crate::eval::{done, go_on, proceed};
+use super::{Any, AnyStack, alu, bits, flow, mov, muldiv, shift};
+use crate::eval::{done, go_on};
 use crate::insn::{Alu, BitScan, BitTest, Bmi, Cond, Handler, Insn, Op, Opnd, Shift, Str, Unary, Width};
 use crate::state::{Mode, reg};
 use crate::string;
@@ -105,7 +106,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
                 extend_handler(signed, from, i.w, i.src, reach(i))
             )
         }
-        M::Lea => set!(Op::Lea, |c, i, rest| proceed(mov::lea(c, i, i.w), c, rest)),
+        M::Lea => set!(Op::Lea, lea_handler(i)),
         M::Xchg => set!(Op::Xchg, |c, i, rest| done(mov::xchg(c, i, i.w), c, rest)),
         M::Bswap => set!(Op::Bswap, |c, i, rest| done(mov::bswap(c, i, i.w), c, rest)),
         M::Movbe => set!(Op::Movbe, |c, i, rest| done(mov::movbe(c, i, i.w), c, rest)),
@@ -119,34 +120,14 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
             i.w = stack_width(x);
             i.src = i.dst;
             i.rs = i.rd;
-            set!(
-                Op::Push,
-                match i.src {
-                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i, rest| done(
-                        mov::push::<_, Reg>(c, i, Width::from_u8(W)),
-                        c,
-                        rest
-                    )),
-                    _ => |c, i, rest| done(mov::push::<_, Any>(c, i, i.w), c, rest),
-                }
-            )
+            set!(Op::Push, push_handler(i))
         }
         M::Pop => {
             i.w = stack_width(x);
             if i.base == reg::RSP {
                 i.disp = i.disp.wrapping_add(u64::from(i.w.bytes()));
             }
-            set!(
-                Op::Pop,
-                match i.dst {
-                    Opnd::Gpr(_) => widths!(i.w, |W| |c, i, rest| done(
-                        mov::pop::<_, Reg>(c, i, Width::from_u8(W)),
-                        c,
-                        rest
-                    )),
-                    _ => |c, i, rest| done(mov::pop::<_, Any>(c, i, i.w), c, rest),
-                }
-            )
+            set!(Op::Pop, pop_handler(i))
         }
         M::Leave => {
             i.w = match x.code() {
@@ -154,7 +135,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
                 iced_x86::Code::Leaved => Width::D,
                 _ => Width::Q,
             };
-            set!(Op::Leave, |c, i, rest| proceed(mov::leave(c, i, i.w), c, rest))
+            set!(Op::Leave, leave_handler(i))
         }
         M::Mul => set!(Op::Mul, one_source(i, |c, i, rest| done(muldiv::mul::<_, Any>(c, i, i.w), c, rest))),
         M::Div => set!(Op::Div, one_source(i, |c, i, rest| done(muldiv::div(c, i, i.w), c, rest))),
@@ -165,10 +146,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
                 one_source(i, |c, i, rest| done(muldiv::imul_acc::<_, Any>(c, i, i.w), c, rest))
             )
         }
-        M::Imul => set!(
-            Op::Imul,
-            widths!(i.w, |W| |c, i, rest| done(muldiv::imul(c, i, Width::from_u8(W)), c, rest))
-        ),
+        M::Imul => set!(Op::Imul, imul_handler(i.w, i.src, reach(i))),
         M::Bt => bit_test(i, BitTest::Bt),
         M::Bts => bit_test(i, BitTest::Bts),
         M::Btr => bit_test(i, BitTest::Btr),
@@ -233,17 +211,10 @@ fn set_or_move(x: &Instruction, i: &mut Insn) -> bool {
     let Some(c) = condition(x) else { return false };
     if i.src == Opnd::None {
         i.op = Op::Setcc(c);
-        i.run = match i.dst {
-            Opnd::Gpr(_) => conds!(c, |C| setcc_h::<C, Reg>),
-            _ => conds!(c, |C| setcc_h::<C, Any>),
-        };
+        i.run = setcc_handler(c, i.dst);
     } else if matches!(i.dst, Opnd::Gpr(_)) {
         i.op = Op::Cmov(c);
-        i.run = match i.w {
-            Width::Q => conds!(c, |C| cmov_h::<C, 3>),
-            Width::D => conds!(c, |C| cmov_h::<C, 2>),
-            _ => conds!(c, |C| cmov_h::<C, 1>),
-        };
+        i.run = cmov_handler(c, i.w);
     } else {
         return false;
     }
@@ -275,7 +246,7 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
             Mnemonic::Jmp => set(i, Op::Jmp, |c, i, rest| done(flow::jmp(c, i), c, rest)),
             Mnemonic::Call => {
                 i.w = stack_width(x);
-                set(i, Op::Call, |c, i, rest| done(flow::call(c, i), c, rest));
+                set(i, Op::Call, call_handler(i));
             }
             Mnemonic::Loop => set(i, Op::Loop(0), |c, i, rest| done(flow::loop_(c, i, 0), c, rest)),
             Mnemonic::Loope => set(i, Op::Loop(1), |c, i, rest| done(flow::loop_(c, i, 1), c, rest)),
@@ -291,7 +262,7 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
             _ => {
                 let Some(c) = condition(x) else { return false };
                 i.op = Op::Jcc(c);
-                i.run = conds!(c, |C| jcc_h::<{ C }>);
+                i.run = jcc_handler(c);
             }
         }
         return true;
@@ -304,7 +275,7 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
         (i.op, i.run) = if x.is_jmp_near_indirect() {
             (Op::JmpInd, (|c, i, rest| done(flow::jmp_ind::<_, Any>(c, i), c, rest)) as Handler)
         } else {
-            (Op::CallInd, (|c, i, rest| done(flow::call_ind::<_, Any>(c, i), c, rest)) as Handler)
+            (Op::CallInd, (|c, i, rest| done(flow::call_ind::<_, AnyStack, Any>(c, i), c, rest)) as Handler)
         };
         return true;
     }
@@ -318,7 +289,7 @@ fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {
     i.imm = if x.op_count() > 0 { u64::from(x.immediate16()) } else { 0 };
     i.dst = Opnd::None;
     i.ends = true;
-    set(i, Op::Ret, |c, i, rest| done(flow::ret(c, i), c, rest));
+    set(i, Op::Ret, ret_handler(i));
     true
 }
 

@@ -48,7 +48,7 @@ const GOES_ON: bool = false;
 /// Makes a tier-0 handler of a helper.
 macro_rules! handler {
     ($f:path) => {
-        (|c: &mut $crate::vcpu::Vcpu, i: &$crate::insn::Insn, rest: &[$crate::insn::Insn]| {
+        (|c: &mut $crate::vcpu::Vcpu, i: &$crate::insn::Insn, rest: $crate::insn::Rest<'_>| {
             $crate::eval::done($f(c, i), c, rest)
         }) as $crate::insn::Handler
     };

@@ -45,7 +45,7 @@ pub(super) fn describe_masked_store(x: &Instruction, i: &mut Insn, mode: Mode) {
     i.dst = Opnd::Mem;
     i.rd = x.op1_register().number() as u8;
     i.rs = x.op2_register().number() as u8;
-    (i.base, i.index, i.scale, i.disp) = (reg::RDI, reg::ZERO, 0, 0);
+    (i.base, i.index, i.factor, i.disp) = (reg::RDI, reg::ZERO, 1, 0);
     i.aw = match x.op0_kind() {
         OpKind::MemorySegDI => Width::W,
         OpKind::MemorySegEDI => Width::D,

@@ -90,7 +90,7 @@ pub(super) fn describe(x: &Instruction, i: &mut Insn) -> bool {
     let number = |r: Register| r.number() as u8;
     (i.rd, i.rs, i.rv) = (number(x.op0_register()), number(x.memory_index()), number(x.op2_register()));
     i.index = reg::ZERO;
-    i.scale = x.memory_index_scale().trailing_zeros() as u8;
+    i.factor = x.memory_index_scale() as u8;
     i.rd != i.rs && i.rd != i.rv && i.rs != i.rv
 }
 
@@ -110,7 +110,7 @@ pub fn gather(cpu: &mut Vcpu, i: &Insn) -> R<()> {
             continue;
         }
         let index = index_width.sext(element(&indices, index_width, k));
-        let off = base.wrapping_add(index << i.scale) & i.aw.mask();
+        let off = base.wrapping_add(index.wrapping_mul(u64::from(i.factor))) & i.aw.mask();
         let loaded =
             cpu.linear(i.seg, i.am, off, w.bytes(), Access::Read).and_then(|at| cpu.read_w(i.seg, at, w));
         match loaded {

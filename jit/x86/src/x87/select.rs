@@ -5,7 +5,7 @@ use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, Register};
 use super::arith::{self, Op as Arith, Target};
 use super::{control, load_store, transcend};
 use crate::eval::done;
-use crate::insn::{Cond, Handler, Insn, Op, Opnd, Width};
+use crate::insn::{Cond, Handler, Insn, Op, Opnd, Rest, Width};
 use crate::softfp::x87::{self as soft, Constant};
 use crate::state::Mode;
 use crate::vcpu::Vcpu;
@@ -13,7 +13,7 @@ use crate::vcpu::Vcpu;
 /// A handler from a function and constant arguments.
 macro_rules! run {
     ($f:path $(, $a:expr)*) => {
-        |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i $(, $a)*), c, rest)
+        |c: &mut Vcpu, i: &Insn, rest: Rest<'_>| done($f(c, i $(, $a)*), c, rest)
     };
 }
 

@@ -173,7 +173,7 @@ pub fn run_guest(cpu: &mut Vcpu, bytes: &[u8], b: &mut Block) -> Result<(), u8> 
     cpu.set_rflags(b.flags | 2);
     cpu.mmu.space().write(softmmu::Gpa(AT + MEM as u64), &b.mem).unwrap();
     let block = decode::single(bytes, CODE, cpu.st.mode).expect("decodes");
-    (block.insns[0].run)(cpu, &block.insns[0], &[]);
+    (block.insns[0].run)(cpu, &block.insns[0], [].iter());
     let result = match cpu.st.stop {
         x86::state::stop::NONE | x86::state::stop::AFTER => Ok(()),
         x86::state::stop::FAULT => Err(cpu.st.fault.vector),

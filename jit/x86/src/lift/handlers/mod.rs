@@ -1,15 +1,22 @@
 //! Tier 0's handlers of the integer instructions: the functions of [`super`], monomorphised for operation, width and operand form
 //! where they are frequent.
 //!
-//! A memory operand in a flat segment has a short way ([`Near`]) while the TLB has its page: such a handler tries that and
-//! otherwise becomes the general one, by a jump, so that it needs no frame. A conditional jump that knows which
-//! instruction set its flags ([`flags_after`]) evaluates its condition without asking what kind they are ([`specialise`]).
+//! A memory operand in a flat segment has a short way ([`Near`]) while the TLB has its page, and so has the flat stack
+//! ([`stack`]): such a handler tries that and otherwise becomes the general one, by a jump, so that it needs no frame. What
+//! follows from the instructions before in the block is in [`flags`].
 
-use super::{Any, Dst, Imm, Mem, Near, Reg, Src, alu, flow, mov, shift};
-use crate::cc::CcKind;
+mod flags;
+mod stack;
+
+pub(super) use flags::{cmov_handler, jcc_handler, setcc_handler};
+pub use flags::{flags_after, fuse, specialise};
+pub(super) use stack::{call_handler, leave_handler, pop_handler, push_handler, ret_handler};
+
+use super::{Any, Dst, Imm, Mem, Near, Reg, Src, alu, mov, muldiv, shift};
 use crate::emit::R;
 use crate::eval::{done, go_on, proceed};
-use crate::insn::{AddrMode, Alu, Cond, Handler, Insn, Op, Opnd, Shift, Unary, Width, prefix};
+use crate::insn::{AddrMode, Alu, Handler, Insn, Opnd, Rest, Shift, Unary, Width, prefix};
+use crate::state::reg;
 use crate::vcpu::Vcpu;
 
 /// Operand forms with handlers of their own.
@@ -37,7 +44,11 @@ pub(super) fn form(i: &Insn) -> Form {
 /// Where a memory operand is that most accesses reach by a short way ([`Near`]).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
+    /// 64-bit addresses, no index register.
     Near64,
+    /// 64-bit addresses with an index register.
+    Indexed64,
+    /// 32-bit addresses.
     Near32,
     Far,
 }
@@ -45,7 +56,8 @@ pub(super) enum Reach {
 pub(super) fn reach(i: &Insn) -> Reach {
     match i.aw {
         _ if i.am != AddrMode::Flat || i.has(prefix::LOCK) => Reach::Far,
-        Width::Q => Reach::Near64,
+        Width::Q if i.index == reg::ZERO => Reach::Near64,
+        Width::Q => Reach::Indexed64,
         Width::D => Reach::Near32,
         _ => Reach::Far,
     }
@@ -56,11 +68,15 @@ macro_rules! by_reach {
     ($reach:expr, |$m:ident| $near:expr, $far:expr) => {
         match $reach {
             Reach::Near64 => {
-                type $m = Near<3>;
+                type $m = Near<3, false>;
+                $near
+            }
+            Reach::Indexed64 => {
+                type $m = Near<3, true>;
                 $near
             }
             Reach::Near32 => {
-                type $m = Near<2>;
+                type $m = Near<2, true>;
                 $near
             }
             Reach::Far => $far,
@@ -69,19 +85,19 @@ macro_rules! by_reach {
 }
 
 #[inline(always)]
-fn ended<D: Dst>(r: R<()>, c: &mut Vcpu, rest: &[Insn]) -> usize {
+fn ended<D: Dst>(r: R<()>, c: &mut Vcpu, rest: Rest<'_>) -> usize {
     if D::MEMORY { done(r, c, rest) } else { proceed(r, c, rest) }
 }
 
 #[inline(never)]
-fn alu_h<const OP: u8, const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn alu_h<const OP: u8, const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     ended::<D>(alu::binary::<_, D, S>(c, i, alu_op(OP), Width::from_u8(W)), c, rest)
 }
 /// `D` and `S` with a near operand, `GD` and `GS` the same with a general one.
 fn alu_near_h<const OP: u8, const W: u8, D: Dst, S: Src, GD: Dst, GS: Src>(
     c: &mut Vcpu,
     i: &Insn,
-    rest: &[Insn],
+    rest: Rest<'_>,
 ) -> usize {
     match alu::binary::<_, D, S>(c, i, alu_op(OP), Width::from_u8(W)) {
         Ok(()) => go_on(c, rest),
@@ -103,7 +119,7 @@ const fn alu_op(n: u8) -> Alu {
     }
 }
 
-fn unary_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn unary_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     let op = match OP {
         0 => Unary::Inc,
         1 => Unary::Dec,
@@ -125,52 +141,55 @@ const fn shift_op(n: u8) -> Shift {
     }
 }
 
-fn shift_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn shift_h<const OP: u8, const W: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     ended::<D>(shift::shift::<_, D>(c, i, shift_op(OP), Width::from_u8(W)), c, rest)
 }
 #[inline(never)]
-fn mov_h<const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn mov_h<const W: u8, D: Dst, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     ended::<D>(mov::mov::<_, D, S>(c, i, Width::from_u8(W)), c, rest)
 }
-fn mov_near_h<const W: u8, D: Dst, S: Src, GD: Dst, GS: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn mov_near_h<const W: u8, D: Dst, S: Src, GD: Dst, GS: Src>(
+    c: &mut Vcpu,
+    i: &Insn,
+    rest: Rest<'_>,
+) -> usize {
     match mov::mov::<_, D, S>(c, i, Width::from_u8(W)) {
         Ok(()) => go_on(c, rest),
         Err(_) => mov_h::<W, GD, GS>(c, i, rest),
     }
 }
-fn movzx_near_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn movzx_near_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     match mov::movzx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)) {
         Ok(()) => go_on(c, rest),
         Err(_) => movzx_h::<F, W, Mem>(c, i, rest),
     }
 }
-fn movsx_near_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn movsx_near_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     match mov::movsx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)) {
         Ok(()) => go_on(c, rest),
         Err(_) => movsx_h::<F, W, Mem>(c, i, rest),
     }
 }
 #[inline(never)]
-fn movzx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn movzx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     proceed(mov::movzx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)), c, rest)
 }
 #[inline(never)]
-fn movsx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
+fn movsx_h<const F: u8, const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
     proceed(mov::movsx::<_, S>(c, i, Width::from_u8(F), Width::from_u8(W)), c, rest)
 }
-pub(super) fn jcc_h<const C: u8>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
-    proceed(flow::jcc(c, i, Cond::from_u8(C)), c, rest)
+fn imul_h<const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
+    done(muldiv::imul::<_, S>(c, i, Width::from_u8(W)), c, rest)
 }
-/// The flags are those of an operation of kind `K` and width `W` earlier in the block.
-fn jcc_known_h<const C: u8, const K: u8, const W: u8>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
-    let taken = c.known_cond(CcKind::from_u8(K), Width::from_u8(W), Cond::from_u8(C));
-    proceed(flow::jump_if(c, i, taken), c, rest)
+/// `S` is no far memory operand.
+fn imul_near_h<const W: u8, S: Src>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
+    match muldiv::imul::<_, S>(c, i, Width::from_u8(W)) {
+        Ok(()) => go_on(c, rest),
+        Err(_) => imul_h::<W, Mem>(c, i, rest),
+    }
 }
-pub(super) fn setcc_h<const C: u8, D: Dst>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
-    ended::<D>(mov::setcc::<_, D>(c, i, Cond::from_u8(C)), c, rest)
-}
-pub(super) fn cmov_h<const C: u8, const W: u8>(c: &mut Vcpu, i: &Insn, rest: &[Insn]) -> usize {
-    proceed(mov::cmov::<_, Any>(c, i, Cond::from_u8(C), Width::from_u8(W)), c, rest)
+fn lea_h<const W: u8, const INDEX: bool>(c: &mut Vcpu, i: &Insn, rest: Rest<'_>) -> usize {
+    proceed(mov::lea_as(c, i, Width::Q, INDEX, Width::from_u8(W)), c, rest)
 }
 
 /// `$f::<…, W, …>` for the width `$w`.
@@ -197,22 +216,25 @@ macro_rules! widths {
     };
 }
 
-pub(super) use widths;
-
-/// A handler for each of the sixteen conditions.
+/// A handler for each of the sixteen conditions, or for all but O, NO, P and NP.
 macro_rules! conds {
     ($c:expr, |$n:ident| $f:expr) => {
-        conds!(@ $c, $n, $f, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+        conds!(@ $c, $n, $f, unreachable!("a condition code is below 16"), 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@ $c:expr, $n:ident, $f:expr, $($k:literal)*) => {
+    ($c:expr, |$n:ident| $f:expr, else $rare:expr) => {
+        conds!(@ $c, $n, $f, $rare, 2 3 4 5 6 7 8 9 12 13 14 15)
+    };
+    (@ $c:expr, $n:ident, $f:expr, $else:expr, $($k:literal)*) => {
         match $c as u8 {
             $($k => { const $n: u8 = $k; $f as Handler })*
-            _ => unreachable!("a condition code is below 16"),
+            _ => $else,
         }
     };
 }
 
-pub(super) use conds;
+use conds;
+
+use by_reach;
 
 pub(super) fn alu_handler(op: Alu, w: Width, f: Form, reach: Reach) -> Handler {
     macro_rules! op {
@@ -321,43 +343,17 @@ pub(super) fn unary_handler(op: Unary, w: Width, dst: Opnd) -> Handler {
     op!(0 1 2 3)
 }
 
-/// The lazy flags that an instruction leaves, where their kind is certain; `before` are those that it finds.
-pub fn flags_after(i: &Insn, before: Option<(CcKind, Width)>) -> Option<(CcKind, Width)> {
-    let kind = match i.op {
-        Op::Alu(Alu::Add) => CcKind::Add,
-        Op::Alu(Alu::Sub | Alu::Cmp) | Op::Unary(Unary::Neg) => CcKind::Sub,
-        Op::Alu(Alu::And | Alu::Or | Alu::Xor | Alu::Test) => CcKind::Logic,
-        Op::Unary(Unary::Inc) => CcKind::Inc,
-        Op::Unary(Unary::Dec) => CcKind::Dec,
-        Op::Mov | Op::Movzx | Op::Movsx | Op::Lea | Op::Push | Op::Pop | Op::Leave | Op::Bswap | Op::Nop => {
-            return before;
-        }
-        Op::Xchg | Op::Movbe | Op::ExtendAcc | Op::ExtendDx | Op::Setcc(_) | Op::Cmov(_) => return before,
-        Op::Unary(Unary::Not) => return before,
-        _ => return None,
-    };
-    Some((kind, i.w))
+pub(super) fn imul_handler(w: Width, src: Opnd, reach: Reach) -> Handler {
+    match src {
+        Opnd::Gpr(_) => widths!(w, |W| imul_near_h::<W, Reg>),
+        _ => by_reach!(reach, |M| widths!(w, |W| imul_near_h::<W, M>), widths!(w, |W| imul_h::<W, Mem>)),
+    }
 }
 
-/// Chooses a handler for a branch that knows which flags it finds.
-pub fn specialise(i: &mut Insn, (kind, w): (CcKind, Width)) {
-    let Op::Jcc(c) = i.op else { return };
-    macro_rules! known {
-        ($k:literal) => {
-            match w {
-                Width::B => conds!(c, |C| jcc_known_h::<C, $k, 0>),
-                Width::W => conds!(c, |C| jcc_known_h::<C, $k, 1>),
-                Width::D => conds!(c, |C| jcc_known_h::<C, $k, 2>),
-                Width::Q => conds!(c, |C| jcc_known_h::<C, $k, 3>),
-            }
-        };
+pub(super) fn lea_handler(i: &Insn) -> Handler {
+    match (i.aw, i.index == reg::ZERO) {
+        (Width::Q, true) => widths!(i.w, |W| lea_h::<W, false>),
+        (Width::Q, false) => widths!(i.w, |W| lea_h::<W, true>),
+        _ => |c, i, rest| proceed(mov::lea(c, i, i.w), c, rest),
     }
-    i.run = match kind {
-        CcKind::Add => known!(1),
-        CcKind::Sub => known!(3),
-        CcKind::Logic => known!(5),
-        CcKind::Inc => known!(6),
-        CcKind::Dec => known!(7),
-        _ => return,
-    };
 }

@@ -24,8 +24,8 @@ macro_rules! hot {
         Choice {
             op: $op,
             run: [
-                |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i, Form::REG $(, $a)*), c, rest),
-                |c: &mut Vcpu, i: &Insn, rest: &[Insn]| done($f(c, i, Form::MEM $(, $a)*), c, rest),
+                |c: &mut Vcpu, i: &Insn, rest: $crate::insn::Rest<'_>| done($f(c, i, Form::REG $(, $a)*), c, rest),
+                |c: &mut Vcpu, i: &Insn, rest: $crate::insn::Rest<'_>| done($f(c, i, Form::MEM $(, $a)*), c, rest),
             ],
         }
     };
