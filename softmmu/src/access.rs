@@ -288,7 +288,18 @@ impl Mmu {
 
     /// Whether all of `len` bytes (at least one) may be accessed and are RAM. Changes nothing but accessed and dirty
     /// bits.
+    #[inline]
     pub fn probe(&mut self, gva: u64, len: u64, access: Access) -> Result<(), MemTrap> {
+        // A tag that matches is that of RAM, with the accessed and dirty bits set.
+        let tag = self.entry(gva).tag(access).load(Ordering::Relaxed);
+        if len <= 4096 && tag == wanted_tag(gva, len.max(1)) {
+            return Ok(());
+        }
+        self.probe_slow(gva, len, access)
+    }
+
+    #[cold]
+    fn probe_slow(&mut self, gva: u64, len: u64, access: Access) -> Result<(), MemTrap> {
         let room = 4096 - (gva & !PAGE_MASK);
         let mut left = len.max(1);
         let mut at = gva;

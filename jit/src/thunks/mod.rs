@@ -259,13 +259,22 @@ fn redo(cpu: &mut Vcpu, insn: &Insn, packed: u64) {
 pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u64) -> u64 {
     // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
     let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
-    guest_flags::take(cpu);
+    // x87 instructions look at no sticky flag of MXCSR, set none, and change neither mode nor translation; reading and writing
+    // the host's register takes longer than most of them.
+    let x87 = matches!(insn.op, x86::Op::X87(_));
+    if !x87 {
+        guest_flags::take(cpu);
+    }
     (insn.run)(cpu, insn, Rest::default());
-    guest_flags::give(cpu);
+    if !x87 {
+        guest_flags::give(cpu);
+    }
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };
     if cpu.st.stop == stop::NONE {
-        f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        if !x87 {
+            f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        }
         return 0;
     }
     f.stopped += 1;
