@@ -62,9 +62,13 @@ impl Session {
         command.args(["-m", "16", "-kernel", path.to_str().unwrap()]).args(arguments);
         command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
         command.stderr(slave.try_clone().unwrap());
-        // SAFETY: setsid and ioctl are async-signal-safe; standard input is the pseudo-terminal by then.
+        // SAFETY: signal, setsid and ioctl are async-signal-safe; standard input is the pseudo-terminal by then.
         unsafe {
             command.pre_exec(|| {
+                // A shell's background job has these ignored, and what is ignored stays so.
+                for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
                 libc::setsid();
                 libc::ioctl(0, libc::TIOCSCTTY, 0);
                 Ok(())
