@@ -121,7 +121,7 @@ pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
     };
     let mut board = Board::pc(layout, config.cpus as u8);
     board.pm = config.acpi.then_some(pm);
-    if let Some(model) = CpuModel::by_name(&config.cpu.model) {
+    if let Ok(model) = CpuModel::new(&config.cpu.model) {
         board.phys_bits = model.phys_bits;
     }
     board.hpet = board.hpet.filter(|_| config.hpet);

@@ -181,7 +181,7 @@ impl Default for MachineConfig {
         Self {
             ram_bytes: DEFAULT_RAM,
             cpus: 1,
-            cpu: CpuChoice { model: "max".into(), features: Vec::new() },
+            cpu: CpuChoice { model: x86::model::CpuModel::default_name().into(), features: Vec::new() },
             bios: None,
             kernel: None,
             initrd: None,

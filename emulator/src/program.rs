@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use jit::{EngineConfig, TierPolicy, Trace};
-use x86::model::CpuModel;
 
 use crate::boot::{self, Prepared};
 use crate::cli::{self, Invocation, UserError};
@@ -105,19 +104,11 @@ fn ready_made(name: &str, mut config: MachineConfig) -> Result<MachineConfig, Fa
 
 /// What the machine is made of, from the configuration.
 fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> {
-    let missing = || {
-        UserError::new(
-            format!("-cpu {}", config.cpu.model),
-            "there is no such processor",
-            "-cpu help lists the models",
-        )
-    };
-    let mut model = CpuModel::by_name(&config.cpu.model).ok_or_else(missing)?;
-    for (feature, on) in &config.cpu.features {
-        model.set_feature(feature, *on);
-    }
+    let mut model = cli::cpu_model(&config.cpu)?;
     model.rng = config.seed;
     let tier = match config.tier {
+        // Its rules live in tier 0 alone.
+        _ if model.era() == x86::model::Era::I8086 => TierPolicy::Zero,
         TierChoice::Auto => TierPolicy::Auto,
         TierChoice::Only0 => TierPolicy::Zero,
         TierChoice::Only1 => TierPolicy::One,

@@ -142,7 +142,7 @@ impl Engine {
         self.space().read_ram_page(at.page, &mut page);
         let bytes = &page[start..];
         let bytes = &bytes[..bytes.len().min(room)];
-        let (block, second) = match decode::block(bytes, key.rip, key.mode) {
+        let (block, second) = match cpu.model.isa().block(bytes, key.rip, key.mode) {
             Some(b) => (b, None),
             None if bytes.len() >= room => {
                 // The segment's limit ends within the instruction.
@@ -187,7 +187,7 @@ impl Engine {
         let mut bytes = head.to_vec();
         bytes.extend_from_slice(&page[..MAX_LEN]);
         bytes.truncate(room);
-        match decode::single(&bytes, key.rip, key.mode) {
+        match cpu.model.isa().single(&bytes, key.rip, key.mode) {
             Some(b) => Some((b, Some(next.page))),
             None => {
                 cpu.gp(0);
@@ -202,7 +202,7 @@ impl Engine {
         let now = cpu.st.now();
         let bytes: Vec<u8> =
             (0..room).map(|k| cpu.bus.mmio_read(gpa.0.wrapping_add(k), 1, now) as u8).collect();
-        match decode::single(&bytes, cpu.st.rip, cpu.st.mode) {
+        match cpu.model.isa().single(&bytes, cpu.st.rip, cpu.st.mode) {
             Some(block) => {
                 // An exit asked for here is found again in the state by the next round.
                 let _ = self.step_insn(cpu, &block.insns[0]);

@@ -1,6 +1,6 @@
 //! `-cpu`: the model and its features.
 
-use x86::model::{CpuModel, MODELS};
+use x86::model::{CpuModel, Refusal};
 
 use super::error::{UserError, nearest};
 use super::lists::{items, switch};
@@ -16,9 +16,6 @@ pub fn choice(text: &str) -> Result<CpuChoice, UserError> {
     let option = format!("-cpu {text}");
     let mut items = items(text).into_iter();
     let model = items.next().map_or_else(String::new, |item| item.key);
-    if CpuModel::by_name(&model).is_none() {
-        return Err(unknown_model(option, &model));
-    }
     let mut features = Vec::new();
     for item in items {
         let (name, on) = match (item.key.split_at_checked(1), item.value.as_deref()) {
@@ -26,12 +23,32 @@ pub fn choice(text: &str) -> Result<CpuChoice, UserError> {
             (Some(("-", name)), None) => (name.to_owned(), false),
             (_, value) => (item.key.clone(), switch(&option, value)?),
         };
-        features.push((known_feature(&option, &model, &name, on)?, on));
+        let wanted = plain(&name);
+        let known = CpuModel::feature_names().find(|known| plain(known) == wanted);
+        features.push((known.map_or(name, str::to_owned), on));
     }
-    Ok(CpuChoice { model, features })
+    let choice = CpuChoice { model, features };
+    build_for(&option, &choice)?;
+    Ok(choice)
 }
 
-fn unknown_model(option: String, model: &str) -> UserError {
+/// Makes the processor.
+pub fn build(choice: &CpuChoice) -> Result<CpuModel, UserError> {
+    build_for(&format!("-cpu {}", choice.model), choice)
+}
+
+fn build_for(option: &str, choice: &CpuChoice) -> Result<CpuModel, UserError> {
+    let mut model = CpuModel::new(&choice.model).map_err(|why| unknown_model(option, &choice.model, &why))?;
+    model.set_features(&choice.features).map_err(|(name, why)| unknown_feature(option, &name, &why))?;
+    Ok(model)
+}
+
+fn unknown_model(option: &str, model: &str, why: &Refusal) -> UserError {
+    if let Refusal::Incomplete(missing) = why {
+        let problem =
+            format!("of this model's features these are not implemented yet: {}", missing.join(", "));
+        return UserError::new(option, problem, "use -cpu max, which has all that are");
+    }
     if model == "host" {
         return UserError::new(
             option,
@@ -39,35 +56,40 @@ fn unknown_model(option: String, model: &str) -> UserError {
             "use -cpu max",
         );
     }
-    let remedy = match nearest(model, MODELS.iter().map(|(name, _)| *name)) {
+    let remedy = match nearest(model, CpuModel::models().map(|(name, _)| name)) {
         Some(near) => format!("did you mean \"{near}\"? -cpu help lists them"),
-        None => "-cpu help lists the models; leave it out for the fullest one".into(),
+        None => "-cpu help lists the models; leave it out for the usual one".into(),
     };
     UserError::new(option, format!("there is no processor model \"{model}\""), remedy)
 }
 
-/// The feature's own spelling, if it exists. Turning off what is not there is no mistake, as in QEMU.
-fn known_feature(option: &str, model: &str, name: &str, on: bool) -> Result<String, UserError> {
-    let wanted = plain(name);
-    let found = CpuModel::feature_names().find(|known| plain(known) == wanted).unwrap_or(name);
-    let accepted = CpuModel::by_name(model).is_some_and(|mut model| model.set_feature(found, on));
-    if accepted || !on {
-        return Ok(found.to_owned());
+fn unknown_feature(option: &str, name: &str, why: &Refusal) -> UserError {
+    if let Refusal::Needs(needed) = why {
+        let problem = format!("the feature \"{name}\" needs \"{needed}\", which is off");
+        return UserError::new(option, problem, format!("add +{needed} or leave {name} out"));
     }
-    let remedy = match nearest(&wanted, CpuModel::feature_names()) {
+    if *why == Refusal::Absent {
+        return UserError::new(
+            option,
+            format!("the feature \"{name}\" is not implemented yet"),
+            "leave it out",
+        );
+    }
+    let remedy = match nearest(&plain(name), CpuModel::feature_names()) {
         Some(near) => format!("did you mean \"{near}\"? -cpu help lists them"),
         None => "-cpu help lists the features; leave it out".into(),
     };
-    Err(UserError::new(option, format!("the feature \"{name}\" is not there"), remedy))
+    UserError::new(option, format!("the feature \"{name}\" is not there"), remedy)
 }
 
 /// The text of `-cpu help`.
 pub fn help() -> String {
     let mut text = String::from("Processor models:\n");
-    for (name, what) in MODELS {
-        text.push_str(&format!("  {name:<12} {what}\n"));
+    for (name, what) in CpuModel::models() {
+        let default = if name == CpuModel::default_name() { " (the default)" } else { "" };
+        text.push_str(&format!("  {name:<12} {what}{default}\n"));
     }
-    text.push_str("\nFeatures that can be turned on (+name) and off (-name):");
+    text.push_str("\nFeatures that can be turned on (+name, name=on) and off (-name, name=off), with those that need them:");
     let mut column = usize::MAX;
     for name in CpuModel::feature_names() {
         if column > 80 {
@@ -84,6 +106,8 @@ pub fn help() -> String {
 
 #[cfg(test)]
 mod tests {
+    use x86::CpuState;
+
     use super::*;
 
     #[test]
@@ -95,12 +119,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_feature_carried_goes_with_it() {
+        let model = build(&choice("max,-ssse3").unwrap()).unwrap();
+        let now = CpuState::power_on();
+        assert_eq!(model.cpuid(&now, 1, 0)[2] & (1 << 9 | 1 << 19 | 1 << 20), 0, "SSSE3, SSE4.1, SSE4.2");
+        assert_ne!(model.cpuid(&now, 1, 0)[2] & 1, 0, "SSE3");
+        assert!(build(&choice("max,-nonsense").unwrap()).is_ok(), "what is not there can be left out");
+    }
+
+    #[test]
     fn mistakes_get_a_remedy() {
         for (text, hint) in [
             ("host", "-cpu max"),
             ("maxx", "\"max\""),
             ("Skylake-Client", "-cpu help"),
             ("max,+sse9", "-cpu help"),
+            ("qemu64,+sse4.2", "needs \"sse4.1\""),
+            ("max,+ssse3,sse3=off", "needs \"sse3\""),
+            ("486,+sse", "needs \"fxsr\""),
             ("max,nx=maybe", "on or off"),
             ("", "-cpu help"),
         ] {

@@ -16,6 +16,7 @@ mod sizes;
 
 use std::ffi::OsString;
 
+pub use cpu::build as cpu_model;
 pub use error::{UserError, nearest};
 pub use lists::module_list;
 
@@ -228,6 +229,7 @@ impl Parser {
             ));
         }
         device::check(&config.test)?;
+        boots_with(&config)?;
         if let (Some(bios), Some(_)) = (&config.bios, &config.kernel) {
             return Err(UserError::new(
                 format!("-bios {}", bios.display()),
@@ -250,6 +252,18 @@ impl Parser {
         }
         Ok(config)
     }
+}
+
+/// A kernel is entered in protected mode, which the first processors do not have.
+fn boots_with(config: &MachineConfig) -> Result<(), UserError> {
+    if config.kernel.is_some() && matches!(config.cpu.model.as_str(), "8086" | "8088" | "286") {
+        return Err(UserError::new(
+            format!("-cpu {}", config.cpu.model),
+            "this processor cannot be started in 32-bit protected mode, as a kernel is",
+            "start a ROM with -bios, or use -cpu 386",
+        ));
+    }
+    Ok(())
 }
 
 const MACHINE_HELP: &str = "Machines:\n  pc   i440FX and PIIX (the default)\n\n\

@@ -228,8 +228,8 @@ impl Machine {
         let now = self.cpu.st.now();
         let (icount, offset) = (self.cpu.st.icount(), self.cpu.st.time_offset);
         self.bus().devices.reset(now);
+        self.cpu.power_on();
         let st = &mut self.cpu.st;
-        *st = x86::CpuState::power_on();
         // Counts and time go on.
         (st.icount_end, st.budget, st.time_offset) = (icount, 0, offset);
         self.cpu.load_state_changed();

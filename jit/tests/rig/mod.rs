@@ -101,6 +101,8 @@ impl Rig {
         let bus = TestBus { log: Arc::clone(&log) };
         let mmu = Mmu::new(Arc::clone(&space));
         let mut cpu = Vcpu::new(mmu, Box::new(bus), CpuModel::by_name("max").expect("model"));
+        // Programs count on registers that are all zero; after reset EDX names the processor.
+        cpu.st.gpr = [0; 32];
         // PML4 -> PDPT -> PD of 2 MiB pages: the first GiB maps itself.
         let put = |at: u64, v: u64| space.store(Gpa(at), v).expect("tables lie in RAM");
         put(TABLES, (TABLES + 0x1000) | 7);

@@ -1,7 +1,7 @@
 //! From bytes to [`Block`]s of predecoded instructions.
 
 use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register,
+    Code, Decoder, DecoderError, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register,
 };
 
 use crate::block::{Block, MAX_INSNS};
@@ -9,6 +9,7 @@ use crate::emit::R;
 use crate::eval::{done, go_on};
 use crate::insn::{AddrMode, Insn, Op, Opnd, Width, prefix};
 use crate::lift;
+use crate::model::{Era, Isa};
 use crate::state::{Mode, reg, seg};
 use crate::vcpu::{Vcpu, addr_mode};
 
@@ -18,16 +19,29 @@ pub const MAX_LEN: usize = 15;
 /// Decodes a block from `bytes`, which begin at RIP `ip` and end with the page (or the code segment). `None`: the first
 /// instruction reaches beyond them; decode it with [`single`].
 pub fn block(bytes: &[u8], ip: u64, mode: Mode) -> Option<Block> {
-    decode(bytes, ip, mode, MAX_INSNS)
+    block_of(bytes, ip, mode, None)
+}
+
+/// [`block`] for a model's instructions; without one, for all of them.
+pub(crate) fn block_of(bytes: &[u8], ip: u64, mode: Mode, isa: Option<&Isa>) -> Option<Block> {
+    decode(bytes, ip, mode, MAX_INSNS, isa)
 }
 
 /// Decodes the one instruction at `ip` as a block of its own; `bytes` may span two pages. When even these bytes end
 /// within the instruction, the result raises #GP if they are all there can be ([`MAX_LEN`]), else `None`.
 pub fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Block> {
-    decode(bytes, ip, mode, 1)
+    single_of(bytes, ip, mode, None)
 }
 
-fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
+/// [`single`] for a model's instructions; without one, for all of them.
+pub(crate) fn single_of(bytes: &[u8], ip: u64, mode: Mode, isa: Option<&Isa>) -> Option<Block> {
+    decode(bytes, ip, mode, 1, isa)
+}
+
+fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> Option<Block> {
+    if isa.is_some_and(|isa| isa.era() == Era::I8086) {
+        return crate::i8086::block(bytes, ip, mode, max);
+    }
     let mask = lift::select::ip_mask(mode);
     // 0F 0D and 0F 18..1F are hints: what this processor has no meaning for is a NOP there (CET, MPX, PREFETCHIT).
     let options = DecoderOptions::FORCE_RESERVED_NOP;
@@ -41,13 +55,18 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
             break;
         }
         decoder.decode_out(&mut x);
+        if isa.is_some_and(|isa| isa.era() == Era::I286) {
+            as_80286(&mut x, &mut decoder, &bytes[len..], mode);
+        }
         let mut i = if x.is_invalid() {
             match decoder.last_error() {
                 DecoderError::NoMoreBytes if bytes.len() - len < MAX_LEN => break,
                 error => invalid(error, &x, &bytes[len..], mode),
             }
-        } else {
+        } else if isa.is_none_or(|isa| isa.admits(&mut x)) {
             instruction(&x, mode)
+        } else {
+            undefined()
         };
         i.ip = ip.wrapping_add(len as u64) & mask;
         i.idx = insns.len() as u16;
@@ -69,19 +88,23 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
     let last = insns.last()?;
     let count = insns.len() as u32;
     if !last.ends {
-        let mut end = blank();
-        end.op = Op::EndBlock;
-        end.ip = ip.wrapping_add(len as u64) & mask;
-        end.imm = end.ip;
-        end.idx = count as u16;
-        end.ends = true;
-        end.run = |c, i, rest| done(lift::flow::end_block(c, i), c, rest);
-        insns.push(end);
+        insns.push(end_of_block(ip.wrapping_add(len as u64) & mask, count));
     }
     Some(Block { insns: insns.into(), count, ip, mode, len: len as u32 })
 }
 
-fn blank() -> Insn {
+/// The record behind `count` instructions that no branch ended: goes on at `ip`.
+pub(crate) fn end_of_block(ip: u64, count: u32) -> Insn {
+    let mut end = blank();
+    end.op = Op::EndBlock;
+    (end.ip, end.imm) = (ip, ip);
+    end.idx = count as u16;
+    end.ends = true;
+    end.run = |c, i, rest| done(lift::flow::end_block(c, i), c, rest);
+    end
+}
+
+pub(crate) fn blank() -> Insn {
     Insn {
         run: |c, _, rest| go_on(c, rest),
         ip: 0,
@@ -124,6 +147,42 @@ fn invalid(error: DecoderError, x: &Instruction, bytes: &[u8], mode: Mode) -> In
     i
 }
 
+/// What the 80286 sees differently: it ignores LOCK where later processors refuse it, and refuses more than ten bytes.
+#[cold]
+fn as_80286(x: &mut Instruction, decoder: &mut Decoder, bytes: &[u8], mode: Mode) {
+    const LOCK: u8 = 0xf0;
+    let prefixes =
+        bytes.iter().take_while(|b| matches!(**b, 0x26 | 0x2e | 0x36 | 0x3e | LOCK | 0xf2 | 0xf3)).count();
+    let locks = bytes[..prefixes].iter().filter(|b| **b == LOCK).count();
+    if x.is_invalid() && locks > 0 {
+        let mut plain: Vec<u8> = bytes[..prefixes].iter().filter(|b| **b != LOCK).copied().collect();
+        plain.extend_from_slice(&bytes[prefixes..bytes.len().min(prefixes + MAX_LEN)]);
+        let at = x.ip().wrapping_add(locks as u64);
+        let y = Decoder::with_ip(mode.bitness(), &plain, at, DecoderOptions::FORCE_RESERVED_NOP).decode();
+        if !y.is_invalid() {
+            let start = decoder.position() - x.len();
+            let len = y.len() + locks;
+            *x = y;
+            x.set_len(len);
+            x.set_ip(at.wrapping_sub(locks as u64));
+            // Cannot fail: the bytes are there.
+            let _ = decoder.set_position(start + len);
+            decoder.set_ip(x.next_ip());
+        }
+    }
+    if x.len() > 10 {
+        x.set_code(Code::INVALID);
+    }
+}
+
+/// An instruction that the model has not: #UD.
+fn undefined() -> Insn {
+    let mut i = blank();
+    i.ends = true;
+    i.run = |c, _, rest| done(Err(c.ud()), c, rest);
+    i
+}
+
 /// Is it an instruction once some of its prefixes are left out? (The decoder calls both kinds invalid.)
 fn is_too_long(bytes: &[u8], mode: Mode) -> bool {
     let prefixes = bytes
@@ -136,7 +195,19 @@ fn is_too_long(bytes: &[u8], mode: Mode) -> bool {
 }
 
 /// Fills everything that does not depend on the operation, then asks the families.
-fn instruction(x: &Instruction, mode: Mode) -> Insn {
+pub(crate) fn instruction(x: &Instruction, mode: Mode) -> Insn {
+    let mut i = prepared(x, mode);
+    if !(recognised(x, &mut i, mode) || crate::sys::deny(x, &mut i)) {
+        i.op = Op::Cold;
+        i.ends = true;
+        i.run = |c, i, rest| done(Err(c.unimplemented(i)), c, rest);
+    }
+    lift::limited::choose(&mut i, mode);
+    i
+}
+
+/// What does not depend on the operation.
+fn prepared(x: &Instruction, mode: Mode) -> Insn {
     let mut i = blank();
     i.code = x.code() as u16;
     i.sw = match (mode.has(Mode::CODE64), mode.has(Mode::STACK32)) {
@@ -165,17 +236,21 @@ fn instruction(x: &Instruction, mode: Mode) -> Insn {
     }
     i.ip = x.ip();
     i.len = x.len() as u8;
-    let known = lift::select(x, &mut i, mode)
-        || crate::vec::select(x, &mut i, mode)
-        || crate::x87::select(x, &mut i, mode)
-        || crate::sys::select(x, &mut i, mode);
-    lift::limited::choose(&mut i, mode);
-    if !known {
-        i.op = Op::Cold;
-        i.ends = true;
-        i.run = |c, i, rest| done(Err(c.unimplemented(i)), c, rest);
-    }
     i
+}
+
+/// Asks the families, one after another.
+fn recognised(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
+    lift::select(x, i, mode)
+        || crate::vec::select(x, i, mode)
+        || crate::x87::select(x, i, mode)
+        || crate::sys::select(x, i, mode)
+}
+
+/// Does one of the families know this instruction, so that it is neither undefined for want of its feature nor reported?
+pub fn is_implemented(x: &Instruction, mode: Mode) -> bool {
+    let mut i = prepared(x, mode);
+    recognised(x, &mut i, mode)
 }
 
 fn memory(x: &Instruction, i: &mut Insn, mode: Mode) {

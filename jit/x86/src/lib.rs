@@ -18,6 +18,7 @@ pub mod cc;
 pub mod decode;
 pub mod emit;
 pub mod eval;
+mod i8086;
 pub mod insn;
 pub mod interp;
 pub mod lift;

@@ -5,7 +5,7 @@ use softmmu::{Access, GuestInt, MemTrap, Mmu, Privilege};
 use crate::bus::Bus;
 use crate::emit::{R, Stop};
 use crate::insn::{AddrMode, Insn, Width};
-use crate::model::CpuModel;
+use crate::model::{CpuModel, Era};
 use crate::state::{CpuState, Fault, Mode, seg, stop};
 
 /// Exception vectors (SDM vol. 3, table 6-1).
@@ -31,6 +31,10 @@ pub mod vector {
     pub const XM: u8 = 19;
 }
 
+/// Marks the address of an operand that goes on at the beginning of its segment (8086): base and offset follow. No
+/// memory lies there, so that the access comes to its trap.
+const WRAPS: u64 = 1 << 48;
+
 /// A virtual processor. `#[repr(C)]` with the registers first: a pointer to it is a pointer to them.
 #[repr(C)]
 pub struct Vcpu {
@@ -50,8 +54,17 @@ impl Vcpu {
     /// A processor in its power-on state.
     pub fn new(mmu: Mmu, bus: Box<dyn Bus>, model: CpuModel) -> Self {
         let mut v = Self { st: CpuState::power_on(), mmu, bus, model, report: None };
-        v.mode_changed();
+        v.power_on();
         v
+    }
+
+    /// Puts the registers in the model's power-on state.
+    pub fn power_on(&mut self) {
+        self.st = CpuState::power_on();
+        // SDM vol. 3, 10.1.2: EDX tells family, model and stepping.
+        self.st.gpr[crate::state::reg::RDX as usize] = self.model.signature().into();
+        self.st.flags |= self.model.flags_fixed();
+        self.mode_changed();
     }
 
     /// Call after a change of CR0, CR4, EFER, CPL, RFLAGS.VM or a segment register: recomputes the mode and chooses the
@@ -210,9 +223,18 @@ impl Vcpu {
             last <= limit
         };
         if !ok {
+            if self.model.era() == Era::I8086 {
+                return Ok(WRAPS | d.base << 24 | off);
+            }
             return Err(self.segment_fault(s));
         }
         Ok(d.base.wrapping_add(off) & 0xffff_ffff)
+    }
+
+    /// The linear address of byte `k` of an operand that the 8086 continues at offset 0, if `linear` marks one.
+    fn wrapped(&self, linear: u64, k: u64) -> Option<u64> {
+        let off = (linear & 0xff_ffff).wrapping_add(k) & 0xffff;
+        (linear & WRAPS != 0 && self.model.era() == Era::I8086).then(|| (linear >> 24 & 0xf_ffff) + off)
     }
 
     /// Is the linear address canonical (48 bits, or 57 with LA57)?
@@ -296,6 +318,14 @@ impl Vcpu {
     #[inline(never)]
     fn read_trap<T: GuestInt>(&mut self, s: u8, linear: u64, t: MemTrap) -> R<T> {
         let len = size_of::<T>() as u64;
+        if self.wrapped(linear, 0).is_some() {
+            let mut v = 0u64;
+            for k in 0..len {
+                let at = self.wrapped(linear, k).unwrap_or(0);
+                v |= u64::from(self.read::<u8>(s, at)?) << (8 * k);
+            }
+            return Ok(T::truncate(v));
+        }
         self.address_ok(s, linear, len)?;
         match t {
             MemTrap::Mmio { gpa } => {
@@ -332,6 +362,13 @@ impl Vcpu {
     #[inline(never)]
     fn write_trap<T: GuestInt>(&mut self, s: u8, linear: u64, v: T, t: MemTrap) -> R<()> {
         let len = size_of::<T>() as u64;
+        if self.wrapped(linear, 0).is_some() {
+            for k in 0..len {
+                let at = self.wrapped(linear, k).unwrap_or(0);
+                self.write::<u8>(s, at, (Into::<u64>::into(v) >> (8 * k)) as u8)?;
+            }
+            return Ok(());
+        }
         self.address_ok(s, linear, len)?;
         match t {
             MemTrap::Mmio { gpa } => {

@@ -48,6 +48,9 @@ pub const AVX: &[F] = &[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ];
 /// x87.
 pub const X87: &[F] = &[F::FPU, F::FPU287, F::FPU387];
 
+/// Everything that random tests draw from.
+pub const ALL: &[&[F]] = &[INTEGER, VECTOR, AVX, X87];
+
 /// Not for random tests: they depend on more than registers and data, or change more.
 const EXCLUDED: &[M] = &[
     M::INVALID,

@@ -41,6 +41,15 @@ enum Task {
     },
     /// Build tests for an aarch64 host and run them under QEMU's user-mode emulation.
     TestAarch64(aarch64::Options),
+    /// Print the table of instructions: what is implemented, and how it is tested.
+    Completeness,
+    /// Run files of single-step vectors (MOO or JSON, gzip or not); --help after it tells more.
+    #[command(disable_help_flag = true)]
+    Singlestep {
+        /// Files and options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the benchmark guest under retrograde and QEMU 7.2, side by side.
     BenchVsQemu(qemu_bench::Options),
 }
@@ -59,6 +68,8 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Aarch64Setup { again } => aarch64::setup(again).map(|_| ()),
         Task::TestAarch64(options) => aarch64::test(&options),
+        Task::Completeness => harness("completeness", &[]),
+        Task::Singlestep { arguments } => harness("singlestep", &arguments),
         Task::BenchVsQemu(options) => qemu_bench::run(&options),
     };
     match outcome {
@@ -67,6 +78,16 @@ fn main() -> ExitCode {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Builds and runs one of the programs of the crate `tests`: they contain the emulator, which this one does not.
+fn harness(program: &str, arguments: &[String]) -> Result<()> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--release", "--quiet", "-p", "tests", "--bin", program, "--"]).args(arguments);
+    match cargo.status().context("cargo")?.code() {
+        Some(0) => Ok(()),
+        code => std::process::exit(code.unwrap_or(1)),
     }
 }
 

@@ -6,28 +6,24 @@ use super::features::{Feature, Place};
 use super::{CpuModel, TSC_HZ, Vendor};
 use crate::state::{CpuState, Mode, cr4};
 
-/// Highest basic CPUID leaf.
-const MAX_BASIC: u32 = 0x16;
 /// Highest hypervisor leaf: 40000010h gives the TSC and APIC bus frequencies in kHz, as several hypervisors do.
 const MAX_HYPERVISOR: u32 = 0x4000_0010;
-/// Highest extended leaf.
-const MAX_EXTENDED: u32 = 0x8000_0008;
-/// Family 6, model 8Fh, stepping 8.
-const SIGNATURE: u32 = 0x0008_06f8;
 const BRAND: &[u8] = b"Retrograde vCPU @ 1.00GHz";
 
 impl CpuModel {
     /// CPUID: EAX, EBX, ECX, EDX for a leaf and subleaf.
     pub fn cpuid(&self, st: &CpuState, leaf: u32, sub: u32) -> [u32; 4] {
         // SDM CPUID: an input above the maximum of its range gives the data of the highest basic leaf.
+        let (basic, extended) = (self.identity.max_basic, self.identity.max_extended);
         let leaf = match leaf {
-            0..=MAX_BASIC | 0x4000_0000..=MAX_HYPERVISOR | 0x8000_0000..=MAX_EXTENDED => leaf,
-            _ => MAX_BASIC,
+            0x4000_0000..=MAX_HYPERVISOR if self.has(Feature::Hypervisor) => leaf,
+            _ if leaf <= basic || (0x8000_0000..=extended).contains(&leaf) => leaf,
+            _ => basic,
         };
         match leaf {
             0 => match self.vendor {
-                Vendor::Intel => registers(MAX_BASIC, b"GenuineIntel", [0, 2, 1]),
-                Vendor::Amd => registers(MAX_BASIC, b"AuthenticAMD", [0, 2, 1]),
+                Vendor::Intel => registers(basic, b"GenuineIntel", [0, 2, 1]),
+                Vendor::Amd => registers(basic, b"AuthenticAMD", [0, 2, 1]),
             },
             1 => self.leaf_1(st),
             // No descriptors: the caches are in leaf 4.
@@ -45,8 +41,8 @@ impl CpuModel {
             0x4000_0000 => registers(MAX_HYPERVISOR, b"RetrogradeVM", [0, 1, 2]),
             0x4000_0010 => [TSC_HZ / 1000, TSC_HZ / 1000, 0, 0],
             0x8000_0000 => match self.vendor {
-                Vendor::Intel => [MAX_EXTENDED, 0, 0, 0],
-                Vendor::Amd => registers(MAX_EXTENDED, b"AuthenticAMD", [0, 2, 1]),
+                Vendor::Intel => [extended, 0, 0, 0],
+                Vendor::Amd => registers(extended, b"AuthenticAMD", [0, 2, 1]),
             },
             0x8000_0001 => {
                 let mut d = self.bits(Place::X1D);
@@ -87,7 +83,7 @@ impl CpuModel {
         }
         // CLFLUSH line in 8-byte units, addressable ids in the package, initial APIC id.
         let ids = self.cpus.next_power_of_two().min(255);
-        [SIGNATURE, 8 << 8 | ids << 16 | (self.apic_id & 0xff) << 24, c, d]
+        [self.signature(), 8 << 8 | ids << 16 | (self.apic_id & 0xff) << 24, c, d]
     }
 
     fn leaf_7(&self, st: &CpuState) -> [u32; 4] {

@@ -2,15 +2,13 @@
 //!
 //! Nothing is reported that is not implemented: [`ABSENT`] marks what is known and still owed.
 
-use serde::{Deserialize, Serialize};
-
 use super::CpuModel;
 
 /// Instruction groups that are not implemented yet.
 const ABSENT: Level = Level::Never;
 
 /// The model levels, each of which has all features of those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// 32-bit, SSE2.
     X86,
@@ -146,6 +144,17 @@ features! {
     Rdtscp "rdtscp" X1D 27 Level::Max;
     Lm "lm" X1D 29 Level::V1;
     InvariantTsc "invtsc" X7D 8 Level::Max;
+}
+
+impl Feature {
+    /// Is it implemented, so that some model reports it?
+    pub fn is_implemented(self) -> bool {
+        FEATURES[self as usize].4 != Level::Never
+    }
+    /// Its name in `-cpu`.
+    pub fn name(self) -> &'static str {
+        FEATURES[self as usize].1
+    }
 }
 
 impl CpuModel {

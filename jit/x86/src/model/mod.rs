@@ -8,15 +8,19 @@
 
 mod cpuid;
 mod features;
+mod isa;
+mod presets;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use features::{FEATURES, Level};
+use presets::{Identity, PRESETS, Preset, lacking, supported};
 
 pub use cpuid::{compacted_size, component_offset, standard_size};
 pub use features::Feature;
+pub use isa::{Era, Isa};
 
 /// TSC frequency: one tick is one virtual nanosecond. The local APIC timer runs at the same crystal.
 pub const TSC_HZ: u32 = 1_000_000_000;
@@ -40,16 +44,8 @@ pub const ARCH_CAPABILITIES: u64 = 1 << 0
     | 1 << 27
     | 1 << 62;
 
-/// The models that [`CpuModel::by_name`] knows: name and one line for `-cpu help`.
-pub const MODELS: &[(&str, &str)] = &[
-    ("max", "everything that is implemented (the default)"),
-    ("x86-64-v2", "the x86-64-v2 level: SSE4.2, POPCNT, CMPXCHG16B"),
-    ("qemu64", "the x86-64 baseline: SSE2"),
-    ("qemu32", "32-bit, SSE2"),
-];
-
 /// Whose rules the processor follows where they differ: SYSCALL and SYSENTER.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Vendor {
     /// `GenuineIntel`.
     #[default]
@@ -59,13 +55,16 @@ pub enum Vendor {
 }
 
 /// The processor's identity and abilities, and its random-number generator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct CpuModel {
     name: Box<str>,
-    level: Level,
+    era: Era,
+    identity: Identity,
     features: u128,
     /// Whose rules and name it has.
     pub vendor: Vendor,
+    /// The instructions that follow from the features.
+    isa: Arc<Isa>,
     /// MAXPHYADDR.
     pub phys_bits: u8,
     /// This processor's (x2)APIC id.
@@ -75,43 +74,88 @@ pub struct CpuModel {
     /// State of the generator behind RDRAND and RDSEED: part of a snapshot, seeded by the configuration.
     pub rng: u64,
     /// Refused MSR accesses that were logged.
-    #[serde(skip)]
     pub(crate) reports: u32,
+}
+
+/// Why a model or a feature cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such model.
+    NoModel,
+    /// The model needs what is not implemented.
+    Incomplete(Vec<&'static str>),
+    /// There is no such feature.
+    NoFeature,
+    /// The feature is not implemented.
+    Absent,
+    /// It was asked for, and what it needs is off.
+    Needs(&'static str),
 }
 
 impl Default for CpuModel {
     fn default() -> Self {
-        Self::of_level("max", Level::Max)
+        Self::new("max").expect("the fullest model")
     }
 }
 
 impl CpuModel {
-    /// A model by its name; `None` if there is none (see [`MODELS`]).
+    /// A model by its name; `None` if there is none (see [`CpuModel::models`]).
     pub fn by_name(name: &str) -> Option<Self> {
-        let level = match name {
-            "max" => Level::Max,
-            "x86-64-v2" => Level::V2,
-            "qemu64" | "x86-64" | "x86-64-v1" => Level::V1,
-            "qemu32" => Level::X86,
-            _ => return None,
-        };
-        Some(Self::of_level(name, level))
+        Self::new(name).ok()
     }
 
-    fn of_level(name: &str, level: Level) -> Self {
-        let features = FEATURES.iter().filter(|f| f.4 <= level).fold(0, |m, f| m | 1 << f.0 as u8);
-        let phys_bits = if level == Level::X86 { 36 } else { 40 };
-        Self {
+    /// A model by its name.
+    pub fn new(name: &str) -> Result<Self, Refusal> {
+        let preset = Preset::find(name).ok_or(Refusal::NoModel)?;
+        let missing = preset.missing();
+        if !missing.is_empty() {
+            return Err(Refusal::Incomplete(missing));
+        }
+        let features = supported(preset.features());
+        Ok(Self {
             name: name.into(),
-            level,
+            era: preset.era,
+            identity: preset.identity,
             features,
             vendor: Vendor::default(),
-            phys_bits,
+            isa: Arc::new(Isa::new(preset.era, preset.identity, features, name == "max")),
+            phys_bits: preset.phys_bits,
             apic_id: 0,
             cpus: 1,
             rng: 0x5245_5452_4f47_5241,
             reports: 0,
-        }
+        })
+    }
+
+    /// The models that can be had: name and one line for `-cpu help`.
+    pub fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
+        PRESETS
+            .iter()
+            .filter(|preset| preset.missing().is_empty())
+            .map(|preset| (preset.names[0], preset.about))
+    }
+
+    /// What is used when nothing is asked for: the x86-64-v3 level, which every current operating system accepts.
+    pub fn default_name() -> &'static str {
+        let v3 = Preset::find("x86-64-v3").is_some_and(|preset| preset.missing().is_empty());
+        if v3 { "x86-64-v3" } else { "max" }
+    }
+
+    /// The instructions of this model.
+    #[inline]
+    pub fn isa(&self) -> &Isa {
+        &self.isa
+    }
+
+    /// The generation.
+    #[inline]
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// Family, model and stepping: CPUID.01H:EAX, and EDX after reset.
+    pub fn signature(&self) -> u32 {
+        self.identity.signature
     }
 
     /// The name by which it was chosen.
@@ -125,21 +169,61 @@ impl CpuModel {
         self.features >> f as u8 & 1 != 0
     }
 
-    /// Turns a feature of this model on or off by its CPUID name; `false` if there is no such feature, or it is to be
-    /// turned on and not implemented.
-    pub fn set_feature(&mut self, name: &str, on: bool) -> bool {
-        let Some(f) = FEATURES.iter().find(|f| f.1 == name) else { return false };
-        if on && f.4 == Level::Never {
-            return false;
+    /// Turns features on or off, in this order, by their names in CPUID. What an absent feature would carry goes with it;
+    /// to ask for one whose needs are off is a mistake, named with the feature.
+    pub fn set_features(&mut self, changes: &[(String, bool)]) -> Result<(), (String, Refusal)> {
+        for (name, on) in changes {
+            let Some(f) = FEATURES.iter().find(|f| f.1 == name) else {
+                // What does not exist is off already.
+                if *on {
+                    return Err((name.clone(), Refusal::NoFeature));
+                }
+                continue;
+            };
+            if *on && f.4 == Level::Never {
+                return Err((name.clone(), Refusal::Absent));
+            }
+            let bit = 1 << f.0 as u8;
+            self.features = if *on { self.features | bit } else { self.features & !bit };
         }
-        let bit = 1 << f.0 as u8;
-        self.features = if on { self.features | bit } else { self.features & !bit };
-        true
+        for (name, _) in changes.iter().filter(|(_, on)| *on) {
+            let f = FEATURES.iter().find(|f| f.1 == name).map(|f| f.0).filter(|f| self.has(*f));
+            if let Some(lacking) = f.and_then(|f| lacking(f, self.features)) {
+                return Err((name.clone(), Refusal::Needs(lacking.name())));
+            }
+        }
+        self.features = supported(self.features);
+        self.isa = Arc::new(Isa::new(self.era, self.identity, self.features, &*self.name == "max"));
+        Ok(())
+    }
+
+    /// Turns one feature on or off; `false` if that cannot be.
+    pub fn set_feature(&mut self, name: &str, on: bool) -> bool {
+        FEATURES.iter().any(|f| f.1 == name) && self.set_features(&[(name.into(), on)]).is_ok()
     }
 
     /// Names of the features that can be turned on, for `-cpu help`.
     pub fn feature_names() -> impl Iterator<Item = &'static str> {
         FEATURES.iter().filter(|f| f.4 != Level::Never).map(|f| f.1)
+    }
+
+    /// RFLAGS bits that are always set besides bit 1.
+    pub fn flags_fixed(&self) -> u64 {
+        // The 8086 has no flags there, and the bus gives ones.
+        if self.era == Era::I8086 { 0xf000 } else { 0 }
+    }
+
+    /// RFLAGS bits that exist: the others keep their value. `protected`: in protected mode.
+    pub fn flags_mask(&self, protected: bool) -> u64 {
+        match self.era {
+            // An 80286 in real mode has neither IOPL nor NT.
+            Era::I8086 => 0x0fff,
+            Era::I286 if !protected => 0x0fff,
+            Era::I286 => 0x7fff,
+            Era::I386 => 0x3_7fff,
+            _ if self.identity.max_basic == 0 => 0x7_7fff,
+            _ => u64::MAX,
+        }
     }
 
     /// The next 64 random bits (SplitMix64: every seed gives a full-period sequence).

@@ -20,21 +20,91 @@ fn identity() {
 
 #[test]
 fn every_listed_model_exists_and_levels_nest() {
-    for (name, _) in MODELS {
-        assert!(CpuModel::by_name(name).is_some(), "{name}");
-    }
+    assert!(CpuModel::models().all(|(name, _)| CpuModel::new(name).is_ok()));
     let of = |n| CpuModel::by_name(n).map(|m| m.features).unwrap_or(0);
-    assert_eq!(of("qemu64") & of("x86-64-v2") & of("max"), of("qemu64"));
+    let ladder =
+        ["8086", "286", "486", "pentium", "pentium2", "pentium3", "qemu32", "qemu64", "x86-64-v2", "max"];
+    for pair in ladder.windows(2) {
+        assert_eq!(of(pair[0]) & of(pair[1]), of(pair[0]), "{pair:?}");
+    }
     assert_eq!(of("qemu32") & 1 << Feature::Lm as u8, 0);
-    assert!(CpuModel::by_name("athlon").is_none());
+    assert_eq!(CpuModel::new("athlon").err(), Some(Refusal::NoModel));
+    for (name, _) in CpuModel::models() {
+        assert_eq!(supported(of(name)), of(name), "{name} has what its features need");
+    }
 }
 
 #[test]
-fn absent_features_cannot_be_turned_on() {
-    let mut m = CpuModel::default();
-    assert!(!m.set_feature("sse4a", true));
-    assert!(m.set_feature("x2apic", false));
-    assert_eq!(m.cpuid(&CpuState::power_on(), 1, 0)[2] & 1 << 21, 0);
+fn features_need_others() {
+    let change = |list: &[(&str, bool)]| {
+        let mut model = CpuModel::by_name("qemu64").unwrap();
+        let list: Vec<_> = list.iter().map(|(name, on)| ((*name).into(), *on)).collect();
+        model.set_features(&list).map(|()| model)
+    };
+    let refused = |list: &[(&str, bool)]| change(list).err();
+    assert_eq!(refused(&[("sse4.1", true)]), Some(("sse4.1".into(), Refusal::Needs("ssse3"))));
+    assert_eq!(refused(&[("sse9", true)]), Some(("sse9".into(), Refusal::NoFeature)));
+    assert_eq!(refused(&[("lm", true), ("pae", false)]), Some(("lm".into(), Refusal::Needs("pae"))));
+    let m = change(&[("sse3", true), ("ssse3", true), ("sse4.1", true)]).unwrap();
+    assert!(m.has(Feature::Sse41) && !m.has(Feature::Sse42));
+    let m = change(&[("pae", false)]).unwrap();
+    assert!(!m.has(Feature::Lm) && !m.has(Feature::Nx) && m.has(Feature::Pse36));
+    assert_eq!(m.cpuid(&CpuState::power_on(), 0x8000_0001, 0)[3] & 1 << 29, 0);
+    if let Some(owed) = FEATURES.iter().find(|f| f.4 == Level::Never) {
+        assert_eq!(refused(&[(owed.1, true)]), Some((owed.1.into(), Refusal::Absent)));
+    }
+}
+
+#[test]
+fn old_models_have_their_leaves_and_no_others() {
+    let st = CpuState::power_on();
+    let m = CpuModel::by_name("pentium3").unwrap();
+    assert_eq!(m.cpuid(&st, 0, 0)[0], 2);
+    assert_eq!(m.cpuid(&st, 1, 0)[0], 0x673);
+    // No extended leaves and no hypervisor: what is out of range is the last basic leaf.
+    for leaf in [7, 0x4000_0000, 0x8000_0000, 0x8000_0001] {
+        assert_eq!(m.cpuid(&st, leaf, 0), m.cpuid(&st, 2, 0), "{leaf:#x}");
+    }
+    let [_, _, c, d] = CpuModel::by_name("486").unwrap().cpuid(&st, 1, 0);
+    assert_eq!((c, d & 1, d & 1 << 23), (0, 1, 0));
+}
+
+/// The gate for single instructions: what each model has and has not, and what becomes another instruction.
+#[test]
+fn each_model_has_its_instructions() {
+    let ends = |name: &str, bytes: &[u8], mode| {
+        let m = CpuModel::by_name(name).unwrap();
+        let block = m.isa().single(bytes, 0x1000, Mode(mode)).unwrap();
+        block.insns[0].clone()
+    };
+    let denied = |name: &str, bytes: &[u8]| {
+        let i = ends(name, bytes, Mode::CODE32);
+        i.ends && i.op == crate::Op::Cold && i.code == 0
+    };
+    let cpuid: &[u8] = &[0x0f, 0xa2];
+    let table: &[(&[u8], &str, &str)] = &[
+        (cpuid, "386", "486"),
+        (&[0x0f, 0xc8], "386", "486"),                        // BSWAP EAX
+        (&[0x0f, 0xa4, 0xc0, 1], "286", "386"),               // SHLD
+        (&[0x0f, 0x31], "486", "pentium"),                    // RDTSC
+        (&[0x0f, 0x6f, 0xc1], "486", "pentium"),              // MOVQ MM
+        (&[0x0f, 0x44, 0xc1], "pentium", "pentium2"),         // CMOVE
+        (&[0x0f, 0x1f, 0x00], "pentium", "pentium2"),         // NOP r/m
+        (&[0x0f, 0x58, 0xc1], "pentium2", "pentium3"),        // ADDPS
+        (&[0x66, 0x0f, 0x58, 0xc1], "pentium3", "qemu32"),    // ADDPD
+        (&[0x0f, 0x38, 0x00, 0xc1], "qemu64", "core2duo"),    // PSHUFB
+        (&[0xf3, 0x0f, 0xb8, 0xc1], "core2duo", "x86-64-v2"), // POPCNT
+        (&[0x0f, 0x38, 0xf0, 0x00], "x86-64-v2", "max"),      // MOVBE
+    ];
+    for (bytes, without, with) in table {
+        assert!(denied(without, bytes), "{bytes:x?} on {without}");
+        assert!(!denied(with, bytes), "{bytes:x?} on {with}");
+    }
+    let scan = |name| ends(name, &[0xf3, 0x0f, 0xbd, 0xc1], Mode::CODE32).op;
+    assert_eq!(scan("max"), crate::Op::BitScan(crate::insn::BitScan::Lzcnt));
+    assert_eq!(scan("x86-64-v2"), crate::Op::BitScan(crate::insn::BitScan::Bsr));
+    let i = ends("qemu64", &[0xf3, 0x0f, 0xbc, 0xc1], Mode::CODE64);
+    assert_eq!(i.op, crate::Op::BitScan(crate::insn::BitScan::Bsf));
 }
 
 #[test]

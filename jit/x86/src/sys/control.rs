@@ -9,7 +9,7 @@ use softmmu::{Access, Flush};
 use crate::emit::{Emitter, R};
 use crate::insn::{Insn, Opnd, Width};
 use crate::lift;
-use crate::model::{CpuModel, Feature};
+use crate::model::{CpuModel, Era, Feature};
 use crate::state::{CpuState, Mode, Segment, TableReg, cr0, cr4, efer, rflags, seg};
 use crate::vcpu::Vcpu;
 
@@ -18,9 +18,18 @@ use super::{ENDS, GOES_ON, Pick, advance, handler};
 
 /// CR4 bits that the model lets software set.
 pub(super) fn cr4_mask(m: &CpuModel) -> u64 {
-    let mut mask = cr4::TSD | cr4::DE | cr4::PSE | cr4::PAE | cr4::MCE | cr4::PGE | cr4::PCE;
-    mask |= cr4::OSFXSR | cr4::OSXMMEXCPT;
+    let mut mask = 0;
     for (f, bit) in [
+        (Feature::Tsc, cr4::TSD),
+        (Feature::De, cr4::DE),
+        (Feature::Pse, cr4::PSE),
+        (Feature::Pae, cr4::PAE),
+        (Feature::Mce, cr4::MCE),
+        (Feature::Pge, cr4::PGE),
+        // RDPMC came with MMX.
+        (Feature::Mmx, cr4::PCE),
+        (Feature::Fxsr, cr4::OSFXSR),
+        (Feature::Sse, cr4::OSXMMEXCPT),
         (Feature::Vme, cr4::VME | cr4::PVI),
         (Feature::Umip, cr4::UMIP),
         (Feature::La57, cr4::LA57),
@@ -36,6 +45,14 @@ pub(super) fn cr4_mask(m: &CpuModel) -> u64 {
         }
     }
     mask
+}
+
+/// CR0 bits that exist: the i386 has neither write protection nor alignment checks, cache control or NE.
+fn cr0_mask(m: &CpuModel) -> u64 {
+    match m.era() {
+        Era::I8086 | Era::I286 | Era::I386 => cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::PG,
+        Era::I486 | Era::Modern => CR0_WRITABLE,
+    }
 }
 
 /// CR4 bits whose change drops all cached translations (SDM vol. 3, 4.10.4.1), with those that this MMU looks at.
@@ -67,7 +84,7 @@ impl Vcpu {
         if v >> 32 != 0 || v & cr0::PG != 0 && v & cr0::PE == 0 || v & cr0::NW != 0 && v & cr0::CD == 0 {
             return Err(self.gp(0));
         }
-        let v = v & CR0_WRITABLE | cr0::ET;
+        let v = v & cr0_mask(&self.model) | cr0::ET;
         let old = self.st.cr0;
         let mut e = self.st.msr.efer;
         let cs_l = self.st.seg[seg::CS as usize].attrs & Segment::L != 0;
@@ -153,7 +170,7 @@ fn mov_from_cr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
         0 => cpu.st.cr0,
         2 => cpu.st.cr2,
         3 => cpu.st.cr3,
-        4 => cpu.st.cr4,
+        4 if cr4_mask(&cpu.model) != 0 => cpu.st.cr4,
         8 => u64::from(cpu.bus.cr8()),
         _ => return Err(cpu.ud()),
     };
@@ -169,7 +186,7 @@ fn mov_to_cr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
         0 => cpu.write_cr0(v)?,
         2 => cpu.st.cr2 = v,
         3 => cpu.write_cr3(v)?,
-        4 => cpu.write_cr4(v)?,
+        4 if cr4_mask(&cpu.model) != 0 => cpu.write_cr4(v)?,
         8 => {
             if v > 15 {
                 return Err(cpu.gp(0));

@@ -21,6 +21,7 @@ const WIDE: u64 = rflags::AC | rflags::ID;
 impl Vcpu {
     /// Loads the flags in `mask` from `v` and looks at interrupts again if they became possible.
     pub(super) fn load_flags(&mut self, v: u64, mask: u64) {
+        let mask = mask & self.model.flags_mask(self.st.mode.has(Mode::PROTECTED));
         let old = self.rflags();
         self.set_rflags(old & !mask | v & mask);
         if mask & rflags::IF != 0 && v & rflags::IF != 0 && old & rflags::IF == 0

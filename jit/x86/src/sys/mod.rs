@@ -90,8 +90,16 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         .or_else(|| monitor::select(x, i, mode))
         .or_else(|| control::select(x, i, mode))
         .or_else(|| segment::select(x, i))
-        .or_else(|| fast::select(x, i))
-        .or_else(|| if is_denied(x) { integer::absent(i) } else { None });
+        .or_else(|| fast::select(x, i));
+    take(pick, i)
+}
+
+/// An instruction that no family knows: #UD if it belongs to an extension that no model has.
+pub fn deny(x: &Instruction, i: &mut Insn) -> bool {
+    is_denied(x) && take(integer::absent(i), i)
+}
+
+fn take(pick: Pick, i: &mut Insn) -> bool {
     let Some((run, ends)) = pick else { return false };
     i.run = run;
     i.op = Op::Cold;

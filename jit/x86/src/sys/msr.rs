@@ -6,7 +6,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use crate::emit::R;
 use crate::insn::Insn;
-use crate::model::{ARCH_CAPABILITIES, Feature};
+use crate::model::{ARCH_CAPABILITIES, CpuModel, Feature};
 use crate::state::{reg, seg};
 use crate::vcpu::Vcpu;
 
@@ -276,10 +276,40 @@ fn refused(cpu: &mut Vcpu, n: u32, value: Option<u64>) {
     }
 }
 
+/// Has the model this MSR? Those that follow from no feature came with the 64-bit processors.
+fn exists(model: &CpuModel, n: u32) -> bool {
+    use Feature as F;
+    let has = |f| model.has(f);
+    match n {
+        index::TSC => has(F::Tsc),
+        index::TSC_ADJUST => has(F::TscAdjust),
+        index::APIC_BASE => has(F::Apic),
+        index::SYSENTER_CS..=index::SYSENTER_EIP => has(F::Sep),
+        index::MCG_CAP..=index::MCG_CTL | index::MC_FIRST..=index::MC_LAST => has(F::Mca),
+        index::PAT => has(F::Pat),
+        index::MTRRCAP | index::MTRR_PHYS_FIRST..=index::MTRR_PHYS_LAST | index::MTRR_DEF_TYPE => {
+            has(F::Mtrr)
+        }
+        index::BIOS_UPDT_TRIG | index::BIOS_SIGN_ID | index::DEBUGCTL | index::PLATFORM_ID => has(F::Sep),
+        index::EFER => has(F::Syscall) || has(F::Nx) || has(F::Lm),
+        index::STAR => has(F::Syscall),
+        index::LSTAR
+        | index::CSTAR
+        | index::FMASK
+        | index::FS_BASE
+        | index::GS_BASE
+        | index::KERNEL_GS_BASE => has(F::Lm),
+        _ if fixed_index(n).is_some() => has(F::Mtrr),
+        index::TSC_AUX => has(F::Rdtscp) || has(F::Rdpid),
+        _ => has(F::Sse2),
+    }
+}
+
 fn rdmsr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_cpl0()?;
     let n = cpu.st.gpr[reg::RCX as usize] as u32;
-    match read(cpu, i, n)? {
+    let value = if exists(&cpu.model, n) { read(cpu, i, n)? } else { None };
+    match value {
         Some(v) => {
             cpu.set_edx_eax(v);
             Ok(())
@@ -295,7 +325,7 @@ fn wrmsr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_cpl0()?;
     let n = cpu.st.gpr[reg::RCX as usize] as u32;
     let v = cpu.edx_eax();
-    if !write(cpu, i, n, v)? {
+    if !exists(&cpu.model, n) || !write(cpu, i, n, v)? {
         refused(cpu, n, Some(v));
         return Err(cpu.gp(0));
     }

@@ -5,10 +5,12 @@ mod gates;
 mod integer;
 mod limits;
 mod long;
+mod models;
 mod paging;
 mod protected;
 mod real;
 mod registers;
+mod remaining;
 mod rules;
 mod smm;
 mod tasks;
@@ -140,7 +142,8 @@ impl Machine {
         let at = decode::fetch_address(&mut self.cpu);
         let at = at.map_err(|_| self.cpu.st.fault)?;
         let bytes: Vec<u8> = (0..32).map(|k| self.cpu.mmu.read::<u8>(at + k).unwrap_or(0x90)).collect();
-        let block = decode::single(&bytes, self.cpu.st.rip, self.cpu.st.mode).expect("decodes");
+        let isa = self.cpu.model.isa();
+        let block = isa.single(&bytes, self.cpu.st.rip, self.cpu.st.mode).expect("decodes");
         // The engine's part: the shadow covers the instruction that is executed now.
         self.cpu.st.shadow = crate::state::Shadow::None;
         interp::run_single(&mut self.cpu, &block.insns[0]);

@@ -1,0 +1,5 @@
+//! The runner of single-step vectors, on small files made here.
+
+mod build;
+mod cases;
+mod damage;
