@@ -129,10 +129,17 @@ impl VecEmitter for Lifter<'_> {
     }
     fn set_xmm_lane(&mut self, w: Width, r: u8, lane: u8, v: V) {
         let v = self.memory_val(w, v);
-        let at = place(r) + i32::from(lane) * w.bytes() as i32;
-        self.b.ins().store(state_flags(), v, self.state, at);
+        // A whole register that is at hand is stored whole: a processor cannot forward a store of 16 bytes and one of a lane
+        // over it to a later load of the 16.
+        let whole = self.xmm[r as usize & 15].whole.map(|x| self.with_lane(w, x, lane, V::Val(v)));
+        if let Some(x) = whole {
+            self.b.ins().store(state_flags(), x, self.state, place(r));
+        } else {
+            let at = place(r) + i32::from(lane) * w.bytes() as i32;
+            self.b.ins().store(state_flags(), v, self.state, at);
+        }
         let known = &mut self.xmm[r as usize & 15];
-        known.whole = None;
+        known.whole = whole;
         if lane == 0 {
             known.low = (w >= Width::D).then_some(v);
         } else if known.low.is_some_and(|l| self.b.func.dfg.value_type(l).bits() > 32)
