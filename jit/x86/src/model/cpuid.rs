@@ -26,7 +26,9 @@ impl CpuModel {
                 Vendor::Amd => registers(basic, b"AuthenticAMD", [0, 2, 1]),
             },
             1 => self.leaf_1(st),
-            // No descriptors: the caches are in leaf 4.
+            // SDM CPUID, table 3-12: TLBs (01h, 02h, 03h, 04h), L1I and L1D of 16 KiB (08h, 0Ch), L2 of 512 KiB (43h).
+            2 if basic < 4 => [0x0302_0101, 0, 0, 0x0c04_0843],
+            // No descriptors: the caches are in leaf 4. Programs that read this ask there until it has no more to say.
             2 => [0x0000_ff01, 0, 0, 0],
             4 => self.caches(sub),
             // MONITOR's line, that MWAIT has hints and breaks on masked interrupts, and one C1 state.

@@ -124,3 +124,18 @@ fn out_of_range_leaves_repeat_the_last_basic_one() {
     assert_eq!(m.cpuid(&st, 0x1000, 0), m.cpuid(&st, 0x16, 0));
     assert_eq!(m.cpuid(&st, 0x8000_0009, 0), m.cpuid(&st, 0x16, 0));
 }
+
+#[test]
+fn who_is_sent_to_leaf_4_finds_an_end_there() {
+    // glibc asks leaf 4 for the next cache until there is none, wherever leaf 2 has the descriptor FFh.
+    let st = CpuState::power_on();
+    for (name, _) in CpuModel::models() {
+        let m = CpuModel::by_name(name).unwrap();
+        let [max, ..] = m.cpuid(&st, 0, 0);
+        let sent = max >= 2 && m.cpuid(&st, 2, 0).iter().any(|r| r.to_le_bytes().contains(&0xff));
+        if sent {
+            assert!(max >= 4, "{name}");
+            assert!((0..8).any(|sub| m.cpuid(&st, 4, sub)[0] & 0x1f == 0), "{name}");
+        }
+    }
+}
