@@ -30,6 +30,18 @@ pub(super) struct Xmm {
     high_is_zero: bool,
 }
 
+/// `f` of the halves of two vectors, or of their only part.
+fn halves<const N: usize>(
+    mut a: [Value; N],
+    b: [Value; N],
+    mut f: impl FnMut(Value, Value) -> R<Value>,
+) -> R<[Value; N]> {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = f(*a, b)?;
+    }
+    Ok(a)
+}
+
 fn place(r: u8) -> i32 {
     off::XMM + 16 * i32::from(r & 15)
 }
@@ -433,11 +445,7 @@ impl VecEmitter for Lifter<'_> {
         a: [Value; N],
         b: [Value; N],
     ) -> R<[Value; N]> {
-        let mut x = a;
-        for (x, b) in x.iter_mut().zip(b) {
-            *x = self.float_packed(op, p, *x, b)?;
-        }
-        Ok(x)
+        halves(a, b, |a, b| self.float_packed(op, p, a, b))
     }
     fn fma_scalar(&mut self, op: FmaOp, p: Prec, abc: [V; 3]) -> R<V> {
         self.float_fma(op, p, abc)
@@ -477,11 +485,7 @@ impl VecEmitter for Lifter<'_> {
         a: [Value; N],
         b: [Value; N],
     ) -> R<[Value; N]> {
-        let mut x = a;
-        for (x, b) in x.iter_mut().zip(b) {
-            *x = self.float_cmp_packed(p, predicate, *x, b)?;
-        }
-        Ok(x)
+        halves(a, b, |a, b| self.float_cmp_packed(p, predicate, a, b))
     }
     fn fp_flags(&mut self, p: Prec, _: bool, a: V, b: V) -> R<V> {
         self.float_flags(p, a, b)

@@ -241,6 +241,12 @@ pub fn move_mask<E: VecEmitter, const N: usize>(e: &mut E, i: &Insn, _: Form, w:
 pub fn test<E: VecEmitter, const N: usize>(e: &mut E, i: &Insn, f: Form) -> R<()> {
     let b = source::<E, N>(e, i, f)?;
     let a = register::<E, N>(e, i.rd);
+    set_test_flags(e, a, b)
+}
+
+/// ZF and CF of PTEST: each is set where it would be for every half.
+#[inline(always)]
+fn set_test_flags<E: VecEmitter, const N: usize>(e: &mut E, a: [E::X; N], b: [E::X; N]) -> R<()> {
     let mut v = e.test(a[0], b[0])?;
     for k in 1..N {
         let high = e.test(a[k], b[k])?;
@@ -258,13 +264,7 @@ pub fn test_signs<E: VecEmitter, const N: usize>(e: &mut E, i: &Insn, f: Form, w
     let sign = if w == Width::D { w.sign() << 32 | w.sign() } else { w.sign() };
     let sign = e.const128([sign; 2]);
     let b = each(b, |_, b| e.vbin(VBin::And, b, sign))?;
-    let mut v = e.test(a[0], b[0])?;
-    for k in 1..N {
-        let high = e.test(a[k], b[k])?;
-        v = e.and(Width::D, v, high);
-    }
-    set_flags(e, v);
-    Ok(())
+    set_test_flags(e, a, b)
 }
 
 /// PINSRB, PINSRW, PINSRD, PINSRQ.
