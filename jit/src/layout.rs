@@ -36,9 +36,20 @@ pub mod off {
     pub const FRAME: i32 = SCRATCH + 8 * SCRATCH_FRAME as i32;
     pub const XMM: i32 = (ST + offset_of!(CpuState, xmm)) as i32;
     pub const YMM_HI: i32 = (ST + offset_of!(CpuState, ymm_hi)) as i32;
+    const X87: usize = ST + offset_of!(CpuState, x87);
+    pub const X87_MANT: i32 = (X87 + offset_of!(x86::state::X87, mant)) as i32;
+    pub const X87_SEXP: i32 = (X87 + offset_of!(x86::state::X87, sexp)) as i32;
+    pub const X87_SW: i32 = (X87 + offset_of!(x86::state::X87, sw)) as i32;
+    pub const X87_EMPTY: i32 = (X87 + offset_of!(x86::state::X87, empty)) as i32;
+    pub const X87_FOP: i32 = (X87 + offset_of!(x86::state::X87, fop)) as i32;
+    pub const X87_FIP: i32 = (X87 + offset_of!(x86::state::X87, fip)) as i32;
+    pub const X87_FCS: i32 = (X87 + offset_of!(x86::state::X87, fcs)) as i32;
+    pub const X87_FDP: i32 = (X87 + offset_of!(x86::state::X87, fdp)) as i32;
+    pub const X87_FDS: i32 = (X87 + offset_of!(x86::state::X87, fds)) as i32;
     pub const SEG: i32 = (ST + offset_of!(CpuState, seg)) as i32;
     pub const SEG_SIZE: i32 = size_of::<x86::state::Segment>() as i32;
     pub const SEG_BASE: i32 = offset_of!(x86::state::Segment, base) as i32;
+    pub const SEG_SELECTOR: i32 = offset_of!(x86::state::Segment, selector) as i32;
     pub const BANK: i32 = (offset_of!(Vcpu, mmu) + tlb::MMU_BANK) as i32;
     pub const EPOCH: i32 = (offset_of!(Vcpu, mmu) + tlb::MMU_EPOCH) as i32;
 }
@@ -158,9 +169,22 @@ pub const LINK_EPOCH: i32 = offset_of!(Link, epoch) as i32;
 /// Offset of [`Link::rip`].
 pub const LINK_RIP: i32 = offset_of!(Link, rip) as i32;
 
-/// What a thunk needs to know of the access that calls it, in one register: bits 3:0 log2 of the size, flags, and from bit 16
-/// on the block's count.
+/// What a thunk needs to know of the access that calls it, in one register: bits 3:0 the size ([`pack::size`]), flags, and from
+/// bit 16 on the block's count.
 pub mod pack {
+    /// Code of the ten bytes of an x87 register; other sizes are their binary logarithm.
+    const TEN: u64 = 15;
+    /// The code of a size in bytes.
+    pub const fn size_code(size: u32) -> u64 {
+        if size == 10 { TEN } else { size.trailing_zeros() as u64 }
+    }
+    /// The size in bytes that `packed` says.
+    pub const fn size(packed: u64) -> u64 {
+        match packed & 15 {
+            TEN => 10,
+            log => 1 << log,
+        }
+    }
     /// The access writes.
     pub const WRITE: u64 = 1 << 4;
     /// Lazy flags of kind INC or DEC are pending: operation and result are in the frame, CF is that of the flags in the

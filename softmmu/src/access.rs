@@ -286,6 +286,36 @@ impl Mmu {
         Ok(())
     }
 
+    /// Loads the ten bytes of an x87 register, the significand's eight first, if the TLB has the page that they are in;
+    /// `None`: nothing was done.
+    #[inline(always)]
+    pub fn read_hit80(&self, gva: u64) -> Option<(u64, u16)> {
+        let entry = self.entry(gva);
+        let hit = entry.read.load(Ordering::Relaxed) == wanted_tag(gva, 10);
+        hit.then(|| {
+            let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
+            // SAFETY: as in `read`; both parts lie in the page.
+            unsafe { (u64::load(at), u16::load(at.wrapping_add(8))) }
+        })
+    }
+
+    /// Stores the ten bytes of an x87 register if the TLB has the page that they are in for unwatched writes; `false`: nothing
+    /// was done.
+    #[inline(always)]
+    pub fn write_hit80(&mut self, gva: u64, low: u64, high: u16) -> bool {
+        let entry = self.entry(gva);
+        let hit = entry.write.load(Ordering::Relaxed) == wanted_tag(gva, 10);
+        if hit {
+            let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
+            // SAFETY: as in `write`; both parts lie in the page.
+            unsafe {
+                u64::store(at, low);
+                u16::store(at.wrapping_add(8), high);
+            }
+        }
+        hit
+    }
+
     /// Whether all of `len` bytes (at least one) may be accessed and are RAM. Changes nothing but accessed and dirty
     /// bits.
     #[inline]

@@ -32,6 +32,8 @@ pub(super) enum Want {
     Write(Value),
     /// Likewise, of 32 bytes: the low half and the high one.
     WritePair(Value, Value),
+    /// Likewise, of an x87 register's ten bytes: eight and two.
+    WriteTen(Value, Value),
     /// A read whose addend will also serve a write.
     ReadForWrite,
 }
@@ -82,6 +84,7 @@ impl Lifter<'_> {
                 (Want::Read, _) => thunks::place_read128,
                 (Want::Write(_), _) => thunks::place_write128,
                 (Want::WritePair(..), _) => thunks::place_write256,
+                (Want::WriteTen(..), _) => unreachable!("tier 1 leaves x87 instructions to tier 0"),
             };
             self.offer(want);
             self.call_access(thunk, va, None);
@@ -113,11 +116,11 @@ impl Lifter<'_> {
 
         self.b.switch_to_block(cold);
         self.in_cold = true;
-        let mut packed = u64::from(size.trailing_zeros()) | u64::from(self.count) << pack::COUNT;
+        let mut packed = pack::size_code(size) | u64::from(self.count) << pack::COUNT;
         packed |= match want {
             Want::Read => 0,
             Want::ReadForWrite => pack::RMW | pack::WRITE,
-            Want::Write(_) | Want::WritePair(..) => pack::WRITE,
+            Want::Write(_) | Want::WritePair(..) | Want::WriteTen(..) => pack::WRITE,
         };
         self.offer(want);
         packed |= self.emit_flags_cold();
@@ -138,12 +141,13 @@ impl Lifter<'_> {
         let (first, second) = match want {
             Want::Read | Want::ReadForWrite => return,
             Want::Write(v) => (v, None),
-            Want::WritePair(v, high) => (v, Some(high)),
+            Want::WritePair(v, high) => (v, Some((high, 16))),
+            Want::WriteTen(v, high) => (v, Some((high, 8))),
         };
         let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
         self.b.ins().store(state_flags(), first, frame, FRAME_BOUNCE);
-        if let Some(high) = second {
-            self.b.ins().store(state_flags(), high, frame, FRAME_BOUNCE + 16);
+        if let Some((high, at)) = second {
+            self.b.ins().store(state_flags(), high, frame, FRAME_BOUNCE + at);
         }
     }
 

@@ -18,6 +18,7 @@ mod products;
 mod regs;
 mod value;
 mod vector;
+mod x87;
 
 use std::sync::Arc;
 
@@ -339,6 +340,7 @@ impl<'a> Lifter<'a> {
         self.write_place = None;
         let lifted = match insn.op {
             Op::Vec(_) => x86::vec::lift(self, insn),
+            Op::X87(_) if !self.light => x86::x87::lift::lift(self, insn),
             Op::Str(_) | Op::X87(_) | Op::Cold => Err(x86::Stop),
             _ => x86::lift::lift(self, insn),
         };

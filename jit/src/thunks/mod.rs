@@ -137,7 +137,7 @@ pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn,
     let f = frame(cpu);
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *f };
-    let size = 1u64 << (packed & 15);
+    let size = pack::size(packed);
     let write = packed & pack::WRITE != 0;
     let served = if packed & pack::RMW != 0 {
         f.slow_stores += 1;
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn slow_access(
     let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };
-    let size = 1u64 << (kind & 15);
+    let size = pack::size(kind);
     let (write, rmw, place) = (kind & pack::WRITE != 0, kind & pack::RMW != 0, kind & pack::PLACE != 0);
     *(if write { &mut f.slow_stores } else { &mut f.slow_loads }) += 1;
     let addend = if rmw {
@@ -331,6 +331,10 @@ fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
         2 => read::<u16>(cpu, va)?,
         4 => read::<u32>(cpu, va)?,
         8 => read::<u64>(cpu, va)?,
+        10 => {
+            f.bounce[1] = read::<u16>(cpu, va.wrapping_add(8))?;
+            read::<u64>(cpu, va)?
+        }
         _ => {
             for k in (1..size / 8).rev() {
                 f.bounce[k as usize] = read::<u64>(cpu, va.wrapping_add(8 * k))?;
@@ -355,6 +359,14 @@ fn store(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
         2 => cpu.mmu.write_unless_code(va, v as u16).ok()?,
         4 => cpu.mmu.write_unless_code(va, v as u32).ok()?,
         8 => cpu.mmu.write_unless_code(va, v).ok()?,
+        10 => {
+            // All or none, as below.
+            let (end, high) = (va.wrapping_add(8), f.bounce[1] as u16);
+            let old = cpu.mmu.read_ram::<u16>(end).ok()?;
+            cpu.mmu.write_unless_code(end, old).ok()?;
+            cpu.mmu.write_unless_code(va, v).ok()?;
+            cpu.mmu.write_unless_code(end, high).ok()?;
+        }
         _ => {
             // All or none: what follows the first quadword is probed by a rewrite of what it holds.
             let at = |k: u64| va.wrapping_add(8 * k);

@@ -1,7 +1,7 @@
 //! The x87 FPU (SDM vol. 1, chapter 8): stack, tags, exceptions and state; the arithmetic is `softfp::x87`.
 //!
-//! Every x87 instruction is a helper that all tiers call. [`select`] picks one, monomorphised for operation and memory
-//! format where it is frequent.
+//! Every x87 instruction is a helper that all tiers call, but for the common case of those that only move numbers about
+//! ([`lift`]). [`select`] picks one, monomorphised for operation and memory format where it is frequent.
 //!
 //! The order within an instruction: a pending exception is reported; memory is read; the last-instruction pointers are
 //! noted; stack faults are found; the operation runs under an [`Env`] made from the control word; memory is written, or
@@ -13,6 +13,8 @@
 
 mod arith;
 mod control;
+mod eval;
+pub mod lift;
 mod load_store;
 mod select;
 mod stack;

@@ -3,9 +3,10 @@
 use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, Register};
 
 use super::arith::{self, Op as Arith, Target};
+use super::lift::{self, Form};
 use super::{control, load_store, transcend};
-use crate::eval::done;
-use crate::insn::{Cond, Handler, Insn, Op, Opnd, Rest, Width};
+use crate::eval::{done, go_on};
+use crate::insn::{Cond, Handler, Insn, Opnd, Rest, Width};
 use crate::softfp::x87::{self as soft, Constant};
 use crate::state::Mode;
 use crate::vcpu::Vcpu;
@@ -14,6 +15,16 @@ use crate::vcpu::Vcpu;
 macro_rules! run {
     ($f:path $(, $a:expr)*) => {
         |c: &mut Vcpu, i: &Insn, rest: Rest<'_>| done($f(c, i $(, $a)*), c, rest)
+    };
+}
+
+/// A handler that tries the common case first: a lift, and the complete function.
+macro_rules! near {
+    ($near:path $(, $b:expr)*; $f:path $(, $a:expr)*) => {
+        |c: &mut Vcpu, i: &Insn, rest: Rest<'_>| match $near(c, i $(, $b)*) {
+            Ok(()) => go_on(c, rest),
+            Err(_) => done($f(c, i $(, $a)*), c, rest),
+        }
     };
 }
 
@@ -29,7 +40,7 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         return false;
     };
     i.run = run;
-    i.op = Op::X87(0);
+    i.op = form(x).op();
     i.imm = last_opcode(x).into();
     i.w2 = match x.code() {
         Code::Fnstenv_m14byte | Code::Fldenv_m14byte | Code::Fnsave_m94byte | Code::Frstor_m94byte => {
@@ -40,8 +51,27 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
     // FWAIT has its own rule (CR0.MP and TS), and looks when it executes.
     if mode.has(Mode::X87_NM) && m != Mnemonic::Wait {
         i.run = |c, _, rest| done(Err(c.nm()), c, rest);
+        i.op = Form::Other.op();
     }
     true
+}
+
+/// Which of the lifted instructions it is.
+fn form(x: &Instruction) -> Form {
+    use Mnemonic::*;
+    let extended = x.memory_size() == MemorySize::Float80;
+    let memory = (0..x.op_count()).any(|n| x.op_kind(n) == OpKind::Memory);
+    match x.mnemonic() {
+        Fld if extended => Form::LoadExtended,
+        Fstp if extended => Form::StoreExtended,
+        Fld if !memory => Form::LoadRegister,
+        Fst if !memory => Form::StoreRegister,
+        Fstp if !memory => Form::StoreRegisterPop,
+        Fxch => Form::Exchange,
+        Fchs => Form::ChangeSign,
+        Fabs => Form::Absolute,
+        _ => Form::Other,
+    }
 }
 
 /// FOP: the low three bits of the first opcode byte and the ModRM byte (SDM vol. 1, 8.1.9).
@@ -182,11 +212,11 @@ fn moves(x: &Instruction) -> Option<Handler> {
     let memory = (0..x.op_count()).any(|n| x.op_kind(n) == OpKind::Memory);
     let size = x.memory_size();
     Some(match x.mnemonic() {
-        Fld if !memory => run!(load_store::load_register),
+        Fld if !memory => near!(lift::load_register; load_store::load_register),
         Fld => match size {
             MemorySize::Float32 => run!(load_store::load, Format::F32),
             MemorySize::Float64 => run!(load_store::load, Format::F64),
-            _ => run!(load_store::load, Format::F80),
+            _ => near!(lift::load_extended; load_store::load, Format::F80),
         },
         Fild => match size {
             MemorySize::Int16 => run!(load_store::load, Format::I16),
@@ -194,16 +224,16 @@ fn moves(x: &Instruction) -> Option<Handler> {
             _ => run!(load_store::load, Format::I64),
         },
         Fbld => run!(load_store::load, Format::Bcd),
-        Fst if !memory => run!(load_store::store_register, false),
+        Fst if !memory => near!(lift::store_register, false; load_store::store_register, false),
         Fst => match size {
             MemorySize::Float32 => run!(load_store::store, Format::F32, false, false),
             _ => run!(load_store::store, Format::F64, false, false),
         },
-        Fstp if !memory => run!(load_store::store_register, true),
+        Fstp if !memory => near!(lift::store_register, true; load_store::store_register, true),
         Fstp => match size {
             MemorySize::Float32 => run!(load_store::store, Format::F32, false, true),
             MemorySize::Float64 => run!(load_store::store, Format::F64, false, true),
-            _ => run!(load_store::store, Format::F80, false, true),
+            _ => near!(lift::store_extended; load_store::store, Format::F80, false, true),
         },
         Fstpnce => run!(load_store::store_unchecked),
         Fist => match size {
@@ -221,9 +251,9 @@ fn moves(x: &Instruction) -> Option<Handler> {
             _ => run!(load_store::store, Format::I64, true, true),
         },
         Fbstp => run!(load_store::store, Format::Bcd, false, true),
-        Fxch => run!(load_store::exchange),
-        Fchs => run!(load_store::change_sign, true),
-        Fabs => run!(load_store::change_sign, false),
+        Fxch => near!(lift::exchange; load_store::exchange),
+        Fchs => near!(lift::change_sign, true; load_store::change_sign, true),
+        Fabs => near!(lift::change_sign, false; load_store::change_sign, false),
         Fcmovb => run!(load_store::conditional_move, Cond::B),
         Fcmovnb => run!(load_store::conditional_move, Cond::Ae),
         Fcmove => run!(load_store::conditional_move, Cond::E),
