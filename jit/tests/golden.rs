@@ -72,6 +72,14 @@ const PROGRAMS: &[(&str, Assembler)] = &[
     ("addsd xmm0, xmm1", |a| a.addsd(xmm0, xmm1)),
     ("mulps xmm0, xmm1", |a| a.mulps(xmm0, xmm1)),
     ("cvttsd2si eax, xmm0", |a| a.cvttsd2si(eax, xmm0)),
+    ("comisd xmm0, xmm1; ja", |a| {
+        a.comisd(xmm0, xmm1)?;
+        a.ja(CODE + 0x100)
+    }),
+    ("fld tbyte [rbx]", |a| a.fld(tbyte_ptr(rbx))),
+    ("fstp tbyte [rbx]", |a| a.fstp(tbyte_ptr(rbx))),
+    ("fxch st1", |a| a.fxch(st0, st1)),
+    ("faddp", |a| a.faddp(st1, st0)),
 ];
 
 /// Hosts by name, not what this one happens to have.

@@ -124,6 +124,41 @@ fn dead_results_keep_their_flags() {
     );
 }
 
+/// Conditions right after a comparison of scalars, which compiled code takes from the numbers instead of the flags.
+#[test]
+fn conditions_of_comparisons() {
+    let infinity = f64::INFINITY;
+    let relations =
+        [(1.0, 2.0), (2.0, 1.0), (-0.0, 0.0), (1.0, infinity), (infinity, infinity), (f64::NAN, 1.0)];
+    for (a, b) in relations {
+        let known = |holds: bool| i128::from(holds);
+        let unordered = a.is_nan() || b.is_nan();
+        let before = || regs! {xmm0: f64x2(0.0, a), xmm1: f64x2(0.0, b), rax: 0, rcx: 0, rdx: 0, rbx: 0};
+        check(
+            "ucomisd xmm0, xmm1; seta al; setae cl; setb dl; setbe bl; mov edi, 0",
+            before(),
+            expect! {rax: known(a > b), rcx: known(a >= b), rdx: known(a < b || unordered), rbx: known(a <= b || unordered), rdi: 0},
+        );
+        check(
+            "comisd xmm0, xmm1; sete al; setne cl; setp dl; setnp bl; mov edi, 0",
+            before(),
+            expect! {rax: known(a == b || unordered), rcx: known(a != b && !unordered), rdx: known(unordered), rbx: known(!unordered), rdi: 0},
+        );
+        // Another comparison of integers comes between: its flags count.
+        check("ucomisd xmm0, xmm1; cmp eax, ecx; sete al; setb cl", before(), expect! {rax: 1, rcx: 0});
+    }
+}
+
+/// A lane that one block writes is part of what the next one reads as a whole.
+#[test]
+fn lanes_of_registers_from_another_block() {
+    check(
+        "addsd xmm0, xmm1; jmp 0x10000006; movapd xmm2, xmm0; pextrq rax, xmm2, 1",
+        regs! {xmm0: f64x2(3.0, 1.0), xmm1: f64x2(7.0, 2.0), rax: 0},
+        expect! {xmm0: f64x2(3.0, 3.0), xmm2: f64x2(3.0, 3.0), rax: 3.0f64.to_bits() as i128},
+    );
+}
+
 #[test]
 fn compare_and_convert() {
     check(

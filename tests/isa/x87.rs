@@ -53,6 +53,68 @@ fn loads_and_stores() {
     check("fstp qword [rsi]", regs! {rsi: D}, expect! {[DATA; 8]: 0xfff8 << 48});
 }
 
+/// The moves that compiled code does by itself, where it must not: what tier 0 does about the stack, and stores that fault half-way.
+#[test]
+fn moves_that_cannot_be_done() {
+    // Overflow and underflow, masked: the indefinite value, IE and SF.
+    check(
+        "fld tword [rsi]; fnstsw ax",
+        regs! {rax: 0, ftag: 0xff, rsi: D, [DATA; 10]: f80(1.5)},
+        expect! {rax: 0x3a41},
+    );
+    check("fld st0; fnstsw ax", regs! {rax: 0, ftag: 0xff}, expect! {rax: 0x3a41});
+    check("fld st3; fnstsw ax", regs! {rax: 0, st0: f80(1.5)}, expect! {rax: 0x3841});
+    check("fxch st0, st1; fnstsw ax", regs! {rax: 0, st0: f80(1.5)}, expect! {rax: 0x41});
+    check("fst st3; fnstsw ax", regs! {rax: 0}, expect! {rax: 0x41});
+    check("fstp st3; fnstsw ax", regs! {rax: 0}, expect! {rax: 0x841});
+    check("fchs; fnstsw ax", regs! {rax: 0}, expect! {rax: 0x41});
+    check("fabs; fnstsw ax", regs! {rax: 0}, expect! {rax: 0x41});
+    check("fstp tword [rsi]", regs! {rsi: D}, expect! {[DATA; 10]: 0xffff_c000_0000_0000_0000});
+    // Unmasked: nothing moves.
+    check(
+        "fld tword [rsi]; fnstsw ax",
+        regs! {rax: 0, fcw: 0x37e, ftag: 0xff, rsi: D},
+        expect! {rax: 0x82c1},
+    );
+    check(
+        "fstp tword [rsi]; fnstsw ax",
+        regs! {rax: 0, fcw: 0x37e, rsi: D, [DATA; 10]: 0},
+        expect! {rax: 0x80c1, [DATA; 10]: 0},
+    );
+    // A pending exception comes first.
+    for line in [
+        "fld tword [rsi]",
+        "fstp tword [rsi]",
+        "fld st0",
+        "fst st2",
+        "fstp st2",
+        "fxch st0, st1",
+        "fchs",
+        "fabs",
+    ] {
+        let before = regs! {fcw: 0x37b, fsw: 0x8084, st0: f80(1.0), st1: f80(2.0), rsi: D};
+        check(line, before, expect! {fault: MF});
+    }
+    // C1 of an earlier instruction is cleared.
+    for (line, after) in [
+        ("fld tword [rsi]", 0x7800),
+        ("fstp tword [rsi]", 0x4800),
+        ("fchs", 0x4000),
+        ("fxch st0, st1", 0x4000),
+    ] {
+        let before = regs! {rax: 0, fsw: 0x4200, st0: f80(1.0), st1: f80(2.0), rsi: D, [DATA; 10]: f80(1.0)};
+        check(&format!("{line}; fnstsw ax"), before, expect! {rax: after});
+    }
+    // The last two bytes lie in the page that must not be written.
+    check(
+        "fstp tword [rsi]",
+        regs! {st0: f80(1.5), rsi: RO - 8, [READ_ONLY - 8; 8]: 0x1234},
+        expect! {fault: PAGE, code: 7, cr2: RO, [READ_ONLY - 8; 8]: 0x1234},
+    );
+    check("fld tword [rsi]", regs! {rsi: RO - 5, [READ_ONLY - 5; 10]: f80(1.5)}, expect! {st0: f80(1.5)});
+    check("fstp tword [rsi]", regs! {st0: f80(1.5), rsi: D + 0xffb}, expect! {[DATA + 0xffb; 10]: f80(1.5)});
+}
+
 #[test]
 fn compare() {
     check("fcomi st0, st1", regs! {st0: f80(1.0), st1: f80(2.0), flags: OF|SF|AF}, expect! {});

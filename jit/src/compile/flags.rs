@@ -42,7 +42,10 @@ impl Lifter<'_> {
 
     fn cond_of(&mut self, flags: &Flags, c: Cond) -> V {
         match flags {
-            Flags::Known(k) => cc::cond(self, *k, c),
+            Flags::Known(k) => {
+                let compared = if k.kind == CcKind::Flags { self.float_cond(k.res, c) } else { None };
+                compared.unwrap_or_else(|| cc::cond(self, *k, c))
+            }
             Flags::State if c == Cond::B => match self.entry_cf {
                 Some(v) => V::Val(v),
                 None => V::EntryCarry,

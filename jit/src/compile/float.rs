@@ -17,7 +17,7 @@
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use x86::emit::{R, Stop};
-use x86::insn::Width;
+use x86::insn::{Cond, Width};
 use x86::vec::{Cvt, FmaOp, FpOp, Prec};
 
 use super::value::V;
@@ -158,8 +158,7 @@ impl Lifter<'_> {
             FpOp::Sqrt => self.b.ins().sqrt(y),
             _ => {
                 // MINSD: a < b ? a : b, for operands that are numbers.
-                self.finite(p, a);
-                self.finite(p, b);
+                self.ordered(p, a, b);
                 let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
                 let more = self.b.ins().fcmp(FloatCC::GreaterThan, x, y);
                 let c = if op == FpOp::Min { less } else { more };
@@ -199,10 +198,16 @@ impl Lifter<'_> {
         Ok(V::Val(r))
     }
 
-    /// Leaves the block unless both are finite, and (where the host's flags are not x86's) not denormal.
+    /// Leaves the block unless both are numbers, and (where the host's flags are not x86's) not denormal. What compares them
+    /// next notes denormal operands, as UCOMISD does here.
     fn ordered(&mut self, p: Prec, a: V, b: V) {
+        if self.host_flags {
+            let (x, y) = (self.float(p, a), self.float(p, b));
+            let unordered = self.b.ins().fcmp(FloatCC::Unordered, x, y);
+            return self.redo_if(V::Val(unordered));
+        }
         for v in [a, b] {
-            if self.host_flags { self.finite(p, v) } else { self.normal_or_zero(p, v) }
+            self.normal_or_zero(p, v);
         }
     }
 
@@ -218,15 +223,45 @@ impl Lifter<'_> {
 
     pub(super) fn float_flags(&mut self, p: Prec, a: V, b: V) -> R<V> {
         let (x, y) = (self.float(p, a), self.float(p, b));
+        // A denormal operand is noted in MXCSR by this, though nobody may look at the flags.
         self.ordered(p, V::Val(x), V::Val(y));
         let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
-        let equal = self.b.ins().fcmp(FloatCC::Equal, x, y);
-        // A denormal operand is noted in MXCSR though nobody may look at the flags.
-        self.keep(less);
+        let equal = self.relation(FloatCC::Equal, x, y);
         let cf = self.b.ins().uextend(types::I32, less);
         let zf = self.b.ins().uextend(types::I32, equal);
         let zf = self.b.ins().ishl_imm_s(zf, 6);
-        Ok(V::Val(self.b.ins().bor(cf, zf)))
+        let flags = self.b.ins().bor(cf, zf);
+        self.compared = Some((flags, x, y));
+        Ok(V::Val(flags))
+    }
+
+    /// Compares two numbers that are ordered; x86 hosts have single conditions for those that let unordered ones pass.
+    fn relation(&mut self, cc: FloatCC, x: Value, y: Value) -> Value {
+        let cc = match cc {
+            FloatCC::Equal if self.host_flags => FloatCC::UnorderedOrEqual,
+            FloatCC::NotEqual if self.host_flags => FloatCC::OrderedNotEqual,
+            cc => cc,
+        };
+        self.b.ins().fcmp(cc, x, y)
+    }
+
+    /// A condition on flags that [`Self::float_flags`] made, by the numbers themselves. `None`: it is not one of those.
+    pub(super) fn float_cond(&mut self, flags: V, c: Cond) -> Option<V> {
+        let (made, x, y) = self.compared?;
+        let cc = match (flags, c) {
+            (V::Val(v), _) if v != made => return None,
+            (V::Val(_), Cond::B) => FloatCC::LessThan,
+            (V::Val(_), Cond::Be) => FloatCC::LessThanOrEqual,
+            (V::Val(_), Cond::A) => FloatCC::GreaterThan,
+            (V::Val(_), Cond::Ae) => FloatCC::GreaterThanOrEqual,
+            (V::Val(_), Cond::E) => FloatCC::Equal,
+            (V::Val(_), Cond::Ne) => FloatCC::NotEqual,
+            // The operands were ordered.
+            (V::Val(_), Cond::P) => return Some(V::Const(0)),
+            (V::Val(_), Cond::Np) => return Some(V::Const(1)),
+            _ => return None,
+        };
+        Some(V::Val(self.relation(cc, x, y)))
     }
 
     /// Keeps an operation whose result nobody may look at: Cranelift takes it for pure, but it sets flags in MXCSR. (Arithmetic is

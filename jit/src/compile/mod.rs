@@ -231,6 +231,7 @@ impl Compiler {
             entry_cf: None,
             xmm: Default::default(),
             zero: None,
+            compared: None,
             bank: None,
             write_place: None,
             links: Links::default(),
@@ -323,6 +324,8 @@ pub struct Lifter<'a> {
     xmm: [vector::Xmm; 16],
     /// The zero vector.
     zero: Option<Value>,
+    /// Flags made by the last comparison of scalars, and the numbers.
+    compared: Option<(Value, Value, Value)>,
     /// The TLB bank's address.
     bank: Option<Value>,
     /// Offset and host address of a [`x86::Emitter::load_for_write`] of this instruction.

@@ -13,7 +13,7 @@ use x86::vec::{Cvt, CvtX, FmaOp, FpOp, Prec, VBin, VImm, VShift, VUn, VecEmitter
 use super::lanes::{ALL, lanes};
 use super::memory::Want;
 use super::products::Pairs;
-use super::value::{V, ty};
+use super::value::V;
 use super::{Lifter, state_flags};
 use crate::layout::off;
 
@@ -124,34 +124,23 @@ impl VecEmitter for Lifter<'_> {
                 V::Val(self.val(w, V::Val(v)))
             };
         }
-        if let Some(x) = known.whole {
-            return self.lane(w, x, lane);
+        // Always the whole register, see `set_xmm_lane`.
+        let x = self.xmm(r);
+        let v = self.lane(w, x, lane);
+        if let (0, Width::D | Width::Q, V::Val(low)) = (lane, w, v) {
+            self.xmm[r as usize & 15].low = Some(low);
         }
-        let t = match w {
-            Width::D => types::F32,
-            Width::Q => types::F64,
-            w => ty(w),
-        };
-        let at = place(r) + i32::from(lane) * w.bytes() as i32;
-        let v = self.b.ins().load(t, state_flags(), self.state, at);
-        if lane == 0 && w >= Width::D {
-            self.xmm[r as usize & 15].low = Some(v);
-        }
-        V::Val(v)
+        v
     }
     fn set_xmm_lane(&mut self, w: Width, r: u8, lane: u8, v: V) {
         let v = self.memory_val(w, v);
-        // A whole register that is at hand is stored whole: a processor cannot forward a store of 16 bytes and one of a lane
-        // over it to a later load of the 16.
-        let whole = self.xmm[r as usize & 15].whole.map(|x| self.with_lane(w, x, lane, V::Val(v)));
-        if let Some(x) = whole {
-            self.b.ins().store(state_flags(), x, self.state, place(r));
-        } else {
-            let at = place(r) + i32::from(lane) * w.bytes() as i32;
-            self.b.ins().store(state_flags(), v, self.state, at);
-        }
+        // Registers are loaded and stored whole: a processor cannot forward a store of 16 bytes and one of a lane over it to a
+        // later load of the 16, in this block or the next.
+        let old = self.xmm(r);
+        let x = self.with_lane(w, old, lane, V::Val(v));
+        self.b.ins().store(state_flags(), x, self.state, place(r));
         let known = &mut self.xmm[r as usize & 15];
-        known.whole = whole;
+        known.whole = Some(x);
         if lane == 0 {
             known.low = (w >= Width::D).then_some(v);
         } else if known.low.is_some_and(|l| self.b.func.dfg.value_type(l).bits() > 32)
