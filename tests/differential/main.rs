@@ -7,8 +7,10 @@
 
 mod arithmetic;
 mod corpus;
+mod dead;
 mod sequences;
 mod singles;
+mod x87;
 
 /// How many random cases to run where there are `cases` on a host that is real.
 fn cases(cases: u64) -> u64 {

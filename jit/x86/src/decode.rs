@@ -68,6 +68,7 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> O
         } else {
             undefined()
         };
+        crate::x87::note_opcode(&mut i, &bytes[len..bytes.len().min(len + x.len())]);
         i.ip = ip.wrapping_add(len as u64) & mask;
         i.idx = insns.len() as u16;
         len += x.len();

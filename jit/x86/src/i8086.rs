@@ -108,6 +108,7 @@ fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Insn> {
         return Some(nothing(p.len + 1 + modrm_len(modrm?)));
     }
     let mut i = instruction(&x, mode);
+    crate::x87::note_opcode(&mut i, &plain);
     i.len = (x.len() - added + p.len) as u8;
     rules(&x, &mut i, opcode, modrm.unwrap_or(0), p.repeat.is_some());
     (usize::from(i.len) <= bytes.len()).then_some(i)

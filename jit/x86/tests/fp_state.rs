@@ -359,6 +359,12 @@ fn the_last_opcode_is_what_the_bytes_say() {
         bytes(|a| a.fdiv(qword_ptr(rbx + 5))),
         // FST qword [rip + 5].
         vec![0xdd, 0x15, 5, 0, 0, 0],
+        // FMUL dword [1000h], by a SIB byte; an index that is none; a displacement of zero.
+        vec![0xd8, 0x0c, 0x25, 0, 0x10, 0, 0],
+        vec![0xd8, 0x0c, 0x20],
+        vec![0xd8, 0x48, 0],
+        // Prefixes in front: REP, GS, REX.
+        vec![0xf3, 0x65, 0x41, 0xdd, 0x00],
         bytes(|a| a.fld(tbyte_ptr(rdi))),
         bytes(|a| a.fistp(qword_ptr(rsi - 5))),
         bytes(|a| a.fadd_2(st0, st3)),

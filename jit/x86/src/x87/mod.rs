@@ -20,7 +20,7 @@ mod select;
 mod stack;
 mod transcend;
 
-pub use select::select;
+pub use select::{note_opcode, select};
 pub use stack::{ES, TOP_MASK, abridged_tag, full_tag_word, get_physical, set_abridged_tag, set_physical};
 
 use crate::emit::R;

@@ -1,12 +1,12 @@
 //! Recognising x87 instructions.
 
-use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Instruction, MemorySize, Mnemonic, OpKind};
 
 use super::arith::{self, Op as Arith, Target};
 use super::lift::{self, Form};
 use super::{control, load_store, transcend};
 use crate::eval::{done, go_on};
-use crate::insn::{Cond, Handler, Insn, Opnd, Rest, Width};
+use crate::insn::{Cond, Handler, Insn, Op, Opnd, Rest, Width};
 use crate::softfp::x87::{self as soft, Constant};
 use crate::state::Mode;
 use crate::vcpu::Vcpu;
@@ -29,7 +29,7 @@ macro_rules! near {
 }
 
 /// Recognises an x87 instruction and fills in its record: `rd` and `rs` are its ST numbers, `w2` the width of an
-/// environment's fields, `imm` the last-instruction opcode. `false`: it is none.
+/// environment's fields ([`note_opcode`] adds the rest). `false`: it is none.
 pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
     let number = |o: Opnd| if let Opnd::St(n) = o { n } else { 0 };
     (i.rd, i.rs) = (number(i.dst), number(i.src));
@@ -41,7 +41,6 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
     };
     i.run = run;
     i.op = form(x).op();
-    i.imm = last_opcode(x).into();
     i.w2 = match x.code() {
         Code::Fnstenv_m14byte | Code::Fldenv_m14byte | Code::Fnsave_m94byte | Code::Frstor_m94byte => {
             Width::W
@@ -74,51 +73,17 @@ fn form(x: &Instruction) -> Form {
     }
 }
 
-/// FOP: the low three bits of the first opcode byte and the ModRM byte (SDM vol. 1, 8.1.9).
-fn last_opcode(x: &Instruction) -> u16 {
-    let op = x.code().op_code();
-    let code = op.op_code();
-    if code > 0xff {
-        // iced gives both bytes with ST(0); the operand that is not ST(0) is in the low bits.
-        let st = (0..x.op_count()).map(|n| x.op_register(n)).filter(|r| r.is_st()).map(|r| r.number() as u16);
-        return code as u16 & 0x7ff | st.max().unwrap_or(0);
+/// FOP: the low three bits of the first opcode byte and the ModRM byte (SDM vol. 1, 8.1.9), from the bytes of the
+/// instruction: what iced knows does not tell the encodings of a plain displacement apart. It goes to `imm`.
+pub fn note_opcode(i: &mut Insn, bytes: &[u8]) {
+    if !matches!(i.op, Op::X87(_)) {
+        return;
     }
-    let reg = op.group_index().max(0) as u16;
-    (code as u16 & 7) << 8 | reg << 3 | modrm_address(x)
-}
-
-/// The mod and rm fields of a memory operand.
-fn modrm_address(x: &Instruction) -> u16 {
-    let (base, index) = (x.memory_base(), x.memory_index());
-    let sixteen =
-        base.size() == 2 || index.size() == 2 || (base == Register::None && x.memory_displ_size() == 2);
-    let displacement = match x.memory_displ_size() {
-        0 => 0,
-        1 => 1 << 6,
-        _ => 2 << 6,
-    };
-    if sixteen {
-        let rm = match (base, index) {
-            (Register::BX, Register::SI) => 0,
-            (Register::BX, Register::DI) => 1,
-            (Register::BP, Register::SI) => 2,
-            (Register::BP, Register::DI) => 3,
-            (Register::SI, _) => 4,
-            (Register::DI, _) => 5,
-            (Register::BX, _) => 7,
-            (Register::BP, _) => 6,
-            _ => return 6,
-        };
-        return displacement | rm;
+    // No prefix looks like an escape opcode.
+    let escape = bytes.iter().position(|b| b & 0xf8 == 0xd8);
+    if let Some([opcode, modrm]) = escape.and_then(|at| bytes.get(at..at + 2)) {
+        i.imm = u64::from(opcode & 7) << 8 | u64::from(*modrm);
     }
-    let rm = base.number() as u16 & 7;
-    if x.is_ip_rel_memory_operand() || (base == Register::None && index == Register::None) {
-        return 5;
-    }
-    if index != Register::None || rm == 4 {
-        return if base == Register::None { 4 } else { displacement | 4 };
-    }
-    displacement | rm
 }
 
 fn control_handler(m: Mnemonic) -> Option<Handler> {
