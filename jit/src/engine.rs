@@ -320,6 +320,7 @@ impl Engine {
         match std::mem::replace(&mut cpu.st.stop, stop::NONE) {
             stop::FAULT => sys::deliver_fault(cpu).is_err().then_some(Exit::Shutdown),
             stop::SHUTDOWN => Some(Exit::Shutdown),
+            stop::EVENT => Some(Exit::Event),
             stop::AFTER => Some(if cpu.st.halted { Exit::Halted } else { Exit::Event }),
             stop::REDO => {
                 self.safepoint(cpu);

@@ -188,6 +188,8 @@ pub mod stop {
     pub const SHUTDOWN: u32 = 6;
     /// A corrupted translation was found: stop the machine with a report.
     pub const CORRUPT: u32 = 5;
+    /// An interrupt comes before the instruction, of which nothing was done.
+    pub const EVENT: u32 = 7;
 }
 
 /// An exception waiting to be delivered.

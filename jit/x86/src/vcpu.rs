@@ -130,6 +130,13 @@ impl Vcpu {
         Stop
     }
 
+    /// Stops with nothing of the instruction done, for an interrupt that is pending.
+    #[cold]
+    pub fn stop_before(&mut self) -> Stop {
+        self.st.stop = stop::EVENT;
+        Stop
+    }
+
     /// Marks the instruction as the last to execute before interrupts, deadlines and mode are looked at again.
     #[inline]
     pub fn stop_after(&mut self) {

@@ -242,6 +242,46 @@ fn without_ne_the_board_is_told() {
 }
 
 #[test]
+fn the_interrupt_for_an_error_comes_before_the_waiting_instruction() {
+    let bus = Nothing { interrupts: true, ..Nothing::default() };
+    let mut cpu = guest_on(bus);
+    cpu.st.cr0 &= !cr0::NE;
+    make_pending(&mut cpu, &mut Block::new());
+    let failed = cpu.st.x87;
+    let code = bytes(|a| a.fld1());
+    let fld1 = decode::single(&code, CODE + 0x10, cpu.st.mode).unwrap();
+    cpu.st.flags |= rflags::IF;
+    let budget = cpu.st.budget;
+    x86::interp::run_single(&mut cpu, &fld1.insns[0]);
+    assert_eq!((cpu.st.stop, cpu.st.rip, cpu.st.budget), (stop::EVENT, CODE + 0x10, budget));
+    assert_eq!(cpu.st.x87, failed, "the handler finds the pointers of the division");
+    // No interrupt is accepted: the instruction does not wait for ever.
+    cpu.st.flags &= !rflags::IF;
+    x86::interp::run_single(&mut cpu, &fld1.insns[0]);
+    assert_eq!((cpu.st.stop, cpu.st.x87.sw >> 11 & 7), (stop::AFTER, 5));
+    assert_eq!(cpu.st.x87.fip, CODE + 0x10);
+}
+
+#[test]
+fn fxrstor_can_settle_an_error() {
+    let bus = Nothing::default();
+    let ferr = bus.ferr.clone();
+    let mut cpu = guest_on(bus);
+    cpu.st.cr0 &= !cr0::NE;
+    let mut b = Block::new();
+    make_pending(&mut cpu, &mut b);
+    assert_eq!(run(&mut cpu, &bytes(|a| a.wait()), &mut b), Ok(()));
+    assert!(ferr.load(Ordering::Relaxed));
+    // An image of zeros but for the control word, which lies above the block.
+    let at = AT as i32 + 0x400;
+    cpu.mmu.space().write(softmmu::Gpa(at as u64), &[0; 512]).unwrap();
+    cpu.mmu.space().write(softmmu::Gpa(at as u64), &[0x7f, 3]).unwrap();
+    assert_eq!(run(&mut cpu, &bytes(|a| a.fxrstor(ptr(r15 + 0x400))), &mut b), Ok(()));
+    assert_eq!(b.get16(2), 0);
+    assert!(!ferr.load(Ordering::Relaxed));
+}
+
+#[test]
 fn fldcw_can_make_an_old_flag_pending() {
     let mut cpu = guest();
     let mut b = Block::new();

@@ -196,9 +196,10 @@ fn fxrstor(cpu: &mut Vcpu, i: &Insn) -> R<()> {
         cpu.st.xmm = a.load_vector(cpu, at::XMM, old)?;
     }
     cpu.st.mxcsr = mxcsr;
-    cpu.st.x87 = x87;
+    let before = std::mem::replace(&mut cpu.st.x87, x87).sw;
     cpu.st.mxcsr_changed();
     advance(cpu, i);
+    crate::x87::settled(cpu, i, before);
     Ok(())
 }
 
@@ -382,6 +383,7 @@ fn restore(cpu: &mut Vcpu, i: &Insn, supervisor: bool) -> R<()> {
         mxcsr = a.load_mxcsr(cpu)?;
     }
     let at = a.at;
+    let before = cpu.st.x87.sw;
     let s = &mut cpu.st;
     (s.x87, s.xmm, s.ymm_hi, s.mxcsr) = (x87, xmm, ymm_hi, mxcsr);
     let (cpl, map) = (s.cpl, map.map_or(0, |map| map | COMPACTED));
@@ -389,6 +391,7 @@ fn restore(cpu: &mut Vcpu, i: &Insn, supervisor: bool) -> R<()> {
     s.mxcsr_changed();
     cpu.set_pkru(pkru);
     advance(cpu, i);
+    crate::x87::settled(cpu, i, before);
     Ok(())
 }
 

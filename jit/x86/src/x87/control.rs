@@ -9,7 +9,7 @@ use crate::state::{Mode, X87, cr0, reg};
 use crate::vcpu::Vcpu;
 
 /// Tells the board that no error is pending any more, if it may have been told of one.
-fn settled(cpu: &mut Vcpu, i: &Insn, before: u16) {
+pub(crate) fn settled(cpu: &mut Vcpu, i: &Insn, before: u16) {
     if before & ES != 0 && cpu.st.x87.sw & ES == 0 && cpu.st.cr0 & cr0::NE == 0 {
         let now = cpu.now_at(i);
         cpu.bus.ferr(false, now);

@@ -20,12 +20,13 @@ mod select;
 mod stack;
 mod transcend;
 
+pub(crate) use control::settled;
 pub use select::{note_opcode, select};
 pub use stack::{ES, TOP_MASK, abridged_tag, full_tag_word, get_physical, set_abridged_tag, set_physical};
 
 use crate::emit::R;
 use crate::insn::Insn;
-use crate::state::cr0;
+use crate::state::{Shadow, cr0, rflags};
 use crate::vcpu::{Vcpu, vector};
 
 /// Reports a pending unmasked exception, as every waiting x87 and MMX instruction does before anything else.
@@ -40,9 +41,15 @@ fn pending(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     if cpu.st.cr0 & cr0::NE != 0 {
         return Err(cpu.raise(vector::MF, None, 0));
     }
-    // SDM vol. 1, 8.7.2: FERR# asks the board for an interrupt, which comes after this instruction here.
+    // SDM vol. 1, 8.7.2 and D.2.1: FERR# asks the board for an interrupt, and the processor waits for it before this
+    // instruction, so that the handler finds the pointers of the one that failed. Where none comes (IGNNE# is active,
+    // the line or all interrupts are masked) the instruction executes: a processor without IGNNE# would wait for ever.
     let now = cpu.now_at(i);
     cpu.bus.ferr(true, now);
+    let accepts = cpu.st.flags & rflags::IF != 0 && cpu.st.shadow == Shadow::None;
+    if accepts && cpu.bus.interrupt_pending() {
+        return Err(cpu.stop_before());
+    }
     cpu.stop_after();
     Ok(())
 }

@@ -72,10 +72,11 @@ impl Block {
     }
 }
 
-/// A bus that nothing is connected to but a latch for FERR#.
+/// A bus that nothing is connected to but a latch for FERR#, which can request an interrupt.
 #[derive(Default)]
 pub struct Nothing {
     pub ferr: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    pub interrupts: bool,
 }
 
 impl Bus for Nothing {
@@ -88,7 +89,7 @@ impl Bus for Nothing {
     }
     fn mmio_write(&mut self, _: u64, _: u8, _: u64, _: Ns) {}
     fn interrupt_pending(&mut self) -> bool {
-        false
+        self.interrupts && self.ferr.load(std::sync::atomic::Ordering::Relaxed)
     }
     fn interrupt_acknowledge(&mut self, _: Ns) -> Option<u8> {
         None
