@@ -64,6 +64,7 @@ impl Vcpu {
         // SDM vol. 3, 10.1.2: EDX tells family, model and stepping.
         self.st.gpr[crate::state::reg::RDX as usize] = self.model.signature().into();
         self.st.flags |= self.model.flags_fixed();
+        self.st.cr0 &= crate::sys::control::cr0_mask(&self.model) | crate::state::cr0::ET;
         self.mode_changed();
     }
 

@@ -156,6 +156,26 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         M::Tzcnt => bit_scan(i, BitScan::Tzcnt),
         M::Lzcnt => bit_scan(i, BitScan::Lzcnt),
         M::Popcnt => bit_scan(i, BitScan::Popcnt),
+        // SDM vol. 2, table 2-29: as all that is encoded with VEX, not in real and virtual-8086 mode.
+        M::Andn
+        | M::Bextr
+        | M::Blsi
+        | M::Blsmsk
+        | M::Blsr
+        | M::Bzhi
+        | M::Mulx
+        | M::Pdep
+        | M::Pext
+        | M::Rorx
+        | M::Sarx
+        | M::Shlx
+        | M::Shrx
+            if !mode.has(Mode::PROTECTED) || mode.has(Mode::VM86) =>
+        {
+            i.op = Op::Cold;
+            i.run = |c, _, rest| done(Err(c.ud()), c, rest);
+            true
+        }
         M::Andn => bmi(i, Bmi::Andn),
         M::Bextr => bmi(i, Bmi::Bextr),
         M::Blsi => bmi(i, Bmi::Blsi),

@@ -48,7 +48,7 @@ pub(super) fn cr4_mask(m: &CpuModel) -> u64 {
 }
 
 /// CR0 bits that exist: the i386 has neither write protection nor alignment checks, cache control or NE.
-fn cr0_mask(m: &CpuModel) -> u64 {
+pub(crate) fn cr0_mask(m: &CpuModel) -> u64 {
     match m.era() {
         Era::I8086 | Era::I286 | Era::I386 => cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::PG,
         Era::I486 | Era::Modern => CR0_WRITABLE,

@@ -111,7 +111,8 @@ pub fn code_breakpoint(cpu: &mut Vcpu) -> bool {
 
 #[cold]
 fn raise_code_breakpoint(cpu: &mut Vcpu) -> bool {
-    if cpu.st.flags & rflags::RF != 0 {
+    // SDM vol. 3, 17.3.1.1: on the instruction after MOV SS or POP SS as if RF were set.
+    if cpu.st.flags & rflags::RF != 0 || cpu.st.shadow == Shadow::MovSs {
         return false;
     }
     let rip = cpu.st.rip;

@@ -168,18 +168,11 @@ fn deliver_chain(cpu: &mut Vcpu, mut ev: Event) -> Result<(), Shutdown> {
         }
         let combined = combine(class(ev.vector, ev.source), class(f.vector, Source::Exception));
         let info = f.info;
+        // A task gate may have changed RIP: what fails then is the new task's.
+        let (source, rf, rip) = (Source::Exception, true, cpu.st.rip);
         ev = match combined? {
-            Combined::Second => {
-                Event { vector: f.vector, source: Source::Exception, code, info, rf: true, ..ev }
-            }
-            Combined::DoubleFault => Event {
-                vector: vector::DF,
-                source: Source::Exception,
-                code: Some(0),
-                info: 0,
-                rf: true,
-                ..ev
-            },
+            Combined::Second => Event { vector: f.vector, source, code, info, rf, rip },
+            Combined::DoubleFault => Event { vector: vector::DF, source, code: Some(0), info: 0, rf, rip },
         };
         if combined == Ok(Combined::DoubleFault) {
             // The page-fault address stands even where the page fault itself is not delivered.
@@ -341,7 +334,8 @@ fn deliver_protected(cpu: &mut Vcpu, ev: &Event) -> R<()> {
     check_gate(cpu, ev, &gate, &kinds)?;
     if gate.kind() == kind::TASK_GATE {
         let tss = task::gate_target(cpu, gate.gate_selector())?;
-        return task::switch(cpu, &tss, Via::Event { code: ev.code, rf: ev.rf }, ev.rip);
+        let ext = !matches!(ev.source, Source::Software | Source::Privileged);
+        return task::switch(cpu, &tss, Via::Event { code: ev.code, rf: ev.rf, ext }, ev.rip);
     }
     let w = if gate.kind() & 8 != 0 { Width::D } else { Width::W };
     let code = handler_code(cpu, gate.gate_selector())?;

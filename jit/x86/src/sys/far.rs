@@ -104,7 +104,9 @@ fn transfer(cpu: &mut Vcpu, i: &Insn, to: Target, call: bool) -> R<()> {
         kind::CALL16 | kind::TASK_GATE | kind::TSS | kind::TSS16 => !long,
         _ => false,
     };
-    if !valid || d.dpl() < level {
+    // A task-state segment is known to the GDT only.
+    let local_task = matches!(d.kind(), kind::TSS | kind::TSS16) && to.selector & 4 != 0;
+    if !valid || local_task || d.dpl() < level {
         return Err(cpu.gp_sel(to.selector));
     }
     if !d.present() {

@@ -139,7 +139,8 @@ fn enter(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let mut stack = Stack::current(cpu);
     let bp = cpu.st.gpr[reg::RBP as usize];
     stack.push(cpu, i.w, bp)?;
-    let frame = stack.sp;
+    // The whole of ESP, also on a 16-bit stack, where only SP moves.
+    let frame = cpu.st.gpr[reg::RSP as usize] & !stack.width.mask() | stack.sp;
     // Copies the enclosing frames' pointers, which lie below the old frame pointer.
     let mut outer = stack;
     outer.sp = bp & stack.width.mask();

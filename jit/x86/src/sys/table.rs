@@ -203,12 +203,13 @@ impl Vcpu {
         self.write_implicit(Privilege::Supervisor, seg::DS, at, w, v)
     }
 
-    /// The privilege of explicit accesses made at level `cpl`.
+    /// The privilege of accesses to the stack of level `cpl`. A program's AC does not open its handler's stack to SMAP: an event
+    /// that enters an inner level makes implicit accesses.
     pub(super) fn privilege_at(&self, cpl: u8) -> Privilege {
         use crate::state::{cr4, rflags};
         if cpl == 3 {
             Privilege::User
-        } else if self.st.flags & rflags::AC != 0 && self.st.cr4 & cr4::SMAP != 0 {
+        } else if self.st.cpl < 3 && self.st.flags & rflags::AC != 0 && self.st.cr4 & cr4::SMAP != 0 {
             Privilege::SupervisorAc
         } else {
             Privilege::Supervisor

@@ -1,9 +1,10 @@
 //! Hardware task switching (SDM vol. 3, chapter 7) through 16- and 32-bit task-state segments. Not in IA-32e mode.
 //!
 //! A switch has a point of no return: once the new task's registers are in place, what fails (a bad selector in the new
-//! TSS, say) is an exception *of the new task*. [`switch`] delivers such an exception itself and then succeeds.
+//! TSS, say) is an exception *of the new task*. [`switch`] delivers such an exception itself and then succeeds; where the
+//! switch is itself the delivery of an event, it fails, so that the two may combine into a double fault (in the new task).
 
-use crate::emit::{Emitter, R};
+use crate::emit::{Emitter, R, Stop};
 use crate::insn::Width;
 use crate::state::{Mode, Segment, cr0, reg, rflags, seg, stop};
 use crate::vcpu::{Vcpu, vector};
@@ -29,6 +30,8 @@ pub enum Via {
         code: Option<u32>,
         /// RF in the saved EFLAGS.
         rf: bool,
+        /// Not an INT n, INT3 or INTO: what fails on the way names the event in its error code and combines with it.
+        ext: bool,
     },
 }
 
@@ -208,6 +211,9 @@ pub fn switch(cpu: &mut Vcpu, to: &Descriptor, via: Via, rip: u64) -> R<()> {
     commit(cpu, to, &image, new, pdptes);
     let code = if let Via::Event { code, .. } = via { code } else { None };
     if load_segments(cpu, &image).and_then(|()| finish(cpu, new, code)).is_err() {
+        if let Via::Event { ext: true, .. } = via {
+            return Err(Stop);
+        }
         fault_in_new_task(cpu);
     }
     cpu.stop_after();
@@ -229,8 +235,10 @@ fn commit(cpu: &mut Vcpu, to: &Descriptor, image: &Image, l: &Layout, pdptes: Op
     cpu.st.rip = image.ip;
     let mask = if l.width == Width::D { 0x003f_7fd5 } else { 0x7fd5 };
     cpu.set_rflags(image.flags & (mask & !rflags::RF | debug::kept_rf(&cpu.st)));
+    // A 16-bit TSS leaves ones in the upper halves.
+    let upper = if l.width == Width::W { 0xffff_0000 } else { 0 };
     for r in 0..8 {
-        cpu.set_gpr(l.width, r, image.gpr[r as usize]);
+        cpu.set_gpr(Width::D, r, image.gpr[r as usize] | upper);
     }
     // Selectors are visible at once; hidden parts are invalid until their descriptors have been checked.
     let vm86 = cpu.st.flags & rflags::VM != 0;

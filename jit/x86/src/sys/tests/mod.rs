@@ -1,10 +1,12 @@
 //! The system side, executed instruction by instruction on a processor with 1 MiB of RAM and a bus without devices.
 
 mod debug;
+mod edges;
 mod gates;
 mod integer;
 mod limits;
 mod long;
+mod long_gates;
 mod models;
 mod paging;
 mod protected;
