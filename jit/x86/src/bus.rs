@@ -45,6 +45,10 @@ pub trait Bus: Send + std::any::Any {
     fn a20(&self) -> bool {
         true
     }
+    /// Takes a pending INIT.
+    fn take_init(&mut self) -> bool {
+        false
+    }
     /// Takes a pending system-management interrupt.
     fn take_smi(&mut self) -> bool {
         false

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::sys::IoAccess;
+
 /// Indices into [`CpuState::gpr`].
 pub mod reg {
     #![expect(missing_docs, reason = "register names")]
@@ -386,6 +388,8 @@ pub struct CpuState {
     pub smbase: u32,
     /// NMIs were blocked when SMM was entered.
     pub smm_nmi: bool,
+    /// The interrupt shadow then.
+    pub smm_shadow: Shadow,
     /// MONITOR has armed the monitor, and no MWAIT came yet.
     pub monitor: bool,
     /// MWAIT: an interrupt that IF masks ends the wait.
@@ -406,6 +410,10 @@ pub struct CpuState {
     pub restored: Restored,
     /// Model-specific registers.
     pub msr: Msrs,
+    /// The last access to a port.
+    pub io: IoAccess,
+    /// The one that the SMI followed, while in SMM; `size` is 0 if it followed none.
+    pub smm_io: IoAccess,
 }
 
 /// Interrupt shadow (SDM vol. 3, 6.8.3).
@@ -526,6 +534,7 @@ impl CpuState {
             smm: false,
             smbase: 0x3_0000,
             smm_nmi: false,
+            smm_shadow: Shadow::None,
             monitor: false,
             wakes_masked: false,
             shadow: Shadow::None,
@@ -536,6 +545,8 @@ impl CpuState {
             x87: X87::default(),
             restored: Restored::default(),
             msr: Msrs { pat: 0x0007_0406_0007_0406, misc_enable: 1 << 18 | 1, ..Default::default() },
+            io: IoAccess::default(),
+            smm_io: IoAccess::default(),
         };
         s.seg[seg::CS as usize] = Segment { base: 0xffff_0000, limit: 0xffff, attrs: 0x9b, selector: 0xf000 };
         s.compute_mode();

@@ -6,7 +6,7 @@ use crate::bus::Bus;
 use crate::emit::{R, Stop};
 use crate::insn::{AddrMode, Insn, Width};
 use crate::model::{CpuModel, Era};
-use crate::state::{CpuState, Fault, Mode, seg, stop};
+use crate::state::{CpuState, Fault, Mode, cr0, seg, stop};
 
 /// Exception vectors (SDM vol. 3, table 6-1).
 pub mod vector {
@@ -66,6 +66,24 @@ impl Vcpu {
         self.st.flags |= self.model.flags_fixed();
         self.st.cr0 &= crate::sys::control::cr0_mask(&self.model) | crate::state::cr0::ET;
         self.mode_changed();
+    }
+
+    /// INIT: registers as after power-on, but for what SDM vol. 3, table 10-1 keeps: caching bits of CR0, x87 and vector state,
+    /// MSRs, and the places of SMM.
+    pub fn init(&mut self) {
+        let caching = self.st.cr0 & (cr0::CD | cr0::NW);
+        let old = std::mem::replace(&mut self.st, CpuState::power_on());
+        let st = &mut self.st;
+        st.cr0 = cr0::ET | caching;
+        (st.x87, st.xmm, st.ymm_hi, st.mxcsr) = (old.x87, old.xmm, old.ymm_hi, old.mxcsr);
+        (st.xcr0, st.pkru, st.restored) = (old.xcr0, old.pkru, old.restored);
+        st.msr = crate::state::Msrs { efer: 0, ..old.msr };
+        st.smbase = old.smbase;
+        (st.icount_end, st.budget, st.time_offset, st.scratch) =
+            (old.icount_end, old.budget, old.time_offset, old.scratch);
+        st.gpr[crate::state::reg::RDX as usize] = self.model.signature().into();
+        st.flags |= self.model.flags_fixed();
+        self.load_state_changed();
     }
 
     /// Call after a change of CR0, CR4, EFER, CPL, RFLAGS.VM or a segment register: recomputes the mode and chooses the

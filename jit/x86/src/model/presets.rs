@@ -58,6 +58,23 @@ const P6: &[F] = &[F::Pae, F::Sep, F::Mtrr, F::Pge, F::Mca, F::Cmov, F::Pat, F::
 const P3: &[F] = &[F::Sse];
 /// What 64-bit processors of the middle 2000s have besides the baseline.
 const CORE2: &[F] = &[F::Sse3, F::Ssse3, F::Cx16, F::Monitor];
+/// What Intel's third Core generation has besides x86-64-v2.
+const IVY_BRIDGE: &[F] = &[
+    F::Pclmulqdq,
+    F::Aes,
+    F::Xsave,
+    F::Xsaveopt,
+    F::Avx,
+    F::F16c,
+    F::Rdrand,
+    F::Fsgsbase,
+    F::Smep,
+    F::Erms,
+    F::Pcid,
+    F::X2apic,
+    F::TscDeadline,
+    F::Rdtscp,
+];
 /// What today's operating systems use when it is there, and every one of them accepts.
 const SYSTEM: &[F] = &[
     F::TscDeadline,
@@ -138,6 +155,8 @@ pub(super) const PRESETS: &[Preset] = &[
     ),
     line(&["core2duo"], "the same and SSSE3", Era::Modern, Set::Both(Level::V1, &[CORE2]), OURS, 36),
     line(&["Nehalem"], "as x86-64-v2", Era::Modern, Set::Level(Level::V2), OURS, 40),
+    line(&["Opteron_G1"], "x86-64-v1 and SSE3", Era::Modern, Set::Both(Level::V1, &[&[F::Sse3]]), OURS, 40),
+    line(&["IvyBridge"], "x86-64-v2, AVX, AES", Era::Modern, Set::Both(Level::V2, &[IVY_BRIDGE]), OURS, 40),
     line(&["qemu32"], "32-bit, SSE2", Era::Modern, Set::Level(Level::X86), OURS, 36),
     line(&["kvm32"], "the same", Era::Modern, Set::Level(Level::X86), OURS, 36),
     line(&["pentium3"], "32-bit, SSE", Era::Modern, Set::Of(&[I486, P5, P6, P3]), old(0x673, 2), 36),

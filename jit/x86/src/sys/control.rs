@@ -16,6 +16,14 @@ use crate::vcpu::Vcpu;
 use super::table::kind;
 use super::{ENDS, GOES_ON, Pick, advance, handler};
 
+/// EFER bits that the model has.
+pub(super) fn efer_mask(m: &CpuModel) -> u64 {
+    [(Feature::Syscall, efer::SCE), (Feature::Lm, efer::LME), (Feature::Nx, efer::NXE)]
+        .into_iter()
+        .filter(|(f, _)| m.has(*f))
+        .fold(efer::LMA, |mask, (_, bit)| mask | bit)
+}
+
 /// CR4 bits that the model lets software set.
 pub(super) fn cr4_mask(m: &CpuModel) -> u64 {
     let mut mask = 0;
@@ -142,12 +150,7 @@ impl Vcpu {
 
     /// WRMSR to EFER (SDM vol. 3, 2.2.1). LMA is read-only.
     pub(super) fn write_efer(&mut self, v: u64) -> R<()> {
-        let mut mask = efer::LMA;
-        for (f, bit) in [(Feature::Syscall, efer::SCE), (Feature::Lm, efer::LME), (Feature::Nx, efer::NXE)] {
-            if self.model.has(f) {
-                mask |= bit;
-            }
-        }
+        let mask = efer_mask(&self.model);
         let old = self.st.msr.efer;
         if v & !mask != 0 || (v ^ old) & efer::LME != 0 && self.st.cr0 & cr0::PG != 0 {
             return Err(self.gp(0));

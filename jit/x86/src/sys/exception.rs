@@ -124,6 +124,11 @@ pub(super) fn debug_trap(cpu: &mut Vcpu, bits: u64) -> Result<(), Shutdown> {
 /// Delivers debug traps that wait, then a pending NMI or interrupt if the processor accepts one now; wakes it from HLT. Did it?
 pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
     let trapped = debug::deliver_pending(cpu)? | super::smm::poll(cpu);
+    // SDM vol. 3, 32.4.2: an INIT waits in SMM.
+    if !cpu.st.smm && cpu.bus.take_init() {
+        cpu.init();
+        return Ok(true);
+    }
     super::monitor::wake(cpu);
     if cpu.st.shadow != Shadow::MovSs && !cpu.st.nmi_blocked && cpu.bus.take_nmi() {
         cpu.st.nmi_blocked = true;
@@ -219,7 +224,8 @@ fn record(cpu: &mut Vcpu, ev: &Event) {
     match ev.vector {
         vector::PF => cpu.st.cr2 = ev.info,
         vector::DB => {
-            cpu.st.dr[6] |= ev.info;
+            // SDM vol. 3, 18.2.3: B3:0 are those of this exception, everything else stays until software clears it.
+            cpu.st.dr[6] = cpu.st.dr[6] & !debug::B | ev.info;
             cpu.st.dr[7] &= !debug::DR7_GD;
             cpu.st.msr.debugctl &= !debug::BTF;
         }
@@ -479,6 +485,11 @@ fn int3(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 }
 
 fn int1(cpu: &mut Vcpu, i: &Insn) -> R<()> {
+    // A data breakpoint that MOV SS has held back is reported by this #DB, and by no other.
+    let held = std::mem::take(&mut cpu.st.pending_debug);
+    if held != 0 {
+        cpu.st.dr[6] = cpu.st.dr[6] & !debug::B | held;
+    }
     software(cpu, i, vector::DB, Source::Privileged).inspect_err(|_| {
         // Unlike INT n, its delivery counts as that of an external event.
         let f = &mut cpu.st.fault;

@@ -227,8 +227,15 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
         index::MTRR_DEF_TYPE => {
             store(&mut m.mtrr_def_type, v & !0xcff == 0 && is_memory_type(v & 0xff, false))
         }
-        // MCi_CTL stores anything; status, address and misc can be cleared only (SDM vol. 3, 16.3.2).
-        index::MC_FIRST..=index::MC_LAST => store(&mut m.mc[(n & 15) as usize], n & 3 == 0 || v == 0),
+        // MCi_CTL turns a bank on or off (Linux leaves bit 10 out of one); the status can be cleared only (SDM vol. 3, 16.3.2).
+        index::MC_FIRST..=index::MC_LAST => {
+            let ok = match n & 3 {
+                0 => v == 0 || v | 1 << 10 == u64::MAX,
+                1 => v == 0,
+                _ => true,
+            };
+            store(&mut m.mc[(n & 15) as usize], ok)
+        }
         index::EFER => cpu.write_efer(v).map(|()| true),
         // No supervisor state component exists.
         index::XSS => Ok(xsaves && v == 0),

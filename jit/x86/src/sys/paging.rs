@@ -153,7 +153,10 @@ fn invpcid(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let address = cpu.read::<u64>(i.seg, at.wrapping_add(8))?;
     let pcids = cpu.st.cr4 & cr4::PCIDE != 0;
     // Types 0 and 1 name a PCID, which must be 0 while PCIDs are off.
-    if kind > 3 || low & !PCID != 0 || kind < 2 && !pcids && low != 0 || kind == 0 && !cpu.canonical(address)
+    if kind > 3
+        || low & !PCID != 0
+        || kind < 2 && !pcids && low != 0
+        || kind == 0 && !cpu.canonical_base(address)
     {
         return Err(cpu.gp(0));
     }

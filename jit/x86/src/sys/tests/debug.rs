@@ -259,6 +259,26 @@ fn a_data_breakpoint_of_mov_ss_waits_for_the_next_instruction() {
     m.go();
     m.go();
     assert_eq!((m.in_handler(), m.frame().0), (true, 0x5800));
+    // Before ICEBP there is one #DB for both.
+    let mut m = machine();
+    arm(&mut m, DATA, dr7(3, 1));
+    m.put16(DATA, DATA0);
+    *m.reg(reg::RBX) = DATA;
+    m.code(&[0x8e, 0x13, 0xf1]);
+    m.go();
+    m.go();
+    assert_eq!((m.in_handler(), m.frame().0, m.dr6()), (true, CODE + 3, 1));
+    assert_eq!(poll_events(&mut m.cpu), Ok(false));
+}
+
+#[test]
+fn each_exception_sets_b3_to_b0_anew_and_leaves_the_rest() {
+    let mut m = machine();
+    arm(&mut m, CODE, dr7(0, 0));
+    m.cpu.st.dr[6] |= 1 << 14 | 2;
+    m.code(&[0x90]);
+    m.go();
+    assert_eq!((m.in_handler(), m.dr6()), (true, 1 << 14 | 1));
 }
 
 #[test]

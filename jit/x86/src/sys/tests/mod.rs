@@ -36,6 +36,7 @@ struct Nothing {
     interrupt: Option<u8>,
     nmi: bool,
     smi: bool,
+    init: bool,
     a20_off: bool,
 }
 
@@ -56,6 +57,9 @@ impl Bus for Nothing {
     }
     fn a20(&self) -> bool {
         !self.a20_off
+    }
+    fn take_init(&mut self) -> bool {
+        std::mem::take(&mut self.init)
     }
     fn take_smi(&mut self) -> bool {
         std::mem::take(&mut self.smi)

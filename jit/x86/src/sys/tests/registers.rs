@@ -280,3 +280,27 @@ fn xsave_of_avx_state() {
     m.run(&[0x0f, 0xae, 0x33]).unwrap();
     assert_eq!(m.get64(AREA + 512) & 4, 0, "XSAVEOPT: not in use");
 }
+
+#[test]
+fn machine_check_banks() {
+    // SDM vol. 3, 16.3.2: CTL is all ones or zero, STATUS can be cleared; address and miscellany are memory.
+    let mut m = Machine::new();
+    let mut write = |n: u32, v: u64| {
+        *m.reg(reg::RCX) = n.into();
+        (*m.reg(reg::RAX), *m.reg(reg::RDX)) = (v & 0xffff_ffff, v >> 32);
+        m.run(&[0x0f, 0x30])
+    };
+    for (n, v, ok) in [
+        (0x400, u64::MAX, true),
+        (0x400, !(1 << 10), true),
+        (0x400, 0, true),
+        (0x400, 0xaaaa_aaaa_aaaa_aaaa, false),
+        (0x401, 0, true),
+        (0x401, 1, false),
+        (0x402, u64::MAX, true),
+        (0x403, 0xaaaa_aaaa_aaaa_aaaa, true),
+        (0x410, 0, false),
+    ] {
+        assert_eq!(write(n, v), if ok { Ok(()) } else { Err(gp(0)) }, "MSR {n:#x}, {v:#x}");
+    }
+}

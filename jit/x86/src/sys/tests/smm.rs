@@ -2,6 +2,7 @@
 
 use super::long::{machine as long, user};
 use super::*;
+use crate::state::Segment;
 use crate::state::{cr0, cr4};
 
 const SMBASE: u64 = 0x3_0000;
@@ -132,7 +133,16 @@ fn rsm_outside_smm_and_of_a_bad_image() {
     let mut m = long();
     assert_eq!(m.run(&RSM), Err(ud()));
     // SDM vol. 3, 32.4.1: PG without PE, reserved bits of CR4: the processor shuts down.
-    for (at, v) in [(0x158, cr0::PG), (0x148, 1 << 40), (0x158, cr0::NW)] {
+    // Likewise PCIDE outside long mode and reserved bits of EFER.
+    for (at, v) in [
+        (0x158, cr0::PG),
+        (0x148, 1 << 40),
+        (0x158, cr0::NW),
+        (0x158, 1 << 32),
+        (0xd0, 0xd01 | 1 << 20),
+        (0xd0, 0x101),
+        (0x148, 0),
+    ] {
         let mut m = long();
         smi(&mut m);
         m.put64(SAVE + at, v);
@@ -143,6 +153,143 @@ fn rsm_outside_smm_and_of_a_bad_image() {
         assert_eq!(m.cpu.st.stop, stop::SHUTDOWN);
         assert!(m.cpu.st.smm);
     }
+}
+
+#[test]
+fn an_io_instruction_can_be_done_again() {
+    // OUT DX, EAX; OUT 92h, AL; IN AX, 60h: what the handler is told, and whether it asks for the instruction once more.
+    for (code, dword) in
+        [(&[0xef][..], 0x1234_0042u32), (&[0xe6, 0x92], 0x0092_0012), (&[0x66, 0xe5, 0x60], 0x0060_0023)]
+    {
+        for again in [true, false] {
+            let mut m = long();
+            *m.reg(reg::RDX) = 0x1234;
+            m.run(code).unwrap();
+            m.cpu.st.stop = stop::NONE;
+            smi(&mut m);
+            assert_eq!((m.get32(SAVE + 0xc0), m.get64(SAVE + 0xa0)), (dword, CODE));
+            if again {
+                m.put(SAVE + 0xc8, [0xff]);
+            }
+            rsm(&mut m).unwrap();
+            assert_eq!(m.cpu.st.rip, if again { CODE } else { CODE + code.len() as u64 });
+        }
+    }
+    // An instruction between them: there is nothing to restart, whatever the handler writes.
+    let mut m = long();
+    m.run(&[0xef]).unwrap();
+    m.run(&[0x90]).unwrap();
+    m.cpu.st.stop = stop::NONE;
+    smi(&mut m);
+    assert_eq!(m.get32(SAVE + 0xc0), 0);
+    m.put(SAVE + 0xc8, [0xff]);
+    rsm(&mut m).unwrap();
+    assert_eq!(m.cpu.st.rip, CODE + 1);
+}
+
+#[test]
+fn repeated_string_io_is_done_again_with_its_registers() {
+    let mut m = long();
+    (*m.reg(reg::RCX), *m.reg(reg::RSI), *m.reg(reg::RDX)) = (3, 0x5000, 0x80);
+    m.run(&[0xf3, 0x6e]).unwrap();
+    m.cpu.st.stop = stop::NONE;
+    assert_eq!((*m.reg(reg::RCX), *m.reg(reg::RSI)), (2, 0x5001));
+    smi(&mut m);
+    assert_eq!(m.get32(SAVE + 0xc0), 0x0080_001e);
+    assert_eq!((m.get64(SAVE + 0xa8), m.get64(SAVE + 0xb0)), (3, 0x5000));
+    m.put(SAVE + 0xc8, [0xff]);
+    *m.reg(reg::RCX) = 99;
+    // The handler's own I/O does not count.
+    m.put(SMBASE + 0x8100, [0xe6, 0x92]);
+    m.cpu.st.rip = 0x8100;
+    m.step().unwrap();
+    rsm(&mut m).unwrap();
+    assert_eq!((m.cpu.st.rip, *m.reg(reg::RCX), *m.reg(reg::RSI)), (CODE, 3, 0x5000));
+}
+
+#[test]
+fn processors_without_long_mode_have_the_32_bit_map() {
+    let mut m = Machine::new();
+    m.cpu.model = CpuModel::by_name("pentium3").unwrap();
+    for r in 0..8 {
+        *m.reg(r) = 0x0101_0101 * u64::from(r + 1);
+    }
+    let code = Segment { base: 0x1_0000, limit: 0xf_ffff, attrs: 0x409b, selector: 0x18 };
+    (m.cpu.st.seg[seg::CS as usize], m.cpu.st.cr0) = (code, cr0::PE | cr0::ET);
+    m.cpu.st.tr = Segment { base: 0x7_0000, limit: 0x67, attrs: 0x8b, selector: 0x28 };
+    m.cpu.st.cr4 = cr4::PSE;
+    m.cpu.st.rip = 0x1234;
+    m.cpu.load_state_changed();
+    let before = m.cpu.st.clone();
+    smi(&mut m);
+    assert_eq!(m.get32(SAVE + 0xfc), 0x2_0000, "revision");
+    for (at, v) in [(0xf8, SMBASE as u32), (0x1f0, 0x1234), (0x1d0, 0x0101_0101), (0x1ec, 0x0808_0808)] {
+        assert_eq!(m.get32(SAVE + at), v, "{at:#x}");
+    }
+    // Selectors of CS and TR; SDM vol. 3, table 32-1.
+    assert_eq!((m.get32(SAVE + 0x1ac), m.get32(SAVE + 0x1c4)), (0x18, 0x28));
+    assert_eq!((m.get32(SAVE + 0x1fc), m.get32(SAVE + 0x1f4)), (before.cr0 as u32, 2));
+    m.put32(SAVE + 0xf8, 0x4_0000);
+    rsm(&mut m).unwrap();
+    let mut after = m.cpu.st.clone();
+    assert_eq!(after.smbase, 0x4_0000);
+    (after.smbase, after.budget, after.stop) = (before.smbase, before.budget, before.stop);
+    (after.cc_op, after.cc_res, after.cc_src, after.cc_aux) =
+        (before.cc_op, before.cc_res, before.cc_src, before.cc_aux);
+    (after.count_bias, after.smm_nmi) = (before.count_bias, before.smm_nmi);
+    assert_eq!(after, before);
+}
+
+#[test]
+fn io_in_the_32_bit_map() {
+    let mut m = Machine::new();
+    m.cpu.model = CpuModel::by_name("pentium3").unwrap();
+    m.run(&[0xe6, 0x92]).unwrap();
+    m.cpu.st.stop = stop::NONE;
+    smi(&mut m);
+    // OUT immediate, one byte.
+    assert_eq!(m.get32(SAVE + 0x1a4), 0x0092_0083);
+    m.put16(SAVE + 0x100, 0xff);
+    rsm(&mut m).unwrap();
+    assert_eq!(m.cpu.st.rip + m.cpu.st.seg[seg::CS as usize].base, CODE);
+}
+
+#[test]
+fn the_interrupt_shadow_is_the_interrupted_codes() {
+    let mut m = long();
+    m.run(&[0xfb]).unwrap();
+    m.cpu.st.stop = stop::NONE;
+    assert_eq!(m.cpu.st.shadow, crate::state::Shadow::Sti);
+    smi(&mut m);
+    assert_eq!(m.cpu.st.shadow, crate::state::Shadow::None);
+    rsm(&mut m).unwrap();
+    assert_eq!(m.cpu.st.shadow, crate::state::Shadow::Sti);
+}
+
+#[test]
+fn init_keeps_what_the_manual_says_and_waits_in_smm() {
+    let mut m = long();
+    m.cpu.st.xmm[3] = [5, 6];
+    m.cpu.st.msr.lstar = 0x1234;
+    m.cpu.st.smbase = 0x4_0000;
+    m.cpu.st.dr[7] = 0x455;
+    m.bus(Nothing { init: true, smi: true, ..Nothing::default() });
+    assert_eq!(poll_events(&mut m.cpu), Ok(true));
+    assert!(m.cpu.st.smm, "the SMI comes first, and the INIT waits");
+    assert_eq!(poll_events(&mut m.cpu), Ok(false));
+    m.put(0x4_8000, RSM);
+    m.cpu.st.stop = stop::NONE;
+    m.step().unwrap();
+    m.cpu.st.stop = stop::NONE;
+    let count = m.cpu.st.icount();
+    assert_eq!(poll_events(&mut m.cpu), Ok(true));
+    let st = &m.cpu.st;
+    assert_eq!((st.rip, st.seg[seg::CS as usize].base), (0xfff0, 0xffff_0000));
+    assert_eq!((st.cr0, st.cr3, st.cr4, st.msr.efer, st.dr[7]), (cr0::ET, 0, 0, 0, 0x400));
+    assert_eq!((st.xmm[3], st.msr.lstar, st.smbase), ([5, 6], 0x1234, 0x4_0000));
+    assert_eq!(st.gpr[reg::RDX as usize], u64::from(m.cpu.model.signature()));
+    assert_eq!(st.icount(), count);
+    assert_eq!(m.cpu.mmu.paging().paging, softmmu::Paging::None);
 }
 
 #[test]
