@@ -57,6 +57,7 @@ fn power_on(config: &MachineConfig) -> Machine {
         epoch_seconds: 1_700_000_000,
         serial_ports: 1,
         harness: config.harness(),
+        fw_cfg: prepared.fw_cfg,
         no_reboot: true,
     };
     let mut machine = Machine::new(spec).unwrap_or_else(|error| panic!("{error}"));

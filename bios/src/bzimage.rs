@@ -131,6 +131,33 @@ impl SetupHeader {
     }
 }
 
+/// A bzImage in the parts that firmware loads: what belongs to 10000h, header filled in, and what belongs to 1 MiB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The real-mode part.
+    pub setup: Vec<u8>,
+    /// The protected-mode part.
+    pub code: Vec<u8>,
+    /// Highest address of an initrd byte.
+    pub initrd_addr_max: u32,
+}
+
+/// Takes a bzImage apart for firmware that starts it by its real-mode entry with a command line at `cmdline` and an initrd
+/// of `initrd.1` bytes at `initrd.0`.
+pub fn parts(file: &[u8], cmdline: u32, initrd: (u32, u32)) -> Result<Parts, LoadError> {
+    let header = SetupHeader::parse(file)?;
+    let code = header.code(file)?.to_vec();
+    let mut setup = file[..header.code_offset].to_vec();
+    let mut set = |at: usize, bytes: &[u8]| put(&mut setup, at, bytes);
+    set(0x210, &[0xff]); // type_of_loader: none that has a number
+    set(0x211, &[file[0x211] | 0x80]); // loadflags: CAN_USE_HEAP
+    set(0x218, &initrd.0.to_le_bytes());
+    set(0x21c, &initrd.1.to_le_bytes());
+    set(0x224, &0xfe00u16.to_le_bytes()); // heap_end_ptr: the command line begins 200h behind it
+    set(0x228, &cmdline.to_le_bytes());
+    Ok(Parts { setup, code, initrd_addr_max: header.initrd_addr_max })
+}
+
 /// Loads a bzImage.
 pub fn load<'a>(
     request: &BootRequest<'a>,

@@ -150,6 +150,11 @@ impl MemoryLayout {
         self.ram_bytes() + self.rom
     }
 
+    /// Length of the part of the ROM that is seen at the end of the first megabyte.
+    pub fn low_rom_len(&self) -> u64 {
+        if self.rom == 0 { SYSTEM_ROM_LEN } else { self.rom.min(ROM_SHADOW) }
+    }
+
     /// Bytes of RAM below the PCI hole, counted from address 0: also the end address of low RAM.
     pub fn below_4g(&self) -> u64 {
         self.below_4g
@@ -173,9 +178,10 @@ impl MemoryLayout {
     /// The parts of the address space that guest RAM backs, in ascending order. Gaps are for devices.
     pub fn blocks(&self) -> Vec<Block> {
         // The system ROM: its length, the part below 1 MiB, and where in the array it begins.
-        let (rom, shadow, at) = match self.rom {
-            0 => (SYSTEM_ROM_LEN, SYSTEM_ROM_LEN, SYSTEM_ROM),
-            len => (len, len.min(ROM_SHADOW), self.ram_bytes()),
+        let shadow = self.low_rom_len();
+        let (rom, at) = match self.rom {
+            0 => (SYSTEM_ROM_LEN, SYSTEM_ROM),
+            len => (len, self.ram_bytes()),
         };
         let low = HIGH_MEMORY - shadow;
         let mut blocks = vec![

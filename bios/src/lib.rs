@@ -25,6 +25,7 @@ mod error;
 pub mod firmware;
 pub mod initrd;
 mod install;
+pub mod linker;
 pub mod load;
 mod mptable;
 mod multiboot;
@@ -38,6 +39,7 @@ mod test_images;
 mod vmlinux;
 
 pub use board::{Board, GpeBlock, PciInterrupts, PmBlocks, ResetRegister, SerialPort, SmiCommand};
+pub use bzimage::{Parts as BzImageParts, parts as bzimage_parts};
 pub use chunk::Chunk;
 pub use detect::ImageKind;
 pub use e820::{E820Entry, E820Kind, LayoutError, MemoryLayout};

@@ -42,6 +42,7 @@ impl Setup {
         interrupt_controllers(&mut ports);
         level_triggers(board, &mut ports);
         pirq_routes(board, &mut ports);
+        shadow_ram(&mut ports);
         Self { ports, mtrrs: mtrrs(board.phys_bits) }
     }
 }
@@ -71,6 +72,16 @@ fn pirq_routes(board: &Board, ports: &mut Vec<PortWrite>) {
     let routes = u32::from_le_bytes(board.pci.routes);
     ports.push(PortWrite { port: 0xcf8, size: 4, value: 0x8000_0860 });
     ports.push(PortWrite { port: 0xcfc, size: 4, value: routes });
+    ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
+}
+
+/// Shadow RAM at C0000h to FFFFFh is read and not written: PAM registers 59h to 5Fh of the host bridge.
+fn shadow_ram(ports: &mut Vec<PortWrite>) {
+    let config = |address, value| {
+        [(0xcf8, address), (0xcfc, value)].map(|(port, value)| PortWrite { port, size: 4, value })
+    };
+    ports.extend(config(0x8000_0058, 0x1111_1000));
+    ports.extend(config(0x8000_005c, 0x1111_1111));
     ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
 }
 

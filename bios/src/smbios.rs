@@ -7,11 +7,20 @@ use crate::rom::Rom;
 /// Puts the entry point and the structures into `rom`; leaves them out when there is no room.
 pub fn append(board: &Board, rom: &mut Rom) {
     let structures = structures(board);
+    let Some(at) = rom.append(&structures.concat(), 16) else { return };
+    rom.append(&entry_point(&structures, at as u32), 16);
+}
+
+/// The entry point, for structures at address 0, and the structures: for firmware that places them.
+pub fn files(board: &Board) -> (Vec<u8>, Vec<u8>) {
+    let structures = structures(board);
+    (entry_point(&structures, 0), structures.concat())
+}
+
+fn entry_point(structures: &[Vec<u8>], at: u32) -> Vec<u8> {
     let count = structures.len() as u16;
     let largest = structures.iter().map(Vec::len).max().unwrap_or(0) as u16;
-    let table = structures.concat();
-    let len = table.len() as u16;
-    let Some(at) = rom.append(&table, 16) else { return };
+    let len = structures.iter().map(Vec::len).sum::<usize>() as u16;
     let mut entry = vec![0; 31];
     put(&mut entry, 0, b"_SM_");
     entry[5] = 31;
@@ -20,12 +29,12 @@ pub fn append(board: &Board, rom: &mut Rom) {
     put(&mut entry, 8, &largest.to_le_bytes());
     put(&mut entry, 16, b"_DMI_");
     put(&mut entry, 22, &len.to_le_bytes());
-    put(&mut entry, 24, &(at as u32).to_le_bytes());
+    put(&mut entry, 24, &at.to_le_bytes());
     put(&mut entry, 28, &count.to_le_bytes());
     entry[30] = 0x28;
     entry[21] = checksum(&entry[16..]);
     entry[4] = checksum(&entry);
-    rom.append(&entry, 16);
+    entry
 }
 
 /// One structure: type, handle, the fields after the header, the strings that the fields number from 1.

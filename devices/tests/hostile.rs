@@ -90,6 +90,7 @@ fn board() -> PcDevices {
             pci_testdev: Some(2),
             post: vec![PostConfig { iobase: 0x190, iosize: 2, format: PostFormat::Hex, exit: Some(3) }],
         },
+        ..PcConfig::default()
     })
 }
 

@@ -10,10 +10,11 @@ use bios::{
     PmBlocks, PortWrite, ResetRegister, Setup, SmiCommand, Video,
 };
 use devices::acpi_pm;
-use x86::model::CpuModel;
+use devices::fw_cfg::FwCfgContents;
 
 use crate::cli::{UserError, module_list};
 use crate::config::MachineConfig;
+use crate::firmware_config;
 
 /// Larger files cannot be kernels or initrds: they would not fit below 4 GiB.
 const MAX_FILE: u64 = 3 << 30;
@@ -29,6 +30,8 @@ pub struct Prepared {
     pub setup: Option<Setup>,
     /// State of the boot processor; `None`: as after reset.
     pub entry: Option<EntryState>,
+    /// What firmware can ask for.
+    pub fw_cfg: FwCfgContents,
 }
 
 /// Reads the files that `config` names and loads them.
@@ -43,7 +46,9 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     };
     let kernel = read_file("-kernel", kernel_path)?;
     let modules = read_modules(config, &kernel)?;
-    let firmware = Firmware::new(&board(config, layout));
+    let board = board(config, layout);
+    let fw_cfg = firmware_config::contents(config, &board)?;
+    let firmware = Firmware::new(&board);
     let kernel_name = kernel_path.to_string_lossy();
     let request = BootRequest {
         kernel: &kernel,
@@ -69,7 +74,7 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     if let Some(device) = config.test.pci_testdev {
         setup.ports.extend(pci_testdev_places(device));
     }
-    Ok(Prepared { layout, chunks, setup: Some(setup), entry: Some(entry) })
+    Ok(Prepared { layout, chunks, setup: Some(setup), entry: Some(entry), fw_cfg })
 }
 
 /// A machine that starts at the reset vector of the ROM in `path`.
@@ -86,7 +91,20 @@ fn prepare_rom(config: &MachineConfig, path: &Path) -> Result<Prepared, UserErro
             )
         })?;
     let chunks = vec![Chunk::owned((1 << 32) - len, rom, "ROM")];
-    Ok(Prepared { layout, chunks, setup: None, entry: None })
+    let board = board(config, layout);
+    let mut fw_cfg = firmware_config::contents(config, &board)?;
+    if let Some(path) = &config.kernel {
+        let kernel = read_file("-kernel", path)?;
+        let initrd = read_modules(config, &kernel)?.into_iter().next().map(|(bytes, _)| bytes);
+        firmware_config::add_kernel(&mut fw_cfg, &board, &kernel, initrd, &config.append).map_err(
+            |error| {
+                let problem =
+                    format!("{error} (with -bios the firmware starts the kernel, which must be a bzImage)");
+                UserError::new(format!("-kernel {}", path.display()), problem, "leave -bios out")
+            },
+        )?;
+    }
+    Ok(Prepared { layout, chunks, setup: None, entry: None, fw_cfg })
 }
 
 /// What the firmware of a PC does for a PCI device: places for its base address registers, and decoding on.
@@ -121,7 +139,7 @@ pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
     };
     let mut board = Board::pc(layout, config.cpus as u8);
     board.pm = config.acpi.then_some(pm);
-    if let Ok(model) = CpuModel::new(&config.cpu.model) {
+    if let Ok(model) = crate::cli::cpu_model(&config.cpu) {
         board.phys_bits = model.phys_bits;
     }
     board.hpet = board.hpet.filter(|_| config.hpet);

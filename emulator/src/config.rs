@@ -22,6 +22,17 @@ pub struct CpuChoice {
     pub model: String,
     /// Features to turn on or off, in the order given; each is known to exist.
     pub features: Vec<(String, bool)>,
+    /// Follows AMD's rules instead of Intel's, or the other way round, whatever the model does.
+    pub amd: Option<bool>,
+    /// Width of physical addresses, if not the model's.
+    pub phys_bits: Option<u8>,
+}
+
+impl CpuChoice {
+    /// A model as it is.
+    pub fn of(model: &str) -> Self {
+        Self { model: model.into(), features: Vec::new(), amd: None, phys_bits: None }
+    }
 }
 
 /// Where characters of a serial port or of the debug console go.
@@ -70,6 +81,24 @@ pub struct TestDevices {
     pub post: Vec<PostDevice>,
     /// The debug console's port, if it is not E9h.
     pub debugcon_port: Option<u16>,
+}
+
+/// Where the contents of a `-fw_cfg` file come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FwCfgSource {
+    /// A file.
+    File(PathBuf),
+    /// The command line.
+    Text(String),
+}
+
+/// A file that the user gives to firmware (`-fw_cfg`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FwCfgFile {
+    /// Its name, which begins with `opt/`.
+    pub name: String,
+    /// Its contents.
+    pub source: FwCfgSource,
 }
 
 /// What the real-time clock shows at power-on.
@@ -160,6 +189,10 @@ pub struct MachineConfig {
     pub debugcon: Option<Chardev>,
     /// Devices for test suites.
     pub test: TestDevices,
+    /// Files for firmware.
+    pub fw_cfg: Vec<FwCfgFile>,
+    /// `-nographic`: firmware speaks on the serial port.
+    pub nographic: bool,
     /// The guest's reset ends the emulator.
     pub no_reboot: bool,
     /// Publish ACPI tables.
@@ -181,7 +214,7 @@ impl Default for MachineConfig {
         Self {
             ram_bytes: DEFAULT_RAM,
             cpus: 1,
-            cpu: CpuChoice { model: x86::model::CpuModel::default_name().into(), features: Vec::new() },
+            cpu: CpuChoice::of(x86::model::CpuModel::default_name()),
             bios: None,
             kernel: None,
             initrd: None,
@@ -189,6 +222,8 @@ impl Default for MachineConfig {
             serial: vec![Chardev::Stdio { escapes: true }],
             debugcon: None,
             test: TestDevices::default(),
+            fw_cfg: Vec::new(),
+            nographic: false,
             no_reboot: false,
             acpi: true,
             hpet: true,

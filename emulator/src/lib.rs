@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod exit_status;
+mod firmware_config;
 pub mod guests;
 pub mod host_clock;
 pub mod logging;

@@ -120,6 +120,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
         serial_ports: config.serial.len() as u8,
         harness: config.harness(),
+        fw_cfg: prepared.fw_cfg.clone(),
         no_reboot: config.no_reboot,
     })
 }

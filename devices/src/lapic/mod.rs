@@ -251,6 +251,16 @@ impl LocalApic {
         self.state.smi = true;
     }
 
+    /// Whether an NMI waits.
+    pub fn nmi_pending(&self) -> bool {
+        self.state.nmi
+    }
+
+    /// Whether an INIT waits.
+    pub fn init_pending(&self) -> bool {
+        self.state.init
+    }
+
     /// Whether an NMI, INIT or start-up IPI waits.
     pub fn signal_pending(&self) -> bool {
         self.state.nmi || self.state.init || self.state.start_up.is_some()

@@ -15,12 +15,14 @@ use crate::acpi_pm::{AcpiPm, PM_LEN};
 use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
 use crate::fpu_error::FpuError;
+use crate::fw_cfg::{FwCfg, FwCfgContents};
 use crate::harness::{Harness, HarnessConfig, IOMEM_BASE, IOMEM_LEN, PcTestdev, PciTestdev, PostPort};
 use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
 use crate::i8042::I8042;
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
-use crate::pci::{PciBus, devfn};
+use crate::memory::Dma;
+use crate::pci::{BridgeMemory, PciBus, devfn};
 use crate::pic8259::PicPair;
 use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
@@ -35,7 +37,7 @@ pub const MMIO_WINDOWS: [(u64, u64); 3] =
     [(IOAPIC_BASE, IOAPIC_LEN), (HPET_BASE, 0x1000), (LAPIC_BASE, LAPIC_LEN)];
 
 /// What the board decides about its devices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PcConfig {
     /// Number of vCPUs = local APICs, 1 to 255. APIC id = index.
     pub cpus: u8,
@@ -49,11 +51,17 @@ pub struct PcConfig {
     pub serial_ports: u8,
     /// Devices for test suites.
     pub harness: HarnessConfig,
+    /// What firmware can ask for at ports 510h to 51Bh.
+    pub fw_cfg: FwCfgContents,
+    /// Guest memory.
+    pub memory: Dma,
 }
 
 /// All devices of the PC.
 pub struct PcDevices {
     lines: Arc<Lines>,
+    /// End of RAM below 4 GiB.
+    ram_below_4g: u64,
     /// Line levels as the controllers saw them last.
     seen_levels: u64,
     seen_intr: bool,
@@ -70,6 +78,7 @@ pub struct PcDevices {
     fpu_error: FpuError,
     acpi: AcpiPm,
     pci: PciBus,
+    fw_cfg: FwCfg,
     hpet: Hpet,
     ioapic: IoApic,
     lapics: Vec<LocalApic>,
@@ -102,6 +111,7 @@ impl PcDevices {
         let memory =
             CmosMemory { below_4g: config.ram_below_4g, above_4g: config.ram_above_4g, cpus: config.cpus };
         let mut devices = Self {
+            ram_below_4g: config.ram_below_4g,
             seen_levels: 0,
             seen_intr: false,
             pirqs: Vec::new(),
@@ -116,6 +126,7 @@ impl PcDevices {
             fpu_error: FpuError::new(line(LINE_FPU)),
             acpi: AcpiPm::new(line(LINE_SCI)),
             pci: PciBus::new(),
+            fw_cfg: FwCfg::new(config.fw_cfg.clone(), config.memory.clone()),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
             ioapic: IoApic::new(),
             lapics: (0..config.cpus).map(|id| LocalApic::new(id.into())).collect(),
@@ -146,6 +157,7 @@ impl PcDevices {
         self.fpu_error.reset();
         self.acpi.reset(now);
         self.pci.reset();
+        self.fw_cfg.reset();
         self.hpet.reset();
         self.ioapic.reset();
         self.lapics.iter_mut().for_each(LocalApic::reset);
@@ -181,6 +193,7 @@ impl PcDevices {
             Unit::Acpi | Unit::AcpiBlock => &mut self.acpi,
             Unit::Serial(index) => self.serial.get_mut(usize::from(index))?,
             Unit::Pci => &mut self.pci,
+            Unit::FwCfg => &mut self.fw_cfg,
         })
     }
 
@@ -348,6 +361,16 @@ impl PcDevices {
         self.lapics[cpu].signal_pending()
     }
 
+    /// Whether an NMI waits for `cpu`.
+    pub fn nmi_pending(&self, cpu: usize) -> bool {
+        self.lapics[cpu].nmi_pending()
+    }
+
+    /// Whether an INIT waits for `cpu`.
+    pub fn init_pending(&self, cpu: usize) -> bool {
+        self.lapics[cpu].init_pending()
+    }
+
     /// Takes a pending NMI.
     pub fn take_nmi(&mut self, cpu: usize) -> bool {
         self.lapics[cpu].take_nmi()
@@ -363,9 +386,9 @@ impl PcDevices {
         self.lapics[cpu].smi_pending()
     }
 
-    /// Is RAM at A0000h to BFFFFh, for a processor that is in SMM or not?
-    pub fn smram(&self, smm: bool) -> bool {
-        self.pci.host.smram(smm)
+    /// The memory map that the host bridge wants, for a processor that is in SMM or not.
+    pub fn bridge_memory(&self, smm: bool) -> BridgeMemory {
+        self.pci.host.memory(smm, self.ram_below_4g)
     }
 
     /// Takes a pending INIT (the local APIC has reset itself already).
@@ -459,11 +482,6 @@ impl PcDevices {
     /// Whether address line 20 is passed (true) or forced low.
     pub fn a20(&self) -> bool {
         self.keyboard_controller.a20()
-    }
-
-    /// The i440FX's PAM registers, by which firmware shadows its ROM.
-    pub fn pam(&self) -> [u8; 7] {
-        self.pci.host.pam()
     }
 
     /// Scan codes (set 2) of one key event; false if the keyboard did not take them.

@@ -8,6 +8,7 @@ use crate::acpi_pm::AcpiPmState;
 use crate::debug_ports::DebugPortsState;
 use crate::dma8237::DmaState;
 use crate::fpu_error::FpuErrorState;
+use crate::fw_cfg::FwCfgState;
 use crate::harness::HarnessState;
 use crate::hpet::HpetState;
 use crate::i8042::I8042State;
@@ -37,6 +38,7 @@ pub struct PcState {
     fpu_error: FpuErrorState,
     acpi: AcpiPmState,
     pci: PciState,
+    fw_cfg: FwCfgState,
     hpet: HpetState,
     ioapic: IoApicState,
     lapics: Vec<LapicState>,
@@ -68,6 +70,7 @@ impl PcDevices {
     pub fn save(&self) -> PcState {
         let Self {
             lines,
+            ram_below_4g: _,
             seen_levels,
             seen_intr,
             pirqs: _,
@@ -82,6 +85,7 @@ impl PcDevices {
             fpu_error,
             acpi,
             pci,
+            fw_cfg,
             hpet,
             ioapic,
             lapics,
@@ -103,6 +107,7 @@ impl PcDevices {
             fpu_error: fpu_error.save(),
             acpi: acpi.save(),
             pci: pci.save(),
+            fw_cfg: fw_cfg.save(),
             hpet: hpet.save(),
             ioapic: ioapic.save(),
             lapics: lapics.iter().map(|lapic| lapic.save()).collect(),
@@ -130,6 +135,7 @@ impl PcDevices {
             fpu_error,
             acpi,
             pci,
+            fw_cfg,
             hpet,
             ioapic,
             lapics,
@@ -148,6 +154,7 @@ impl PcDevices {
         self.fpu_error.restore(fpu_error);
         self.acpi.restore(acpi);
         self.pci.restore(pci);
+        self.fw_cfg.restore(fw_cfg);
         self.hpet.restore(hpet);
         self.ioapic.restore(ioapic);
         self.lapics.iter_mut().zip(lapics).for_each(|(lapic, state)| lapic.restore(state));

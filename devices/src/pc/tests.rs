@@ -10,6 +10,7 @@ fn board(cpus: u8) -> PcDevices {
         epoch_seconds: 1_700_000_000,
         serial_ports: 2,
         harness: HarnessConfig { debug_exit: Some((0xf4, 4)), ..HarnessConfig::default() },
+        ..PcConfig::default()
     })
 }
 fn out(pc: &mut PcDevices, port: u16, value: u32) {
@@ -284,6 +285,7 @@ fn the_test_devices_are_absent_until_asked_for() {
         epoch_seconds: 0,
         serial_ports: 0,
         harness: HarnessConfig { debugcon: Some(0x402), pc_testdev: true, ..HarnessConfig::default() },
+        ..PcConfig::default()
     };
     let mut pc = PcDevices::new(&config);
     // The console has moved away, so that E9h is a byte of the register.

@@ -33,12 +33,17 @@ pub enum Unit {
     Serial(u8),
     /// PCI configuration mechanism.
     Pci,
+    /// Firmware configuration.
+    FwCfg,
 }
 
 impl Unit {
     /// Devices on the byte-wide X bus: the bridge splits wider accesses into bytes at successive ports.
     pub(super) fn is_byte_wide(self) -> bool {
-        !matches!(self, Unit::DebugExit | Unit::AcpiBlock | Unit::Pci | Unit::PcTestdev | Unit::Post(_))
+        !matches!(
+            self,
+            Unit::DebugExit | Unit::AcpiBlock | Unit::Pci | Unit::PcTestdev | Unit::Post(_) | Unit::FwCfg
+        )
     }
 }
 
@@ -81,6 +86,7 @@ pub const PORTS: &[PortRange] = &[
     ports(0x3e8, 0x3ef, Unit::Serial(2)),
     ports(0x3f8, 0x3ff, Unit::Serial(0)),
     ports(0x4d0, 0x4d1, Unit::Pic),
+    ports(0x510, 0x51b, Unit::FwCfg),
     ports(0xcf8, 0xcf8, Unit::Pci),
     ports(0xcf9, 0xcf9, Unit::Acpi),
     ports(0xcfa, 0xcff, Unit::Pci),

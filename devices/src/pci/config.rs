@@ -29,13 +29,20 @@ pub struct ConfigSpace {
     writable: [u8; 256],
     /// Bits that software clears by writing 1.
     clear_by_one: [u8; 256],
+    /// Bits that it may not write for now.
+    locked: [u8; 256],
 }
 
 impl ConfigSpace {
     /// An endpoint's header. `class` is class, subclass and programming interface in 24 bits.
     pub fn endpoint(vendor: u16, device: u16, class: u32, revision: u8) -> Self {
-        let mut space =
-            Self { bytes: [0; 256], initial: [0; 256], writable: [0; 256], clear_by_one: [0; 256] };
+        let mut space = Self {
+            bytes: [0; 256],
+            initial: [0; 256],
+            writable: [0; 256],
+            clear_by_one: [0; 256],
+            locked: [0; 256],
+        };
         space.fixed(0x00, &vendor.to_le_bytes());
         space.fixed(0x02, &device.to_le_bytes());
         space.fixed(0x08, &[revision]);
@@ -125,7 +132,7 @@ impl ConfigSpace {
     /// A write by software.
     pub fn write(&mut self, offset: u8, value: u8) {
         let at = usize::from(offset);
-        let writable = self.writable[at];
+        let writable = self.writable[at] & !self.locked[at];
         let byte = self.bytes[at] & !writable | value & writable;
         self.bytes[at] = byte & !(value & self.clear_by_one[at]);
     }
@@ -133,6 +140,17 @@ impl ConfigSpace {
     /// The values after reset.
     pub fn reset(&mut self) {
         self.bytes = self.initial;
+        self.locked = [0; 256];
+    }
+
+    /// From now on software may not write `bits` at `offset`, and may write the others as before.
+    pub fn set_locked(&mut self, offset: usize, bits: u8) {
+        self.locked[offset] = bits;
+    }
+
+    /// Clears bits of the function's own accord.
+    pub fn clear(&mut self, offset: usize, bits: u8) {
+        self.bytes[offset] &= !bits;
     }
 
     /// Restores saved bytes: what neither software nor the function writes keeps its value.

@@ -1,5 +1,6 @@
 //! The chipset's functions: i440FX host bridge, PIIX3 ISA bridge, PIIX4 power management.
 
+use super::bridge_memory::{BridgeMemory, Registers};
 use super::{ConfigSpace, PciFunction};
 use crate::acpi_pm::PM_BASE;
 
@@ -21,14 +22,31 @@ macro_rules! pci_function {
     };
 }
 
-/// 82441FX host bridge, 00:00.0. Memory mapping registers are kept for the board to read.
+/// 82441FX host bridge, 00:00.0.
 pub struct I440Fx {
     config: ConfigSpace,
 }
-pci_function!(I440Fx);
 
-const PAM_0: usize = 0x59;
-const SMRAM: usize = 0x72;
+impl PciFunction for I440Fx {
+    fn config(&self) -> &ConfigSpace {
+        &self.config
+    }
+    fn config_mut(&mut self) -> &mut ConfigSpace {
+        &mut self.config
+    }
+    fn config_written(&mut self, _offset: u8, _len: u8) {
+        REGISTERS.lock(&mut self.config);
+    }
+}
+
+impl Default for I440Fx {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// PAM0 to PAM6 at 59h, SMRAM at 72h; there is no TSEG.
+const REGISTERS: Registers = Registers { pam: 0x59, smramc: 0x72, tseg: None };
 
 impl I440Fx {
     /// After reset: shadow RAM off.
@@ -37,25 +55,14 @@ impl I440Fx {
         config.fixed(0x04, &[0x06, 0x01, 0x80, 0x02]);
         config.register(0x50, &[0x00, 0x00, 0x00, 0x00], &[0xff, 0xff, 0x00, 0xff]);
         config.register(0x57, &[0x01], &[0x27]);
-        config.register(PAM_0, &[0; 7], &[0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33]);
         config.register(0x60, &[0; 8], &[0xff; 8]);
-        config.register(SMRAM, &[0x02], &[0x78]);
+        REGISTERS.define(&mut config);
         Self { config }
     }
 
-    /// Is RAM at A0000h to BFFFFh, for a processor that is in SMM or not? (82441FX data sheet, 3.2.18: G_SMRAME, D_OPEN
-    /// unless D_LCK, D_CLS.)
-    pub fn smram(&self, smm: bool) -> bool {
-        let v = self.config.bytes()[SMRAM];
-        let open = v & 0x50 == 0x40;
-        let closed = v & 0x20 != 0;
-        v & 0x08 != 0 && (open || smm && !closed)
-    }
-
-    /// PAM0 to PAM6 (82441FX data sheet, 3.2.15): two bits per segment, 1 = reads, 2 = writes go to RAM. PAM0 bits 4 and
-    /// 5 are F0000h to FFFFFh; the others are 16 KiB each from C0000h on, low half first.
-    pub fn pam(&self) -> [u8; 7] {
-        std::array::from_fn(|n| self.config.bytes()[PAM_0 + n])
+    /// The memory map for a processor that is in SMM or not; `top` is the end of RAM below 4 GiB.
+    pub fn memory(&self, smm: bool, top: u64) -> BridgeMemory {
+        REGISTERS.memory(&self.config, smm, top)
     }
 }
 

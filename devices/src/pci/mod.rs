@@ -4,16 +4,20 @@
 //! A function is its [`ConfigSpace`]: bytes with a mask of what software may write. Base address registers need no
 //! code: their address bits above the size are writable, which is all that the sizing protocol looks at.
 
+mod bridge_memory;
 mod config;
 mod functions;
+mod q35_host;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Ns, PortDevice};
+pub use bridge_memory::{BridgeMemory, HIGH_SMRAM, PAM_START, SMRAM, Shadow};
 pub use config::{BarKind, ConfigSpace};
 pub use functions::{I440Fx, Piix3Isa, Piix4Pm};
+pub use q35_host::Q35Host;
 
 /// CONFIG_ADDRESS port (32-bit accesses only).
 pub const CONFIG_ADDRESS: u16 = 0xcf8;
@@ -323,6 +327,41 @@ mod tests {
         write(&mut pci, PM, 0x80, 0);
         assert_eq!(pci.pm.base(), None);
         write(&mut pci, HOST, 0x58, 0xffff_ff00);
-        assert_eq!(pci.host.pam(), [0x30, 0x33, 0x33, 0, 0, 0, 0]);
+        // PAM0 to PAM2: F0000h, C0000h to CFFFFh.
+        let shadow = pci.host.memory(false, 1 << 24).shadow;
+        let full = Shadow { reads: true, writes: true };
+        assert!(shadow.iter().enumerate().all(|(n, s)| (*s == full) == (n < 4 || n == 12)));
+        write(&mut pci, HOST, 0x5c, 0x0000_0012);
+        let memory = pci.host.memory(false, 1 << 24);
+        assert_eq!(memory.shadow_at(0xd_3fff).unwrap(), Shadow { reads: false, writes: true });
+        assert_eq!(memory.shadow_at(0xd_4000).unwrap(), Shadow { reads: true, writes: false });
+        assert_eq!(memory.shadow_at(0xf_ffff).unwrap(), full);
+        assert_eq!((memory.shadow_at(0xb_ffff), memory.shadow_at(0x10_0000)), (None, None));
+    }
+
+    #[test]
+    fn smram_opens_closes_and_locks() {
+        let mut pci = PciBus::new();
+        let seen = |pci: &mut PciBus, value: u32| {
+            write(pci, HOST, 0x70, value << 16);
+            [false, true].map(|smm| pci.host.memory(smm, 1 << 24).smram)
+        };
+        assert_eq!(seen(&mut pci, 0x42), [false; 2], "G_SMRAME is off");
+        assert_eq!(seen(&mut pci, 0x0a), [false, true]);
+        assert_eq!(seen(&mut pci, 0x4a), [true, true]);
+        assert_eq!(seen(&mut pci, 0x2a), [false, false], "D_CLS hides the data from SMM, too");
+        // Locked while open: closed, and it stays so, whatever is written.
+        assert_eq!(seen(&mut pci, 0x5a), [false, true]);
+        assert_eq!(seen(&mut pci, 0x42), [false, true]);
+        assert_eq!(read(&mut pci, HOST, 0x70) >> 16 & 0xff, 0x1a);
+        assert_eq!(seen(&mut pci, 0x20), [false, false]);
+        // A restored state is locked as it was saved; reset unlocks.
+        let state = pci.save();
+        pci.reset();
+        assert_eq!(seen(&mut pci, 0x4a), [true, true]);
+        pci.restore(state);
+        assert_eq!(seen(&mut pci, 0x48), [false, true]);
+        pci.reset();
+        assert_eq!(read(&mut pci, HOST, 0x70) >> 16 & 0xff, 0x02);
     }
 }

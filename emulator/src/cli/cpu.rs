@@ -1,9 +1,9 @@
 //! `-cpu`: the model and its features.
 
-use x86::model::{CpuModel, Refusal};
+use x86::model::{CpuModel, Refusal, Vendor};
 
 use super::error::{UserError, nearest};
-use super::lists::{items, switch};
+use super::lists::{items, number, switch};
 use crate::config::CpuChoice;
 
 /// Names of feature spellings are compared without regard to `-`, `_` and `.` (QEMU: sse4.1, sse4-1, sse4_1).
@@ -16,8 +16,13 @@ pub fn choice(text: &str) -> Result<CpuChoice, UserError> {
     let option = format!("-cpu {text}");
     let mut items = items(text).into_iter();
     let model = items.next().map_or_else(String::new, |item| item.key);
-    let mut features = Vec::new();
+    let mut choice = CpuChoice::of(&model);
     for item in items {
+        if let (key, Some(value)) = (item.key.as_str(), item.value.as_deref())
+            && property(&option, &mut choice, key, value)?
+        {
+            continue;
+        }
         let (name, on) = match (item.key.split_at_checked(1), item.value.as_deref()) {
             (Some(("+", name)), None) => (name.to_owned(), true),
             (Some(("-", name)), None) => (name.to_owned(), false),
@@ -25,11 +30,37 @@ pub fn choice(text: &str) -> Result<CpuChoice, UserError> {
         };
         let wanted = plain(&name);
         let known = CpuModel::feature_names().find(|known| plain(known) == wanted);
-        features.push((known.map_or(name, str::to_owned), on));
+        choice.features.push((known.map_or(name, str::to_owned), on));
     }
-    let choice = CpuChoice { model, features };
     build_for(&option, &choice)?;
     Ok(choice)
+}
+
+/// Sets a property that is no feature; false if `key` is none.
+fn property(option: &str, choice: &mut CpuChoice, key: &str, value: &str) -> Result<bool, UserError> {
+    match (key, value) {
+        ("vendor", "GenuineIntel") => choice.amd = Some(false),
+        ("vendor", "AuthenticAMD") => choice.amd = Some(true),
+        ("vendor", other) => {
+            let problem = format!("there is no vendor \"{other}\"");
+            return Err(UserError::new(option, problem, "write vendor=GenuineIntel or vendor=AuthenticAMD"));
+        }
+        ("phys-bits", bits) => {
+            let bits = number(option, key, bits, 52)? as u8;
+            if bits < 32 {
+                return Err(UserError::new(
+                    option,
+                    format!("{bits} physical address bits are too few"),
+                    "give 32 to 52",
+                ));
+            }
+            choice.phys_bits = Some(bits);
+        }
+        // The host's width is not looked at anyhow.
+        ("host-phys-bits", value) => drop(switch(option, Some(value))?),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// Makes the processor.
@@ -39,6 +70,10 @@ pub fn build(choice: &CpuChoice) -> Result<CpuModel, UserError> {
 
 fn build_for(option: &str, choice: &CpuChoice) -> Result<CpuModel, UserError> {
     let mut model = CpuModel::new(&choice.model).map_err(|why| unknown_model(option, &choice.model, &why))?;
+    if let Some(amd) = choice.amd {
+        model.vendor = if amd { Vendor::Amd } else { Vendor::Intel };
+    }
+    model.phys_bits = choice.phys_bits.unwrap_or(model.phys_bits);
     model.set_features(&choice.features).map_err(|(name, why)| unknown_feature(option, &name, &why))?;
     Ok(model)
 }
@@ -128,6 +163,16 @@ mod tests {
     }
 
     #[test]
+    fn properties_that_are_no_features() {
+        let model = build(&choice("Opteron_G1,vendor=AuthenticAMD").unwrap()).unwrap();
+        let name = model.cpuid(&CpuState::power_on(), 0, 0);
+        assert_eq!(name[1], u32::from_le_bytes(*b"Auth"));
+        let model = build(&choice("IvyBridge,phys-bits=36,host-phys-bits=off").unwrap()).unwrap();
+        assert_eq!(model.phys_bits, 36);
+        assert_eq!(model.cpuid(&CpuState::power_on(), 0x8000_0008, 0)[0] & 0xff, 36);
+    }
+
+    #[test]
     fn mistakes_get_a_remedy() {
         for (text, hint) in [
             ("host", "-cpu max"),
@@ -138,6 +183,8 @@ mod tests {
             ("max,+ssse3,sse3=off", "needs \"sse3\""),
             ("486,+sse", "needs \"fxsr\""),
             ("max,nx=maybe", "on or off"),
+            ("max,vendor=Cyrix", "GenuineIntel"),
+            ("max,phys-bits=20", "32 to 52"),
             ("", "-cpu help"),
         ] {
             let line = choice(text).unwrap_err().to_string();

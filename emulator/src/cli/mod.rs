@@ -21,6 +21,7 @@ pub use error::{UserError, nearest};
 pub use lists::module_list;
 
 use crate::config::{Chardev, MAX_CPUS, MachineConfig, TierChoice};
+use crate::firmware_config;
 use lists::{items, number, switch, unknown_key};
 use options::Opt;
 
@@ -178,6 +179,7 @@ impl Parser {
             Opt::Append => config.append = value.into(),
             Opt::Serial => self.serial.push(chardev::parse(name, value)?),
             Opt::Debugcon => config.debugcon = chardev::parse(name, value)?,
+            Opt::Vnc => none_only(name, value, "there is no graphical display yet")?,
             Opt::Display | Opt::Vga => {
                 none_only(name, value, "there is no graphical display yet")?;
                 self.no_default_serial |= opt == Opt::Display;
@@ -185,10 +187,14 @@ impl Parser {
             Opt::Monitor => none_only(name, value, "there is no monitor yet")?,
             Opt::Parallel => none_only(name, value, "there is no parallel port")?,
             Opt::Net | Opt::Nic => none_only(name, value, "there is no network yet")?,
-            Opt::Nographic => self.nographic = true,
+            Opt::Nographic => (self.nographic, config.nographic) = (true, true),
             Opt::NoReboot => config.no_reboot = true,
             Opt::Device => device::add(&mut config.test, value)?,
             Opt::Global => device::global(&mut config.test, value)?,
+            Opt::FwCfg => {
+                let items = items(value).into_iter().map(|item| (item.key, item.value)).collect::<Vec<_>>();
+                config.fw_cfg.push(firmware_config::parse(&format!("-fw_cfg {value}"), &items)?);
+            }
             Opt::Bios => config.bios = Some(path(name, value)?),
             Opt::LogItems => config.log.items = log_items::parse(value)?,
             Opt::LogFile => config.log.file = Some(path(name, value)?),
@@ -230,13 +236,6 @@ impl Parser {
         }
         device::check(&config.test)?;
         boots_with(&config)?;
-        if let (Some(bios), Some(_)) = (&config.bios, &config.kernel) {
-            return Err(UserError::new(
-                format!("-bios {}", bios.display()),
-                "a ROM cannot find the kernel of -kernel yet",
-                "leave one of them out",
-            ));
-        }
         if let Some(initrd) = self.initrd {
             if config.kernel.is_none() {
                 return Err(UserError::new(
@@ -343,6 +342,8 @@ fn machine(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), Us
             ("acpi", on) => config.acpi = switch(&option, on)?,
             ("hpet", on) => config.hpet = switch(&option, on)?,
             ("accel", Some(kind)) => accelerator(&option, kind)?,
+            // Where interrupt controllers are emulated makes no difference here.
+            ("kernel_irqchip" | "kernel-irqchip", Some("on" | "off" | "split")) => {}
             // What QEMU's users switch off is not there to begin with.
             (
                 "usb" | "vmport" | "graphics" | "smm" | "mem-merge" | "dump-guest-core",

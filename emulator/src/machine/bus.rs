@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use devices::memory::GuestMemory;
 use devices::pc::PcDevices;
-use softmmu::{AddressSpace, Gpa, MemoryMap, Region, RegionKind};
+use softmmu::{AddressSpace, Gpa};
 use x86::{Bus, Ns};
+
+use super::memory::Memory;
 
 /// What the processor reaches by ports, device memory and the local APIC's registers.
 pub struct PcBus {
@@ -25,43 +28,32 @@ impl PcBus {
         Self { devices, cpu, accesses: 0, smm: false, memory }
     }
 
-    /// Publishes another map when SMRAM appears or disappears.
-    fn remap(&mut self) {
-        let visible = self.devices.smram(self.smm);
-        if visible != self.memory.smram {
-            self.memory.smram = visible;
-            self.memory.publish();
-        }
+    /// Publishes another map when the chipset or the processor asks for one: after each port write, when SMM begins or ends,
+    /// and when devices were reset or restored.
+    pub fn remap(&mut self) {
+        self.memory.show(self.devices.bridge_memory(self.smm));
+    }
+
+    /// Devices and processor were replaced by saved ones.
+    pub fn restored(&mut self, smm: bool) {
+        self.smm = smm;
+        self.remap();
     }
 }
 
-/// The memory map as it changes while the machine runs. Changes are made between two instructions, or at the end of one that
-/// runs alone: nothing is held by host address then.
-pub struct Memory {
-    space: Arc<AddressSpace>,
-    /// What is always there.
-    regions: Vec<Region>,
-    /// RAM is at A0000h to BFFFFh.
-    smram: bool,
-}
+/// Memory as devices that master the bus see it.
+pub struct BusMaster(pub Arc<AddressSpace>);
 
-/// SMRAM: RAM behind the video window, at the same place in guest memory.
-const SMRAM: Region =
-    Region { start: Gpa(0xa_0000), len: 0x2_0000, kind: RegionKind::Ram { offset: 0xa_0000 } };
-
-impl Memory {
-    /// The memory of a machine whose map is `regions`.
-    pub fn new(space: Arc<AddressSpace>, regions: Vec<Region>) -> Self {
-        Self { space, regions, smram: false }
-    }
-
-    fn publish(&self) {
-        let mut regions = self.regions.clone();
-        if self.smram {
-            regions.push(SMRAM);
+impl GuestMemory for BusMaster {
+    fn read(&self, at: u64, bytes: &mut [u8]) -> bool {
+        let found = self.0.read(Gpa(at), bytes).is_ok();
+        if !found {
+            bytes.fill(0xff);
         }
-        let map = MemoryMap::new(regions).expect("nothing else is where SMRAM is");
-        self.space.update_map(map);
+        found
+    }
+    fn write(&self, at: u64, bytes: &[u8]) -> bool {
+        self.0.write(Gpa(at), bytes).is_ok()
     }
 }
 
@@ -87,7 +79,9 @@ impl Bus for PcBus {
     fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, now: Ns) {
         self.accesses += 1;
         tracing::trace!(target: "mmio", "write address {gpa:#x} size {size} value {value:#x} at {now} ns");
-        self.devices.mmio_write(self.cpu, gpa, size, value, now);
+        if !self.memory.write_behind(gpa, size, value) {
+            self.devices.mmio_write(self.cpu, gpa, size, value, now);
+        }
     }
     fn interrupt_pending(&mut self) -> bool {
         self.devices.interrupt_pending(self.cpu)
@@ -97,6 +91,9 @@ impl Bus for PcBus {
     }
     fn a20(&self) -> bool {
         self.devices.a20()
+    }
+    fn take_init(&mut self) -> bool {
+        self.devices.take_init(self.cpu)
     }
     fn take_smi(&mut self) -> bool {
         self.devices.take_smi(self.cpu)

@@ -6,6 +6,7 @@
 
 pub mod bus;
 pub mod gate;
+mod memory;
 mod snapshot;
 
 use std::io;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 use bios::{EntryState, MemoryLayout};
 use devices::PowerEvent;
+use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
+use devices::memory::Dma;
 use devices::pc::{PcConfig, PcDevices};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
@@ -44,6 +47,8 @@ pub struct Spec {
     pub serial_ports: u8,
     /// Devices for test suites.
     pub harness: HarnessConfig,
+    /// What firmware can ask for.
+    pub fw_cfg: FwCfgContents,
     /// A reset request ends the machine (`-no-reboot`).
     pub no_reboot: bool,
 }
@@ -126,8 +131,10 @@ impl Machine {
             epoch_seconds: spec.epoch_seconds,
             serial_ports: spec.serial_ports,
             harness: spec.harness.clone(),
+            fw_cfg: spec.fw_cfg.clone(),
+            memory: Dma::new(Arc::new(bus::BusMaster(space.clone()))),
         });
-        let memory = bus::Memory::new(space.clone(), spec.layout.regions());
+        let memory = memory::Memory::new(space.clone(), spec.layout);
         let bus = Box::new(PcBus::new(devices, 0, memory));
         let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
         let engine = Engine::new(spec.engine.clone(), space.clone());
@@ -150,6 +157,14 @@ impl Machine {
         }
     }
 
+    /// Puts `chunks` where they belong and does what firmware does to the hardware.
+    fn install(&mut self, chunks: &[bios::Chunk<'static>]) -> Result<(), BuildError> {
+        bios::install(chunks, &self.spec.layout, &self.space)?;
+        self.apply_setup();
+        self.bus().restored(false);
+        Ok(())
+    }
+
     /// Puts firmware and kernel into memory and the processor at the kernel's entry; without one, it stays at the reset
     /// vector.
     pub fn boot(
@@ -158,8 +173,7 @@ impl Machine {
         entry: impl Into<Option<EntryState>>,
     ) -> Result<(), BuildError> {
         let entry = entry.into();
-        bios::install(&chunks, &self.spec.layout, &self.space)?;
-        self.apply_setup();
+        self.install(&chunks)?;
         if let Some(entry) = &entry {
             self.apply_entry(entry);
         }
@@ -234,8 +248,7 @@ impl Machine {
         (st.icount_end, st.budget, st.time_offset) = (icount, 0, offset);
         self.cpu.load_state_changed();
         if let Some(b) = self.boot.take() {
-            bios::install(&b.chunks, &self.spec.layout, &self.space)?;
-            self.apply_setup();
+            self.install(&b.chunks)?;
             if let Some(entry) = &b.entry {
                 self.apply_entry(entry);
             }
@@ -297,8 +310,11 @@ impl Machine {
     /// Is there an event that ends HLT?
     fn can_wake(&mut self) -> bool {
         let enabled = self.cpu.st.flags & rflags::IF != 0 || self.cpu.st.wakes_masked;
-        let smi = !self.cpu.st.smm && self.bus().devices.smi_pending(0);
-        smi || enabled && self.cpu.bus.interrupt_pending()
+        let (smm, nmi_blocked) = (self.cpu.st.smm, self.cpu.st.nmi_blocked);
+        let devices = &self.bus().devices;
+        let signal = !smm && (devices.smi_pending(0) || devices.init_pending(0))
+            || !nmi_blocked && devices.nmi_pending(0);
+        signal || enabled && self.cpu.bus.interrupt_pending()
     }
 
     /// Carries output to the console and input from the gate; tells whether the machine ends here.

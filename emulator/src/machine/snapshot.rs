@@ -11,7 +11,7 @@ use x86::CpuState;
 use super::Machine;
 
 /// First bytes of a saved state.
-const MAGIC: &[u8; 8] = b"RETROST4";
+const MAGIC: &[u8; 8] = b"RETROST5";
 /// Largest description of registers and devices that is believed.
 const MAX_STATE: u64 = 16 << 20;
 
@@ -61,6 +61,8 @@ impl Machine {
         self.space().restore_ram(r)?;
         self.devices().restore(state.devices).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         self.cpu.st = *state.cpu;
+        let smm = self.cpu.st.smm;
+        self.bus().restored(smm);
         self.cpu.model.rng = state.rng;
         self.cpu.load_state_changed();
         self.engine.forget_all();

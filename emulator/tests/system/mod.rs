@@ -3,7 +3,8 @@
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-use super::test_devices::{expect, out_byte, passes};
+use super::test_devices::{expect, out_byte, passes, rom};
+use super::{retrograde, status};
 
 /// Stores `code` at `at`.
 fn place(a: &mut CodeAssembler, at: u32, code: &[u8]) -> Result<(), IcedError> {
@@ -111,8 +112,11 @@ fn system_management_mode_with_ram_that_only_it_sees() {
         }
         a.mov(eax, dword_ptr(0xa_8000))?;
         expect(a, u32::MAX, failed)?;
-        // Locked while open: closed.
+        // Locked while open: closed, for good.
         config(a, SMRAM, 0x5a, true)?;
+        a.mov(eax, dword_ptr(0xa_8000))?;
+        expect(a, u32::MAX, failed)?;
+        config(a, SMRAM, 0x4a, true)?;
         a.mov(eax, dword_ptr(0xa_8000))?;
         expect(a, u32::MAX, failed)?;
         // An SMI by the local APIC: a message to itself.
@@ -121,4 +125,61 @@ fn system_management_mode_with_ram_that_only_it_sees() {
         a.mov(eax, dword_ptr(0x600))?;
         expect(a, 4, failed)
     });
+}
+
+/// Sets PAM0, which governs F0000h to FFFFFh, in 16-bit code.
+fn pam0(a: &mut CodeAssembler, value: i32) -> Result<(), IcedError> {
+    a.mov(dx, 0xcf8)?;
+    a.mov(eax, 0x8000_0058u32)?;
+    a.out(dx, eax)?;
+    a.mov(dx, 0xcfd)?;
+    a.mov(al, value)?;
+    a.out(dx, al)
+}
+
+#[test]
+fn firmware_shadows_itself() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = rom(folder.path(), 0x1_0000, |a| {
+        let post = |a: &mut CodeAssembler| {
+            a.mov(al, byte_ptr(0x8001))?;
+            a.mov(dx, 0x80)?;
+            a.out(dx, al)
+        };
+        a.mov(ax, cs)?;
+        a.mov(ds, ax)?;
+        a.mov(es, ax)?;
+        // After reset the ROM is read.
+        post(a)?;
+        // Reads from ROM, writes to RAM: the ROM is copied over itself, and one byte is changed.
+        pam0(a, 0x20)?;
+        a.xor(si, si)?;
+        a.xor(di, di)?;
+        a.mov(cx, 0x4000)?;
+        a.rep().movsd()?;
+        a.mov(byte_ptr(0x8001), 0x11)?;
+        post(a)?;
+        // Reads and writes: it is seen, and can be changed.
+        pam0(a, 0x30)?;
+        post(a)?;
+        a.inc(byte_ptr(0x8001))?;
+        post(a)?;
+        // Reads only: it stays. Then a look at the ROM again.
+        pam0(a, 0x10)?;
+        a.inc(byte_ptr(0x8001))?;
+        post(a)?;
+        pam0(a, 0x00)?;
+        post(a)?;
+        a.mov(al, 6)?;
+        a.mov(dx, 0xcf9)?;
+        a.out(dx, al)
+    });
+    let codes = folder.path().join("codes");
+    for tier in ["0", "1", "auto"] {
+        let post = format!("retro-post,iobase=0x80,format=hex,file={}", codes.display());
+        let arguments = ["-m", "4", "-bios", &path, "-device", &post, "-display", "none", "-tier", tier];
+        let output = retrograde(&[&arguments[..], &["-no-reboot"]].concat()).output().unwrap();
+        let expected = "ff\nff\n11\n12\n12\nff\n";
+        assert_eq!((status(&output), std::fs::read_to_string(&codes).unwrap()), (Some(0), expected.into()));
+    }
 }

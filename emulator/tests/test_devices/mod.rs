@@ -113,6 +113,52 @@ fn pci_testdev_has_its_places_and_counts() {
     });
 }
 
+/// Selects an item and leaves its first bytes in EAX, the first one lowest.
+fn fw_cfg_item(a: &mut CodeAssembler, key: u32, bytes: u32) -> Result<(), IcedError> {
+    a.mov(edx, 0x510)?;
+    a.mov(eax, key)?;
+    a.out(dx, ax)?;
+    a.inc(edx)?;
+    a.xor(ebx, ebx)?;
+    for n in 0..bytes {
+        a.xor(eax, eax)?;
+        a.in_(al, dx)?;
+        a.shl(eax, 8 * n as i32)?;
+        a.or(ebx, eax)?;
+    }
+    a.mov(eax, ebx)
+}
+
+#[test]
+fn suites_ask_the_firmware_configuration_device() {
+    passes(&["-m", "64", "-fw_cfg", "name=opt/x,string=abcd"], |a, failed| {
+        fw_cfg_item(a, 0, 4)?;
+        expect(a, u32::from_le_bytes(*b"QEMU"), failed)?;
+        fw_cfg_item(a, 5, 2)?;
+        expect(a, 1, failed)?;
+        fw_cfg_item(a, 3, 4)?;
+        expect(a, 64 << 20, failed)?;
+        // By DMA: the last file is the user's, as names are sorted. The count of files says its key.
+        fw_cfg_item(a, 0x19, 4)?;
+        a.bswap(eax)?;
+        a.add(eax, 0x1f)?;
+        a.shl(eax, 16)?;
+        a.or(eax, 0x0a)?;
+        a.bswap(eax)?;
+        a.mov(dword_ptr(0x600), eax)?;
+        for (at, value) in [(0x604, 4u32), (0x608, 0), (0x60c, 0x700)] {
+            a.mov(dword_ptr(at), value.swap_bytes())?;
+        }
+        a.mov(edx, 0x518)?;
+        a.mov(eax, 0x600u32.swap_bytes())?;
+        a.out(dx, eax)?;
+        a.mov(eax, dword_ptr(0x600))?;
+        expect(a, 0, failed)?;
+        a.mov(eax, dword_ptr(0x700))?;
+        expect(a, u32::from_le_bytes(*b"abcd"), failed)
+    });
+}
+
 #[test]
 fn the_debug_console_can_be_moved() {
     let folder = TempDir::new().unwrap();
@@ -155,7 +201,11 @@ fn post_codes_go_to_files_and_can_end_the_run() {
 }
 
 /// A ROM of `len` bytes: `code` at F000:0000 (of its last 64 KiB) and a jump there at the reset vector.
-fn rom(folder: &Path, len: usize, build: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>) -> String {
+pub(super) fn rom(
+    folder: &Path,
+    len: usize,
+    build: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>,
+) -> String {
     let mut image = vec![0xff; len];
     for (n, block) in image.chunks_mut(0x1_0000).enumerate() {
         block[0x8000] = n as u8;
@@ -210,7 +260,8 @@ fn a_rom_starts_at_the_reset_vector_and_is_seen_in_both_places() {
         .output()
         .unwrap();
         assert_eq!(status(&output), Some(0xb5), "{output:?}");
-        let (low, last) = (if blocks == 1 { 0 } else { below_the_last }, blocks - 1);
+        // A ROM of one block leaves nothing at E0000h.
+        let (low, last) = (if blocks == 1 { 0xff } else { below_the_last }, blocks - 1);
         let expected = format!("f0\n{low:02x}\n{low:02x}\n{last:02x}\n");
         assert_eq!(fs::read_to_string(&codes).unwrap(), expected, "{blocks} blocks");
     }
@@ -302,7 +353,7 @@ fn mistakes_are_one_line() {
     for (arguments, part) in [
         (&["-bios", odd][..], "1000 bytes is not a multiple of 64 KiB"),
         (&["-bios", "/nonexistent"], "no such file"),
-        (&["-bios", odd, "-kernel", odd], "leave one of them out"),
+        (&["-kernel", odd, "-fw_cfg", "name=etc/x,string="], "does not begin with opt/"),
         (&["-kernel", odd, "-device", "pc-tsetdev"], "\"pc-testdev\""),
         (&["-kernel", odd, "-global", "vga.x=1"], "isa-debugcon.iobase"),
     ] {

@@ -84,6 +84,7 @@ fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
         epoch_seconds: EPOCH,
         serial_ports: config.serial.len() as u8,
         harness: HarnessConfig::default(),
+        fw_cfg: Default::default(),
         no_reboot: config.no_reboot,
     };
     Machine::new(spec).expect("a machine")

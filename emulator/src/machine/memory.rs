@@ -1,0 +1,150 @@
+//! The memory map as it changes while the machine runs: shadow RAM, and RAM for system management mode.
+//!
+//! The host bridge says what it wants ([`BridgeMemory`]); here it becomes a map. What lies behind the bridge from C0000h to
+//! FFFFFh is the ROM that ends at 4 GiB, as far as it reaches; RAM lies at the same offset of the guest's array as anywhere below
+//! the PCI hole. A segment that is read from ROM and written to RAM is ROM in the map: the write comes to
+//! [`Memory::write_behind`].
+//!
+//! Changes are made between two instructions, or at the end of one that runs alone: nothing is held by host address then.
+//! Limitation: there is one map, so that DMA which an access in SMM starts sees SMRAM.
+
+use std::sync::Arc;
+
+use bios::MemoryLayout;
+use devices::pci::{BridgeMemory, HIGH_SMRAM, PAM_START, SMRAM};
+use softmmu::{AddressSpace, Gpa, MemoryMap, Region, RegionKind};
+
+/// The first address above what PAM registers govern.
+const HIGH_MEMORY: u64 = 0x10_0000;
+
+/// See the module.
+pub struct Memory {
+    space: Arc<AddressSpace>,
+    layout: MemoryLayout,
+    /// What the published map was made from; `None`: from the layout alone, as loaders need it.
+    shown: Option<BridgeMemory>,
+}
+
+impl Memory {
+    /// The memory of a machine whose map is that of `layout`.
+    pub fn new(space: Arc<AddressSpace>, layout: MemoryLayout) -> Self {
+        Self { space, layout, shown: None }
+    }
+
+    /// Publishes the map that the bridge wants, if it is another one.
+    pub fn show(&mut self, wanted: BridgeMemory) {
+        if self.shown.as_ref() != Some(&wanted) {
+            let map = MemoryMap::new(regions(&self.layout, &wanted)).expect("no two of these overlap");
+            self.space.update_map(map);
+            self.shown = Some(wanted);
+        }
+    }
+
+    /// A write to what is not RAM in the map: does it go to RAM that is not read?
+    pub fn write_behind(&self, at: u64, size: u8, value: u64) -> bool {
+        let Some(shown) = &self.shown else { return false };
+        let written = shown.shadow_at(at).is_some_and(|shadow| shadow.writes);
+        if written {
+            self.space.load_rom(at, &value.to_le_bytes()[..usize::from(size.min(8))]);
+        }
+        written
+    }
+}
+
+fn regions(layout: &MemoryLayout, wanted: &BridgeMemory) -> Vec<Region> {
+    let legacy = |at: u64| (PAM_START..HIGH_MEMORY).contains(&at);
+    let mut regions: Vec<Region> = layout.regions().into_iter().filter(|r| !legacy(r.start.0)).collect();
+    if let Some(hidden) = &wanted.hidden {
+        for region in &mut regions {
+            if region.start.0 < hidden.start && region.start.0 + region.len == hidden.end {
+                region.len = hidden.start - region.start.0;
+            }
+        }
+    }
+    let mut add = |start: u64, end: u64, kind| {
+        regions.push(Region { start: Gpa(start), len: end - start, kind });
+    };
+    for (index, shadow) in wanted.shadow.iter().enumerate() {
+        let segment = BridgeMemory::segment(index);
+        let offset = segment.start;
+        match (shadow.reads, shadow.writes) {
+            (true, true) => add(segment.start, segment.end, RegionKind::Ram { offset }),
+            (true, false) => add(segment.start, segment.end, RegionKind::Rom { offset }),
+            (false, _) => {
+                let from = segment.start.max(HIGH_MEMORY - layout.low_rom_len());
+                if from < segment.end
+                    && let Some(offset) = layout.rom_offset((1 << 32) - (HIGH_MEMORY - from), 1)
+                {
+                    add(from, segment.end, RegionKind::Rom { offset });
+                }
+            }
+        }
+    }
+    let smram = RegionKind::Ram { offset: SMRAM.start };
+    if wanted.smram {
+        add(SMRAM.start, SMRAM.end, smram);
+    }
+    if wanted.high_smram {
+        add(HIGH_SMRAM.start, HIGH_SMRAM.end, smram);
+    }
+    regions
+}
+
+#[cfg(test)]
+mod tests {
+    use devices::pci::Shadow;
+    use softmmu::GuestRam;
+
+    use super::*;
+
+    fn lookup(map: &MemoryMap, at: u64) -> Option<RegionKind> {
+        map.lookup(Gpa(at)).map(|region| match region.kind {
+            RegionKind::Ram { offset } => RegionKind::Ram { offset: offset + (at - region.start.0) },
+            RegionKind::Rom { offset } => RegionKind::Rom { offset: offset + (at - region.start.0) },
+            other => other,
+        })
+    }
+
+    #[test]
+    fn segments_are_rom_ram_or_nothing() {
+        const RAM: u64 = 4 << 20;
+        let layout = MemoryLayout::with_rom(RAM, 1 << 16).unwrap().unwrap();
+        let mut wanted = BridgeMemory::default();
+        let map = |wanted: &BridgeMemory| MemoryMap::new(regions(&layout, wanted)).unwrap();
+        let reset = map(&wanted);
+        assert_eq!(lookup(&reset, 0xf_fff0), Some(RegionKind::Rom { offset: RAM + 0xfff0 }));
+        assert_eq!(lookup(&reset, 0xffff_fff0), Some(RegionKind::Rom { offset: RAM + 0xfff0 }));
+        assert_eq!(
+            (lookup(&reset, 0xe_fff0), lookup(&reset, 0xc_0000), lookup(&reset, 0xa_0000)),
+            (None, None, None)
+        );
+        wanted.shadow[12] = Shadow { reads: true, writes: false };
+        wanted.shadow[0] = Shadow { reads: true, writes: true };
+        wanted.shadow[1] = Shadow { reads: false, writes: true };
+        (wanted.smram, wanted.hidden) = (true, Some(RAM - 0x10_0000..RAM));
+        let set = map(&wanted);
+        assert_eq!(lookup(&set, 0xf_fff0), Some(RegionKind::Rom { offset: 0xf_fff0 }));
+        assert_eq!(lookup(&set, 0xc_0004), Some(RegionKind::Ram { offset: 0xc_0004 }));
+        assert_eq!((lookup(&set, 0xc_4000), lookup(&set, RAM - 1)), (None, None));
+        assert_eq!(lookup(&set, 0xb_ffff), Some(RegionKind::Ram { offset: 0xb_ffff }));
+        assert_eq!(lookup(&set, RAM - 0x10_0001), Some(RegionKind::Ram { offset: RAM - 0x10_0001 }));
+    }
+
+    #[test]
+    fn writes_to_ram_that_is_not_read_arrive() {
+        let layout = MemoryLayout::with_rom(4 << 20, 1 << 17).unwrap().unwrap();
+        let ram = GuestRam::new(layout.array_bytes()).unwrap();
+        let space = AddressSpace::new(ram, MemoryMap::new(layout.regions()).unwrap());
+        let mut memory = Memory::new(space.clone(), layout);
+        let mut wanted = BridgeMemory::default();
+        memory.show(wanted.clone());
+        assert!(!memory.write_behind(0xf_0000, 4, 0x1234_5678));
+        wanted.shadow[12].writes = true;
+        memory.show(wanted.clone());
+        assert!(memory.write_behind(0xf_0000, 4, 0x1234_5678));
+        assert_eq!(space.load::<u32>(Gpa(0xf_0000)), Ok(0), "the ROM is read");
+        wanted.shadow[12].reads = true;
+        memory.show(wanted);
+        assert_eq!(space.load::<u32>(Gpa(0xf_0000)), Ok(0x1234_5678));
+    }
+}
