@@ -25,7 +25,9 @@ fn complaints(case: &Case, bits: Bits) -> Vec<String> {
         && let Some(after) = host::run(bits, &case.code, &insns, &case.state)
     {
         out.extend(
-            against_host(&tiers[0], &after, &insns, flags).into_iter().map(|d| format!("tier 0 / host: {d}")),
+            against_host(&tiers[0], &after, &insns, &case.state, flags, undefined::status(&insns))
+                .into_iter()
+                .map(|d| format!("tier 0 / host: {d}")),
         );
     }
     out

@@ -188,6 +188,29 @@ fn gathers() {
     );
 }
 
+/// SDM VGATHERDPS: "does not perform AC checks"; VMASKMOV, "no AC# reported for any mask bit combinations".
+#[test]
+fn gathers_and_masked_moves_check_no_alignment() {
+    check(
+        "vpgatherdd xmm0, [rsi+xmm1*4], xmm2",
+        regs! {flags: 1 << 18, rsi: D + 1, xmm0: v(1, 2), xmm1: 0, xmm2: v(0, 0x8000_0000), [DATA + 1; 4]: 7},
+        expect! {xmm0: v(1, 7), xmm2: 0, high0: 0, high2: 0},
+    );
+    for line in ["vmaskmovps xmm0, xmm2, [rsi]", "vpmaskmovd xmm0, xmm2, [rsi]"] {
+        Check::new(Bits::Long, line)
+            .before(regs! {flags: 1 << 18, rsi: D + 3, xmm2: v(0, 0x8000_0000), [DATA + 3; 4]: 7})
+            .expect(expect! {xmm0: 7, high0: 0})
+            // AMD's processors do check it.
+            .without_host()
+            .run();
+    }
+    Check::new(Bits::Long, "vmaskmovps [rsi], xmm2, xmm0")
+        .before(regs! {flags: 1 << 18, rsi: D + 3, xmm0: 7, xmm2: v(0, 0x8000_0000)})
+        .expect(expect! {[DATA + 3; 4]: 7})
+        .without_host()
+        .run();
+}
+
 #[test]
 fn fused_multiply_add() {
     // One rounding: 2^-60 survives beside 1.

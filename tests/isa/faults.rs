@@ -92,6 +92,21 @@ fn pages() {
     check("mov eax, [rsi]", regs! {rsi: D + 0x4ffd}, expect! {fault: PAGE, code: 4, cr2: D + 0x5000});
 }
 
+/// However flat it is.
+#[test]
+fn code_segments_are_not_written() {
+    for bits in [Bits::Flat32, Bits::Compat32] {
+        for line in ["mov dword [cs:ebx], 1", "add dword [cs:ebx], 1", "movups [cs:ebx], xmm0"] {
+            let at = regs! {ebx: i128::from(DATA)};
+            Check::new(bits, line).before(at).expect(expect! {fault: GP, code: 0}).run();
+        }
+        let read = regs! {ebx: i128::from(DATA), [DATA; 4]: 5};
+        Check::new(bits, "mov eax, [cs:ebx]").before(read).expect(expect! {eax: 5}).run();
+    }
+    // In 64-bit mode the prefix says nothing.
+    check("mov dword [cs:rbx], 1", regs! {rbx: i128::from(DATA)}, expect! {[DATA; 4]: 1});
+}
+
 #[test]
 fn alignment() {
     check("movaps xmm0, [rsi]", regs! {rsi: D + 8}, expect! {fault: GP, code: 0});

@@ -6,5 +6,6 @@
 //! * [`harness::guest`], [`harness::host`]: the two sides of a comparison; [`harness::state`]: what is compared.
 
 pub mod completeness;
+pub mod differential;
 pub mod harness;
 pub mod singlestep;

@@ -495,6 +495,8 @@ impl Vcpu {
 pub fn addr_mode(mode: Mode, s: u8) -> AddrMode {
     let flat = match s {
         seg::ES => Mode::ES_FLAT,
+        // Outside 64-bit mode a code segment cannot be written, however flat it is (SDM vol. 3, 5.3).
+        seg::CS if !mode.has(Mode::CODE64) => return AddrMode::Checked,
         seg::CS => Mode::CS_FLAT,
         seg::SS => Mode::SS_FLAT,
         seg::DS => Mode::DS_FLAT,

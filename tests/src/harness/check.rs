@@ -4,6 +4,7 @@
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::asm::assemble;
+use super::bounds;
 use super::guest::{self, Bits, TIERS};
 use super::host;
 use super::items::Item;
@@ -87,7 +88,14 @@ impl Check {
             && let Some(after) = host::run(self.bits, &code, &insns, &before)
         {
             let undefined = insns.iter().fold(0, |m, x| m | undefined::flags(x, &before));
-            for d in against_host(&tiers[0], &after, &insns, VISIBLE & !undefined) {
+            for d in against_host(
+                &tiers[0],
+                &after,
+                &insns,
+                &before,
+                VISIBLE & !undefined,
+                undefined::status(&insns),
+            ) {
                 complaints.push(format!("tier 0 / host: {d}"));
             }
         }
@@ -281,16 +289,20 @@ pub fn between_tiers(tiers: &[After; TIERS.len()]) -> Vec<String> {
         .collect()
 }
 
-/// What differs between ours and the host's end of the same code; `flags` are those that count.
-pub fn against_host(ours: &After, host: &After, insns: &[Instruction], flags: u64) -> Vec<String> {
+/// What differs between ours and the host's end of the same code; `flags` and `sw` are those bits that count.
+pub fn against_host(
+    ours: &After,
+    host: &After,
+    insns: &[Instruction],
+    before: &State,
+    flags: u64,
+    sw: u16,
+) -> Vec<String> {
     let mut ours = ours.clone();
     let mut host = host.clone();
-    if host.end.vector == 13 && matches!(ours.end.vector, 4 | 5) {
-        // One signal stands for #GP, #BR and #OF.
-        host.end.vector = ours.end.vector;
-    }
-    let differs = insns.iter().any(host::differs_between_makers);
-    if differs {
+    if let [x] = insns {
+        bounds::settle(x, before, &ours, &mut host);
+    } else if insns.iter().any(host::differs_between_makers) {
         // Only that it ended in the same way.
         host.state.clone_from(&ours.state);
     }
@@ -298,7 +310,6 @@ pub fn against_host(ours: &After, host: &After, insns: &[Instruction], flags: u6
         // Has a faulting MMX instruction switched the x87 unit to MMX state? Some processors have.
         host.state.fp.clone_from(&ours.state.fp);
     }
-    let sw = undefined::status(insns);
     // The upper register halves are not there outside 64-bit mode, nor is the saved RFLAGS.RF anyone's.
     ours.state.rflags &= VISIBLE;
     differences(&ours, &host, Compare { flags, sw, ..Compare::HOST })

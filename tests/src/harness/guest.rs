@@ -22,6 +22,8 @@ pub enum Bits {
     Long,
     /// 32-bit protected mode, flat, paged.
     Flat32,
+    /// Compatibility mode: 32-bit code, flat, under a 64-bit kernel.
+    Compat32,
     /// 16-bit protected mode: CS, DS = ES, SS based at `CODE`, `DATA`, `STACK`, limit FFFFh, paged.
     Protected16,
     /// Real mode: CS, DS = ES, SS at 1000h, 2000h, 3000h.
@@ -33,9 +35,13 @@ impl Bits {
     pub fn number(self) -> u32 {
         match self {
             Self::Long => 64,
-            Self::Flat32 => 32,
+            Self::Flat32 | Self::Compat32 => 32,
             _ => 16,
         }
+    }
+    /// Is the kernel a 64-bit one?
+    pub fn is_long_mode(self) -> bool {
+        matches!(self, Self::Long | Self::Compat32)
     }
     /// Are offsets in the code segment linear addresses?
     pub fn is_flat(self) -> bool {
@@ -94,8 +100,8 @@ pub struct Rig {
     space: Arc<AddressSpace>,
     mode: Option<(Bits, u8)>,
     template: CpuState,
-    /// What lies in guest memory now: code length, data, stack.
-    code_len: usize,
+    /// What lies in guest memory now.
+    code: Vec<u8>,
     data: Vec<u8>,
     stack: Vec<u8>,
 }
@@ -153,7 +159,7 @@ impl Rig {
             engine,
             space,
             mode: None,
-            code_len: CODE_LEN,
+            code: vec![0xcc; CODE_LEN - 1],
             data: Vec::new(),
             stack: Vec::new(),
         };
@@ -232,7 +238,7 @@ impl Rig {
         for v in 0..32u64 {
             let handler = HANDLERS + 16 * v;
             let access = if v == 3 || v == 4 { 0xee } else { 0x8e };
-            if bits == Bits::Long {
+            if bits.is_long_mode() {
                 // IST 1 for all: the frame is always in the same place.
                 self.put(
                     IDT + 16 * v,
@@ -244,7 +250,7 @@ impl Rig {
             }
         }
         self.space.write(Gpa(TSS), &[0; 0x68]).expect("RAM");
-        if bits == Bits::Long {
+        if bits.is_long_mode() {
             self.put(TSS + 4, KERNEL_STACK);
             self.put(TSS + 0x24, KERNEL_STACK);
         } else {
@@ -257,8 +263,10 @@ impl Rig {
         let dpl = u16::from(cpl) << 5;
         let (code, data, stack);
         match bits {
-            Bits::Long | Bits::Flat32 => {
+            Bits::Long | Bits::Flat32 | Bits::Compat32 => {
                 let user = cpl == 3;
+                // Compatibility mode is for programs only.
+                assert!(user || bits != Bits::Compat32, "no kernel runs in compatibility mode");
                 let (c, d) = match (bits, user) {
                     (Bits::Long, true) => (selector::USER64, selector::USER_DATA),
                     (Bits::Long, false) => (selector::KERNEL64, selector::KERNEL_DATA),
@@ -289,7 +297,7 @@ impl Rig {
             for s in [seg::ES, seg::DS, seg::FS, seg::GS] {
                 st.seg[s as usize].selector = 0;
             }
-        } else if bits == Bits::Flat32 {
+        } else if bits.is_flat() {
             for s in [seg::FS, seg::GS] {
                 st.seg[s as usize] = Segment::default();
             }
@@ -304,10 +312,10 @@ impl Rig {
         } else {
             st.cr0 |= cr0::PE | cr0::PG | cr0::WP | cr0::AM;
             st.tr = segment(TSS, 0x67, 0x8b, selector::TSS);
-            st.idtr = TableReg { base: IDT, limit: if bits == Bits::Long { 0x1ff } else { 0xff } };
+            st.idtr = TableReg { base: IDT, limit: if bits.is_long_mode() { 0x1ff } else { 0xff } };
             st.cr3 = FLAT_TABLES;
         }
-        if bits == Bits::Long {
+        if bits.is_long_mode() {
             st.cr4 |= cr4::PAE | cr4::FSGSBASE;
             st.msr.efer = efer::LME | efer::LMA | efer::NXE | efer::SCE;
             st.cr3 = LONG_TABLES;
@@ -320,11 +328,13 @@ impl Rig {
 
     fn load(&mut self, code: &[u8], s: &State) {
         assert!(code.len() < CODE_LEN, "the code is too long");
-        let old = std::mem::replace(&mut self.code_len, code.len());
-        let mut bytes = code.to_vec();
-        bytes.resize(old.max(code.len()) + 1, 0xcc);
-        bytes.truncate(CODE_LEN);
-        self.space.write(Gpa(CODE_AT), &bytes).expect("RAM");
+        if self.code != code {
+            let mut bytes = code.to_vec();
+            bytes.resize(self.code.len().max(code.len()) + 1, 0xcc);
+            self.space.write(Gpa(CODE_AT), &bytes).expect("RAM");
+            self.code.clear();
+            self.code.extend(code);
+        }
         for (have, want, at) in [(&self.data, &s.data, DATA_AT), (&self.stack, &s.stack, STACK_AT)] {
             for (n, page) in want.chunks(0x1000).enumerate() {
                 if have.get(n << 12..(n << 12) + page.len()) != Some(page) {
@@ -383,16 +393,16 @@ impl Rig {
             }
             _ => ENDLESS,
         };
-        let (state, code) = self.seen(bits, cpl, vector);
+        let (state, code, selectors) = self.seen(bits, cpl, vector);
         let icount = self.cpu.st.icount();
         let cr2 = (vector == 14).then_some(self.cpu.st.cr2);
         self.data.clone_from(&state.data);
         self.stack.clone_from(&state.stack);
-        After { state, end: End { vector, code, cr2, icount }, report }
+        After { state, end: End { vector, code, cr2, icount, selectors }, report }
     }
 
-    /// Registers as the program left them, and the error code: what delivery changed is taken from its frame.
-    fn seen(&mut self, bits: Bits, cpl: u8, vector: u8) -> (State, Option<u32>) {
+    /// Registers as the program left them, the error code and the selectors: what delivery changed is taken from its frame.
+    fn seen(&mut self, bits: Bits, cpl: u8, vector: u8) -> (State, Option<u32>, Option<[u16; 6]>) {
         let rflags = self.cpu.rflags();
         let st = &self.cpu.st;
         let top = (st.x87.sw >> 11 & 7) as u8;
@@ -426,7 +436,7 @@ impl Rig {
             (s.fs_base, s.gs_base) = (0, 0);
         }
         if vector >= REPORT {
-            return (s, None);
+            return (s, None, None);
         }
         let has_code = bits != Bits::Real && matches!(vector, 8 | 10..=14 | 17);
         let esp = st.gpr[reg::RSP as usize];
@@ -436,7 +446,7 @@ impl Rig {
             Bits::Real => STACK_AT + (esp & 0xffff),
             _ => esp,
         };
-        let w = if bits == Bits::Long {
+        let w = if bits.is_long_mode() {
             8
         } else if bits == Bits::Real {
             2
@@ -455,13 +465,20 @@ impl Rig {
         let code = has_code.then(|| word(0) as u32);
         s.rip = word(k);
         s.rflags = word(k + 2);
-        if bits == Bits::Long || bits != Bits::Real && cpl == 3 {
+        let mut selectors = None;
+        if bits.is_flat() && cpl == 3 {
+            let mut all = st.seg.each_ref().map(|s| s.selector);
+            (all[seg::CS as usize], all[seg::SS as usize]) = (word(k + 1) as u16, word(k + 4) as u16);
+            // The host's child cannot tell null selectors apart.
+            selectors = Some(all.map(|s| if s < 4 { 0 } else { s }));
+        }
+        if bits.is_long_mode() || bits != Bits::Real && cpl == 3 {
             s.gpr[reg::RSP as usize] = word(k + 3);
         } else {
             let sp = &mut s.gpr[reg::RSP as usize];
             let mask = if bits == Bits::Flat32 { 0xffff_ffff } else { 0xffff };
             *sp = *sp & !mask | sp.wrapping_add((k + 3) * w) & mask;
         }
-        (s, code)
+        (s, code, selectors)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod asm;
 pub mod boot;
+pub mod bounds;
 pub mod check;
 pub mod generate;
 pub mod guest;

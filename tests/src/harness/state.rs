@@ -44,10 +44,17 @@ pub struct State {
 
 impl Default for State {
     fn default() -> Self {
-        let mut gpr: [u64; 16] = std::array::from_fn(|n| 0x0101_0101_0101_0101 * (n as u64 + 1));
-        gpr[4] = STACK_TOP;
         let pattern =
             |len: usize, seed: usize| (0..len).map(|k| (k * 7 + (k >> 8) * 3 + seed) as u8).collect();
+        Self::with_memory(pattern(DATA_LEN, 1), pattern(STACK_LEN, 0x80))
+    }
+}
+
+impl State {
+    /// Registers with a pattern, and this memory.
+    pub fn with_memory(data: Vec<u8>, stack: Vec<u8>) -> Self {
+        let mut gpr: [u64; 16] = std::array::from_fn(|n| 0x0101_0101_0101_0101 * (n as u64 + 1));
+        gpr[4] = STACK_TOP;
         Self {
             gpr,
             rip: CODE,
@@ -58,13 +65,11 @@ impl Default for State {
             high: std::array::from_fn(|n| 0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20 * (n as u128 % 14 + 1)),
             mxcsr: 0x1f80,
             fp: Fp { cw: 0x37f, sw: 0, tag: 0, st: [[0; 10]; 8] },
-            data: pattern(DATA_LEN, 1),
-            stack: pattern(STACK_LEN, 0x80),
+            data,
+            stack,
         }
     }
-}
 
-impl State {
     /// The bytes at linear addresses of data or stack.
     pub fn memory(&mut self, at: u64, len: usize) -> &mut [u8] {
         let (bytes, from) =
@@ -86,6 +91,8 @@ pub struct End {
     pub cr2: Option<u64>,
     /// Retired instructions (0: not known).
     pub icount: u64,
+    /// Selectors in encoding order, where they are known.
+    pub selectors: Option<[u16; 6]>,
 }
 
 /// [`End::vector`] of a triple fault.
@@ -120,7 +127,7 @@ pub struct Compare {
     pub sw: u16,
     /// The x87 data registers count.
     pub st: bool,
-    /// Error code and retired instructions count (two of our tiers).
+    /// Retired instructions count (two of our tiers).
     pub exact: bool,
 }
 
@@ -159,6 +166,9 @@ fn hex(b: &[u8]) -> String {
 
 /// Runs of bytes that differ, as text.
 fn memory(out: &mut Vec<String>, base: u64, a: &[u8], b: &[u8]) {
+    if a == b {
+        return;
+    }
     let mut k = 0;
     let mut runs = 0;
     while k < a.len() && runs < 8 {
@@ -193,6 +203,14 @@ pub fn differences(a: &After, b: &After, how: Compare) -> Vec<String> {
     if let (Some(x), Some(y)) = (a.end.cr2, b.end.cr2) {
         put("cr2", x.into(), y.into());
     }
+    if let (Some(x), Some(y)) = (a.end.code, b.end.code) {
+        put("error code", x.into(), y.into());
+    }
+    if let (Some(x), Some(y)) = (a.end.selectors, b.end.selectors) {
+        for (name, (x, y)) in ["es", "cs", "ss", "ds", "fs", "gs"].iter().zip(x.into_iter().zip(y)) {
+            put(name, x.into(), y.into());
+        }
+    }
     for (name, (x, y)) in NAMES.iter().zip(s.gpr.iter().zip(&t.gpr)) {
         put(name, (*x).into(), (*y).into());
     }
@@ -208,7 +226,6 @@ pub fn differences(a: &After, b: &After, how: Compare) -> Vec<String> {
     put("fsw", (s.fp.sw & how.sw).into(), (t.fp.sw & how.sw).into());
     put("ftag", s.fp.tag.into(), t.fp.tag.into());
     if how.exact {
-        put("error code", a.end.code.unwrap_or(!0).into(), b.end.code.unwrap_or(!0).into());
         put("retired", a.end.icount.into(), b.end.icount.into());
     }
     let (f, g) = (s.rflags & how.flags, t.rflags & how.flags);

@@ -43,6 +43,13 @@ enum Task {
     TestAarch64(aarch64::Options),
     /// Print the table of instructions: what is implemented, and how it is tested.
     Completeness,
+    /// Random instructions in each tier, compared with the host's CPU; --help after it tells more.
+    #[command(disable_help_flag = true)]
+    Differential {
+        /// Options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run files of single-step vectors (MOO or JSON, gzip or not); --help after it tells more.
     #[command(disable_help_flag = true)]
     Singlestep {
@@ -69,6 +76,7 @@ fn main() -> ExitCode {
         Task::Aarch64Setup { again } => aarch64::setup(again).map(|_| ()),
         Task::TestAarch64(options) => aarch64::test(&options),
         Task::Completeness => harness("completeness", &[]),
+        Task::Differential { arguments } => harness("differential", &arguments),
         Task::Singlestep { arguments } => harness("singlestep", &arguments),
         Task::BenchVsQemu(options) => qemu_bench::run(&options),
     };

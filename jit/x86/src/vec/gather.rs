@@ -38,6 +38,25 @@ fn place(cpu: &mut Vcpu, i: &Insn, w: Width, k: u32, access: Access) -> R<u64> {
     cpu.linear(i.seg, i.am, off, w.bytes(), access)
 }
 
+/// Reads an element. Neither gathers nor masked moves check its alignment (SDM vol. 2, VGATHERDPS and VMASKMOV).
+fn read(cpu: &mut Vcpu, i: &Insn, at: u64, w: Width) -> R<u64> {
+    if !cpu.mmu.checks_alignment() {
+        return cpu.read_w(i.seg, at, w);
+    }
+    (0..u64::from(w.bytes())).try_fold(0, |v, k| {
+        let byte: u8 = cpu.read(i.seg, at.wrapping_add(k))?;
+        Ok(v | u64::from(byte) << (8 * k))
+    })
+}
+
+/// Writes an element to memory that has been probed, likewise.
+fn write(cpu: &mut Vcpu, i: &Insn, at: u64, w: Width, v: u64) -> R<()> {
+    if !cpu.mmu.checks_alignment() {
+        return cpu.write_w(i.seg, at, w, v);
+    }
+    (0..u64::from(w.bytes())).try_for_each(|k| cpu.write(i.seg, at.wrapping_add(k), (v >> (8 * k)) as u8))
+}
+
 /// VMASKMOVPS, VMASKMOVPD, VPMASKMOVD, VPMASKMOVQ from memory: zeros where the mask is off.
 pub fn masked_load(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let w = i.w;
@@ -50,7 +69,7 @@ pub fn masked_load(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let mut x = [[0; 2]; 2];
     for k in (0..8).filter(|k| chosen >> k & 1 != 0) {
         let at = place(cpu, i, w, k, Access::Read)?;
-        set_element(&mut x, w, k, cpu.read_w(i.seg, at, w)?);
+        set_element(&mut x, w, k, read(cpu, i, at, w)?);
     }
     put(cpu, i, Form::of(i), x);
     Ok(())
@@ -72,7 +91,7 @@ pub fn masked_store(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     }
     for k in (0..8).filter(|k| chosen >> k & 1 != 0) {
         let at = place(cpu, i, w, k, Access::Write)?;
-        cpu.write_w(i.seg, at, w, element(&data, w, k))?;
+        write(cpu, i, at, w, element(&data, w, k))?;
     }
     Ok(())
 }
@@ -111,8 +130,7 @@ pub fn gather(cpu: &mut Vcpu, i: &Insn) -> R<()> {
         }
         let index = index_width.sext(element(&indices, index_width, k));
         let off = base.wrapping_add(index.wrapping_mul(u64::from(i.factor))) & i.aw.mask();
-        let loaded =
-            cpu.linear(i.seg, i.am, off, w.bytes(), Access::Read).and_then(|at| cpu.read_w(i.seg, at, w));
+        let loaded = cpu.linear(i.seg, i.am, off, w.bytes(), Access::Read).and_then(|at| read(cpu, i, at, w));
         match loaded {
             Ok(v) => set_element(&mut x, w, k, v),
             Err(stop) => {
