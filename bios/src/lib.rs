@@ -7,6 +7,7 @@
 //! - [`e820`]: where RAM lies, and the map that tells the guest so.
 //! - [`firmware`]: ROM page, BIOS data area, ACPI, MP table, SMBIOS, assembled from a [`Board`].
 //! - [`load()`]: recognises a kernel ([`detect`]) and runs the loader of its boot protocol.
+//! - [`rom()`]: our BIOS, code that runs in the guest ([`pcbios`]).
 //! - [`install()`]: the one function that touches guest memory.
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ pub mod linker;
 pub mod load;
 mod mptable;
 mod multiboot;
+pub mod pcbios;
 mod placer;
 mod pvh;
 mod rom;
@@ -48,4 +50,5 @@ pub use error::LoadError;
 pub use firmware::Firmware;
 pub use install::install;
 pub use load::{BootRequest, LinuxEntry, Loaded, Module, Video, load};
+pub use pcbios::rom;
 pub use setup::{Mtrrs, PortWrite, Setup};

@@ -1,0 +1,82 @@
+//! Memory types: RAM is write-back, the video memory and the hole for devices below 4 GiB are uncacheable.
+
+use iced_x86::code_asm::*;
+
+use super::super::asm::{Emit, Section, code};
+use super::super::layout::ebda;
+use super::var;
+
+const WRITE_BACK: i32 = 0x0606_0606;
+const WRITE_PROTECTED: i32 = 0x0505_0505;
+
+/// The procedure.
+pub fn emit(s: &mut Section) -> Emit {
+    code! { s;
+        proc "memory_types";
+        // Is there a CPUID, and MTRRs?
+        pushfd;
+        pop eax;
+        mov ecx, eax;
+        xor eax, 0x20_0000;
+        push eax;
+        popfd;
+        pushfd;
+        pop eax;
+        cmp eax, ecx;
+        je ".ret";
+        mov eax, 1;
+        cpuid;
+        test edx, 1 << 12;
+        jz ".ret";
+        // Off while they change.
+        mov ecx, 0x2ff;
+        xor eax, eax;
+        xor edx, edx;
+        wrmsr;
+        offset32 esi, "fixed_ranges";
+        label ".fixed";
+        mov ecx, dword_ptr(esi);
+        test ecx, ecx;
+        jz ".variable";
+        mov eax, dword_ptr(esi + 4);
+        mov edx, eax;
+        wrmsr;
+        add esi, 8;
+        jmp ".fixed";
+        label ".variable";
+        // One range, uncacheable, from the first power of two above RAM, 2 GiB at least, to 4 GiB.
+        mov ebx, 0x8000_0000u32;
+        label ".next";
+        cmp ebx, var(ebda::RAM_LOW);
+        jae ".base";
+        mov eax, ebx;
+        stc;
+        rcr eax, 1;
+        mov ebx, eax;
+        cmp ebx, 0xf000_0000u32;
+        jb ".next";
+        label ".base";
+        mov ecx, 0x200;
+        mov eax, ebx;
+        xor edx, edx;
+        wrmsr;
+        mov ecx, 0x201;
+        mov eax, ebx;
+        or eax, 0x800;
+        mov edx, 0xf; // 36 address bits are always there
+        wrmsr;
+        mov ecx, 0x2ff;
+        mov eax, 0x0c06;
+        xor edx, edx;
+        wrmsr;
+        label ".ret";
+        ret;
+        proc "fixed_ranges";
+        dd &[0x250, WRITE_BACK as u32, 0x258, WRITE_BACK as u32, 0x259, 0];
+    }
+    for msr in 0x268..=0x26f {
+        s.dd(&[msr, WRITE_PROTECTED as u32])?;
+    }
+    s.dd(&[0])?;
+    Ok(())
+}
