@@ -32,7 +32,7 @@ pub fn emit(s: &mut Section, flat: &Assembled, tables: u32) -> Result<(), AsmErr
         call "start_console";
         call "banner";
     }
-    for step in ["pci_assign", "memory_types", "e820_map", "load_tables"] {
+    for step in ["pci_assign", "start_processor", "e820_map", "load_tables"] {
         flat_call(s, flat, step)?;
     }
     code! { s;

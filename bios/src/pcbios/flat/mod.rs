@@ -8,7 +8,7 @@ mod chipset;
 mod fw_cfg;
 mod loader;
 mod memory;
-mod mtrr;
+mod processor;
 mod pci;
 mod shadow;
 
@@ -58,7 +58,7 @@ pub fn build() -> Result<Assembled, AsmError> {
     loader::emit(s)?;
     chipset::emit(s)?;
     pci::emit(s)?;
-    mtrr::emit(s)?;
+    processor::emit(s)?;
     let out = section.assemble()?;
     if out.bytes.len() > CODE32_LEN {
         return Err(AsmError::TooLong { what: "the 32-bit part", bytes: out.bytes.len(), room: CODE32_LEN });

@@ -1,4 +1,4 @@
-//! Memory types: RAM is write-back, the video memory and the hole for devices below 4 GiB are uncacheable.
+//! The processor: its local APIC, and memory types: RAM is write-back, the video memory and the hole for devices below 4 GiB are uncacheable.
 
 use iced_x86::code_asm::*;
 
@@ -12,7 +12,7 @@ const WRITE_PROTECTED: i32 = 0x0505_0505;
 /// The procedure.
 pub fn emit(s: &mut Section) -> Emit {
     code! { s;
-        proc "memory_types";
+        proc "start_processor";
         // Is there a CPUID, and MTRRs?
         pushfd;
         pop eax;
@@ -26,6 +26,12 @@ pub fn emit(s: &mut Section) -> Emit {
         je ".ret";
         mov eax, 1;
         cpuid;
+        test edx, 1 << 9;
+        jz ".no_apic";
+        push edx;
+        call "local_apic";
+        pop edx;
+        label ".no_apic";
         test edx, 1 << 12;
         jz ".ret";
         // Off while they change.
@@ -69,6 +75,17 @@ pub fn emit(s: &mut Section) -> Emit {
         mov eax, 0x0c06;
         xor edx, edx;
         wrmsr;
+        label ".ret";
+        ret;
+        proc "local_apic"; // virtual wire mode: what the 8259 asks for comes through LINT0, NMI through LINT1
+        mov ecx, 0x1b;
+        rdmsr;
+        test ah, 8; // globally off
+        jz ".ret";
+        and eax, 0xffff_f000u32;
+        or dword_ptr(eax + 0xf0), 0x1ff;
+        mov dword_ptr(eax + 0x350), 0x700;
+        mov dword_ptr(eax + 0x360), 0x400;
         label ".ret";
         ret;
         proc "fixed_ranges";
