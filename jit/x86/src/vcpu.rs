@@ -72,7 +72,7 @@ impl Vcpu {
     /// MSRs, and the places of SMM.
     pub fn init(&mut self) {
         let caching = self.st.cr0 & (cr0::CD | cr0::NW);
-        let old = std::mem::replace(&mut self.st, CpuState::power_on());
+        let old = std::mem::take(&mut self.st);
         let st = &mut self.st;
         st.cr0 = cr0::ET | caching;
         (st.x87, st.xmm, st.ymm_hi, st.mxcsr) = (old.x87, old.xmm, old.ymm_hi, old.mxcsr);
