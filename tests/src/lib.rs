@@ -7,5 +7,6 @@
 
 pub mod completeness;
 pub mod differential;
+pub mod fuzz;
 pub mod harness;
 pub mod singlestep;

@@ -24,6 +24,8 @@ pub enum Bits {
     Flat32,
     /// Compatibility mode: 32-bit code, flat, under a 64-bit kernel.
     Compat32,
+    /// 32-bit protected mode without paging: CS, DS = ES, SS based so that offsets are the same as in the flat modes.
+    Unpaged32,
     /// 16-bit protected mode: CS, DS = ES, SS based at `CODE`, `DATA`, `STACK`, limit FFFFh, paged.
     Protected16,
     /// Real mode: CS, DS = ES, SS at 1000h, 2000h, 3000h.
@@ -35,7 +37,7 @@ impl Bits {
     pub fn number(self) -> u32 {
         match self {
             Self::Long => 64,
-            Self::Flat32 | Self::Compat32 => 32,
+            Self::Flat32 | Self::Compat32 | Self::Unpaged32 => 32,
             _ => 16,
         }
     }
@@ -45,7 +47,7 @@ impl Bits {
     }
     /// Are offsets in the code segment linear addresses?
     pub fn is_flat(self) -> bool {
-        self.number() > 16
+        matches!(self, Self::Long | Self::Flat32 | Self::Compat32)
     }
 }
 
@@ -104,6 +106,8 @@ pub struct Rig {
     code: Vec<u8>,
     data: Vec<u8>,
     stack: Vec<u8>,
+    /// All of memory as it was at first.
+    pristine: Vec<u8>,
 }
 
 /// The tiers that every check runs in.
@@ -120,6 +124,17 @@ thread_local! {
 pub fn run(tier: usize, bits: Bits, cpl: u8, code: &[u8], state: &State) -> After {
     RIGS.with_borrow_mut(|rigs| {
         rigs[tier].get_or_insert_with(|| Rig::new(TIERS[tier])).run(bits, cpl, code, state)
+    })
+}
+
+/// As [`run`], with [`Rig::system`] at the end.
+pub fn run_whole(tier: usize, bits: Bits, cpl: u8, code: &[u8], state: &State) -> (After, String) {
+    RIGS.with_borrow_mut(|rigs| {
+        let rig = rigs[tier].get_or_insert_with(|| Rig::new(TIERS[tier]));
+        let after = rig.run_to_end(bits, cpl, code, state);
+        let system = rig.system();
+        rig.clean_up(bits, cpl, &after);
+        (after, system)
     })
 }
 
@@ -153,7 +168,7 @@ impl Rig {
         let config =
             EngineConfig { tier, code_cache_bytes: 4 << 20, verify: true, ..EngineConfig::default() };
         let engine = Engine::new(config, Arc::clone(&space));
-        let rig = Self {
+        let mut rig = Self {
             template: cpu.st.clone(),
             cpu,
             engine,
@@ -162,8 +177,10 @@ impl Rig {
             code: vec![0xcc; CODE_LEN - 1],
             data: Vec::new(),
             stack: Vec::new(),
+            pristine: vec![0; RAM_LEN as usize],
         };
         rig.tables();
+        rig.space.read(Gpa(0), &mut rig.pristine).expect("RAM");
         rig
     }
 
@@ -284,6 +301,20 @@ impl Rig {
                 data = segment(DATA, 0xffff, 0x93 | dpl, selector::DATA16 + s);
                 stack = segment(STACK, 0xffff, 0x93 | dpl, selector::STACK16 + s);
             }
+            Bits::Unpaged32 => {
+                let kind = 0x93 | dpl | Segment::G | Segment::DB;
+                let at = |physical: u64, offset: u64, attrs, selector| {
+                    segment(physical.wrapping_sub(offset) & 0xffff_ffff, u32::MAX, attrs, selector)
+                };
+                let (c, d) = if cpl == 3 {
+                    (selector::USER32, selector::USER_DATA)
+                } else {
+                    (selector::KERNEL32, selector::KERNEL_DATA)
+                };
+                code = at(CODE_AT, CODE, kind | 8, c);
+                data = at(DATA_AT, DATA, kind, d);
+                stack = at(STACK_AT, STACK, kind, d);
+            }
             Bits::Real => {
                 let at = |a: u64, attrs| segment(a, 0xffff, attrs, (a >> 4) as u16);
                 (code, data, stack) = (at(CODE_AT, 0x9b), at(DATA_AT, 0x93), at(STACK_AT, 0x93));
@@ -310,7 +341,10 @@ impl Rig {
         if bits == Bits::Real {
             st.idtr = TableReg { base: 0, limit: 0x3ff };
         } else {
-            st.cr0 |= cr0::PE | cr0::PG | cr0::WP | cr0::AM;
+            st.cr0 |= cr0::PE | cr0::WP | cr0::AM;
+            if bits != Bits::Unpaged32 {
+                st.cr0 |= cr0::PG;
+            }
             st.tr = segment(TSS, 0x67, 0x8b, selector::TSS);
             st.idtr = TableReg { base: IDT, limit: if bits.is_long_mode() { 0x1ff } else { 0xff } };
             st.cr3 = FLAT_TABLES;
@@ -348,7 +382,7 @@ impl Rig {
         self.cpu.st.clone_from(&self.template);
         let st = &mut self.cpu.st;
         st.gpr[..16].copy_from_slice(&s.gpr);
-        st.rip = if bits.is_flat() { s.rip } else { s.rip & 0xffff };
+        st.rip = if bits.number() > 16 { s.rip } else { s.rip & 0xffff };
         if bits == Bits::Long {
             st.seg[seg::FS as usize].base = s.fs_base;
             st.seg[seg::GS as usize].base = s.gs_base;
@@ -371,6 +405,22 @@ impl Rig {
 
     /// Runs `code` from `state` to the exception that ends it.
     pub fn run(&mut self, bits: Bits, cpl: u8, code: &[u8], state: &State) -> After {
+        let after = self.run_to_end(bits, cpl, code, state);
+        self.clean_up(bits, cpl, &after);
+        after
+    }
+
+    fn clean_up(&mut self, bits: Bits, cpl: u8, after: &After) {
+        if cpl == 3 && bits != Bits::Real {
+            self.data.clone_from(&after.state.data);
+            self.stack.clone_from(&after.state.stack);
+        } else {
+            // Kernel code may have changed anything.
+            self.restore();
+        }
+    }
+
+    fn run_to_end(&mut self, bits: Bits, cpl: u8, code: &[u8], state: &State) -> After {
         self.enter(bits, cpl);
         self.load(code, state);
         self.set(state, bits);
@@ -396,9 +446,34 @@ impl Rig {
         let (state, code, selectors) = self.seen(bits, cpl, vector);
         let icount = self.cpu.st.icount();
         let cr2 = (vector == 14).then_some(self.cpu.st.cr2);
-        self.data.clone_from(&state.data);
-        self.stack.clone_from(&state.stack);
         After { state, end: End { vector, code, cr2, icount, selectors }, report }
+    }
+
+    fn restore(&mut self) {
+        let mut now = vec![0; self.pristine.len()];
+        self.space.read(Gpa(0), &mut now).expect("RAM");
+        for (n, (page, was)) in now.chunks(0x1000).zip(self.pristine.chunks(0x1000)).enumerate() {
+            if page != was {
+                self.space.write(Gpa((n << 12) as u64), was).expect("RAM");
+            }
+        }
+        (self.mode, self.code) = (None, Vec::new());
+        self.data.clear();
+        self.stack.clear();
+    }
+
+    /// What programs cannot see of the processor, as text: control and system registers, and all of memory as a number.
+    pub fn system(&mut self) -> String {
+        let st = &self.cpu.st;
+        let mut memory = vec![0; RAM_LEN as usize];
+        self.space.read(Gpa(0), &mut memory).expect("RAM");
+        let hash = memory
+            .chunks_exact(8)
+            .fold(0u64, |h, b| (h ^ u64::from_le_bytes(b.try_into().expect("eight"))).wrapping_mul(0x100_0000_01b3).rotate_left(5));
+        format!(
+            "cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} xcr0 {:x} dr {:x?} cpl {} {:x?} gdtr {:x?} idtr {:x?} ldtr {:x?} tr {:x?} {:x?} memory {hash:x}",
+            st.cr0, st.cr2, st.cr3, st.cr4, st.xcr0, st.dr, st.cpl, st.seg, st.gdtr, st.idtr, st.ldtr, st.tr, st.msr,
+        )
     }
 
     /// Registers as the program left them, the error code and the selectors: what delivery changed is taken from its frame.
@@ -442,7 +517,7 @@ impl Rig {
         let esp = st.gpr[reg::RSP as usize];
         let at = match bits {
             Bits::Protected16 if cpl == 0 => STACK_AT + (esp & 0xffff),
-            Bits::Flat32 if cpl == 0 => esp.wrapping_sub(STACK) + STACK_AT,
+            Bits::Flat32 | Bits::Unpaged32 if cpl == 0 => esp.wrapping_sub(STACK) + STACK_AT,
             Bits::Real => STACK_AT + (esp & 0xffff),
             _ => esp,
         };
@@ -476,7 +551,7 @@ impl Rig {
             s.gpr[reg::RSP as usize] = word(k + 3);
         } else {
             let sp = &mut s.gpr[reg::RSP as usize];
-            let mask = if bits == Bits::Flat32 { 0xffff_ffff } else { 0xffff };
+            let mask = if bits.number() == 32 { 0xffff_ffff } else { 0xffff };
             *sp = *sp & !mask | sp.wrapping_add((k + 3) * w) & mask;
         }
         (s, code, selectors)

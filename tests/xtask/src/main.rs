@@ -4,6 +4,7 @@
 //! the cache folder (see `xtask::guests::cache`); packages are installed only as root, and otherwise named.
 
 mod aarch64;
+mod fuzz;
 mod place;
 mod qemu_bench;
 mod run;
@@ -50,6 +51,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the fuzz targets (decoder, tiers, loaders) with cargo-fuzz, which it installs if it is missing.
+    Fuzz(fuzz::Options),
     /// Run files of single-step vectors (MOO or JSON, gzip or not); --help after it tells more.
     #[command(disable_help_flag = true)]
     Singlestep {
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::TestAarch64(options) => aarch64::test(&options),
         Task::Completeness => harness("completeness", &[]),
         Task::Differential { arguments } => harness("differential", &arguments),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Singlestep { arguments } => harness("singlestep", &arguments),
         Task::BenchVsQemu(options) => qemu_bench::run(&options),
     };

@@ -56,12 +56,12 @@ pub fn fsgsbase() -> bool {
 /// * LDMXCSR of a bit that is reserved and means something on AMD's, 17 (the generator keeps it out of aligned operands);
 /// * alignment checks of operands of more than eight bytes: not on Intel's processors (SDM vol. 2, 2.4), but on AMD's;
 /// * far pointers with 64-bit offsets: AMD's processors do not have them;
-/// * alignment of the place that ENTER looks at last, where nothing is written;
+/// * alignment of the place that ENTER looks at last, where nothing is written, and of MASKMOVQ's;
 /// * PUSH of a selector in 32-bit code: Intel's write two bytes, AMD's four (SDM vol. 2, PUSH, leaves both open);
 /// * INT1, whose saved RIP some hypervisors get wrong;
 /// * SYSRET outside 64-bit mode: #UD on Intel's, #GP on AMD's;
 /// * XSAVE and its kin of components that one side lacks;
-/// * a ten-byte operand of which some bytes are not canonical: #GP or the page fault of the first part.
+/// * a ten-byte operand, or a longer one of several parts, of which some bytes are not canonical: #GP or the page fault of the first part.
 pub fn is_open(x: &Instruction, state: &State) -> bool {
     use Mnemonic as M;
     use iced_x86::{Code as C, OpKind};
@@ -79,7 +79,7 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
     if matches!(code, C::Cvtpi2ps_xmm_mmm64 | C::Movsxd_r16_rm16) && x.op1_kind() == OpKind::Memory {
         return true;
     }
-    let wide = x.memory_size().size() == 10;
+    let wide = matches!(x.memory_size().size(), 0 | 10 | 14 | 28 | 94 | 108 | 512);
     let at = address(x, state);
     let sha = x.cpuid_features().contains(&CpuidFeature::SHA);
     if sha && x.memory_size().size() == 16 && at.is_some_and(|at| at & 15 != 0) {
@@ -89,8 +89,8 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
         return true;
     }
     let size = x.memory_size().size();
-    let stack = matches!(x.mnemonic(), M::Enter);
-    if state.rflags >> 18 & 1 != 0 && (stack || at.is_some() && size == 0 || size > 8) {
+    let unsaid = matches!(x.mnemonic(), M::Enter | M::Maskmovq);
+    if state.rflags >> 18 & 1 != 0 && (unsaid || at.is_some() && size == 0 || size > 8) {
         return true;
     }
     if matches!(x.mnemonic(), M::Lss | M::Lfs | M::Lgs | M::Jmp | M::Call) && size == 10
@@ -115,7 +115,8 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
     if components && (state.gpr[0] as u32 > 7 || state.gpr[2] as u32 != 0) {
         return true;
     }
-    wide && at.is_some_and(|at| (at.wrapping_add(16) ^ at) >> 47 != 0)
+    let last = x.memory_size().size().max(16) as u64;
+    wide && at.is_some_and(|at| (at.wrapping_add(last) ^ at) >> 47 != 0)
 }
 
 /// Instructions whose results differ between processors without being called undefined.
