@@ -98,7 +98,9 @@ fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Insn> {
     if let Some(fields) = fields {
         plain[added + 1] = fields;
     }
-    let mut decoder = Decoder::with_ip(16, &plain, ip, DecoderOptions::NONE);
+    // What was left out counts for the places that branches lead to.
+    let start = ip.wrapping_add(p.len.saturating_sub(added) as u64);
+    let mut decoder = Decoder::with_ip(16, &plain, start, DecoderOptions::NONE);
     let x = decoder.decode();
     if decoder.last_error() == DecoderError::NoMoreBytes {
         return None;
@@ -109,6 +111,8 @@ fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Insn> {
     }
     let mut i = instruction(&x, mode);
     crate::x87::note_opcode(&mut i, &plain);
+    // A direct branch has the offset of the next instruction there.
+    i.disp &= 0xffff;
     i.len = (x.len() - added + p.len) as u8;
     rules(&x, &mut i, opcode, modrm.unwrap_or(0), p.repeat.is_some());
     (usize::from(i.len) <= bytes.len()).then_some(i)

@@ -40,7 +40,7 @@ pub fn settle(cpu: &mut Vcpu, count: u32, i: &Insn) {
     let done = match cpu.st.stop {
         stop::AFTER => {
             if !i.ends {
-                cpu.st.rip = i.next();
+                cpu.st.rip = crate::sys::next_rip(cpu, i);
             }
             u32::from(i.idx) + 1
         }
@@ -64,13 +64,13 @@ pub fn run_single(cpu: &mut Vcpu, i: &Insn) -> Outcome {
     match cpu.st.stop {
         stop::NONE => {
             if !i.ends {
-                cpu.st.rip = i.next();
+                cpu.st.rip = crate::sys::next_rip(cpu, i);
             }
             Outcome::Done
         }
         stop::AFTER => {
             if !i.ends {
-                cpu.st.rip = i.next();
+                cpu.st.rip = crate::sys::next_rip(cpu, i);
             }
             Outcome::Stopped
         }

@@ -124,7 +124,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
         c.set_gpr(i.aw, reg::RDI, v);
     }
     if i.ends && !i.has(prefix::REP | prefix::REPNE) {
-        c.st.rip = i.next();
+        c.st.rip = crate::sys::next_rip(c, i);
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ fn repeat(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             c.st.budget -= done.saturating_sub(1) as i64;
             // SDM vol. 3, 17.3.1.1: what interrupts an unfinished repetition pushes RF set.
             (c.st.rip, c.st.flags) = if over {
-                (i.next() & crate::lift::select::ip_mask(c.st.mode), c.st.flags & !rflags::RF)
+                (crate::sys::next_rip(c, i), c.st.flags & !rflags::RF)
             } else {
                 (i.ip, c.st.flags | rflags::RF)
             };

@@ -241,13 +241,10 @@ fn set_or_move(x: &Instruction, i: &mut Insn) -> bool {
     true
 }
 
-/// RIP arithmetic wraps at the code width.
+/// Where RIP wraps as it goes on from instruction to instruction. In 16-bit code too at 32 bits: only branches truncate it, and
+/// code that runs past FFFFh meets the segment's limit. (The 8086's IP has 16 bits, see `crate::i8086`.)
 pub fn ip_mask(mode: Mode) -> u64 {
-    match mode.bitness() {
-        16 => 0xffff,
-        32 => 0xffff_ffff,
-        _ => u64::MAX,
-    }
+    if mode.has(Mode::CODE64) { u64::MAX } else { 0xffff_ffff }
 }
 
 fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {

@@ -32,6 +32,7 @@ mod tests;
 use iced_x86::{CpuidFeature, Instruction};
 
 use crate::insn::{Handler, Insn, Op};
+use crate::model::Era;
 use crate::state::Mode;
 use crate::vcpu::Vcpu;
 
@@ -57,15 +58,14 @@ macro_rules! handler {
 use handler;
 
 /// Offset of the next instruction, at the width of the running code's instruction pointer.
-fn next_rip(cpu: &Vcpu, i: &Insn) -> u64 {
-    let m = cpu.st.mode;
+pub(crate) fn next_rip(cpu: &Vcpu, i: &Insn) -> u64 {
     let next = i.next();
-    if m.has(Mode::CODE64) {
+    if cpu.st.mode.has(Mode::CODE64) {
         next
-    } else if m.has(Mode::CODE32) {
-        next & 0xffff_ffff
-    } else {
+    } else if cpu.model.era() == Era::I8086 {
         next & 0xffff
+    } else {
+        next & 0xffff_ffff
     }
 }
 

@@ -151,6 +151,34 @@ fn fetching_beyond_the_limit() {
     assert_eq!(decode::fetch_room(&m.cpu), 0);
 }
 
+/// Where RIP is after the two NOPs at FFFEh: executed as a block, and one by one.
+fn past_64_k(m: &mut Machine) -> [u64; 2] {
+    let (isa, mode) = (m.cpu.model.isa(), m.cpu.st.mode);
+    let block = isa.block(&[0x90, 0x90], 0xfffe, mode).expect("decodes");
+    let last = isa.single(&[0x90], 0xffff, mode).expect("decodes");
+    m.cpu.st.rip = 0xfffe;
+    interp::run_block(&mut m.cpu, &block);
+    let whole = m.cpu.st.rip;
+    m.cpu.st.rip = 0xffff;
+    interp::run_single(&mut m.cpu, &last.insns[0]);
+    [whole, m.cpu.st.rip]
+}
+
+#[test]
+fn code_that_runs_past_64_k_meets_the_limit() {
+    // Only branches truncate RIP: the fetch after FFFFh is #GP(0), where the 8086 wraps.
+    let mut m = real();
+    assert_eq!(past_64_k(&mut m), [0x1_0000; 2]);
+    assert_eq!(decode::fetch_address(&mut m.cpu).map_err(|_| m.cpu.st.fault), Err(gp(0)));
+    let mut m = real();
+    m.cpu.model = CpuModel::by_name("8086").expect("a model");
+    assert_eq!(past_64_k(&mut m), [0; 2]);
+    // With a limit beyond, 16-bit code goes on.
+    let mut m = with_cs(0xf_ffff, 0);
+    assert_eq!(past_64_k(&mut m), [0x1_0000; 2]);
+    assert_eq!(decode::fetch_address(&mut m.cpu), Ok(0x1_0000));
+}
+
 #[test]
 fn instructions_have_15_bytes() {
     // SDM vol. 2, 2.3.11.
