@@ -1,7 +1,7 @@
 //! The coprocessor error logic: FERR# becomes IRQ 13, port F0h acknowledges it (82371SB data sheet, COPROCESSOR_ERROR).
 //!
 //! After the acknowledgement IGNNE# is active until the CPU withdraws FERR#: the handler may use the FPU, and further
-//! reports of the same error raise nothing.
+//! reports of the same error raise nothing. An acknowledgement after FERR# has gone only takes the interrupt back.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,8 @@ pub const FPU_ERROR_PORT: u16 = 0xf0;
 /// Latches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FpuErrorState {
+    /// FERR# is active.
+    asserted: bool,
     /// IRQ 13 is asserted.
     latched: bool,
     /// IGNNE# is active.
@@ -38,6 +40,7 @@ impl FpuError {
 
     /// The CPU drives FERR#.
     pub fn set_ferr(&mut self, asserted: bool) {
+        self.state.asserted = asserted;
         if !asserted {
             self.state.ignored = false;
         } else if !self.state.ignored {
@@ -66,7 +69,7 @@ impl PortDevice for FpuError {
 
     fn port_write(&mut self, port: u16, _size: u8, _value: u32, _now: Ns) {
         if port == FPU_ERROR_PORT && self.state.latched {
-            self.state = FpuErrorState { latched: false, ignored: true };
+            (self.state.latched, self.state.ignored) = (false, self.state.asserted);
             self.irq.set(false);
         }
     }
@@ -76,6 +79,19 @@ impl PortDevice for FpuError {
 mod tests {
     use super::*;
     use crate::Lines;
+
+    #[test]
+    fn a_handler_clears_the_error_before_it_acknowledges() {
+        let lines = Lines::new();
+        let mut fpu = FpuError::new(lines.line(13));
+        fpu.set_ferr(true);
+        fpu.set_ferr(false);
+        assert_eq!(lines.levels(), 1 << 13, "latched");
+        fpu.port_write(0xf0, 1, 0, 0);
+        assert_eq!(lines.levels(), 0);
+        fpu.set_ferr(true);
+        assert_eq!(lines.levels(), 1 << 13, "another error");
+    }
 
     #[test]
     fn a_handler_acknowledges_and_uses_the_fpu() {
