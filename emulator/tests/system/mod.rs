@@ -183,3 +183,39 @@ fn firmware_shadows_itself() {
         assert_eq!((status(&output), std::fs::read_to_string(&codes).unwrap()), (Some(0), expected.into()));
     }
 }
+
+#[test]
+fn a_non_maskable_interrupt_ends_a_halt_with_interrupts_off() {
+    const IDT: u32 = 0x5000;
+    passes(&[], |a, failed| {
+        let (mut handler, mut over) = (a.create_label(), a.create_label());
+        a.mov(esp, 0x9000)?;
+        a.lea(eax, dword_ptr(handler))?;
+        a.mov(word_ptr(IDT + 16), ax)?;
+        a.mov(word_ptr(IDT + 18), cs)?;
+        a.mov(word_ptr(IDT + 20), 0x8e00)?;
+        a.shr(eax, 16)?;
+        a.mov(word_ptr(IDT + 22), ax)?;
+        a.mov(word_ptr(0x5100), 0xff)?;
+        a.mov(dword_ptr(0x5102), IDT as i32)?;
+        a.lidt(fword_ptr(0x5100))?;
+        // Input 2 of the I/O APIC, the 8254, becomes an NMI; the 8254 fires once in a while.
+        for (register, value) in [(0x15, 0), (0x14, 0x400)] {
+            a.mov(dword_ptr(0xfec0_0000u32), register)?;
+            a.mov(dword_ptr(0xfec0_0010u32), value)?;
+        }
+        for (port, value) in [(0x43, 0x30), (0x40, 0), (0x40, 0x10)] {
+            out_byte(a, port, value)?;
+        }
+        a.xor(ebx, ebx)?;
+        a.cli()?;
+        a.hlt()?;
+        a.jmp(over)?;
+        a.set_label(&mut handler)?;
+        a.inc(ebx)?;
+        a.iretd()?;
+        a.set_label(&mut over)?;
+        a.mov(eax, ebx)?;
+        expect(a, 1, failed)
+    });
+}

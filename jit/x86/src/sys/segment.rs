@@ -98,12 +98,13 @@ impl Vcpu {
         Ok(segment)
     }
 
-    /// After a return to an outer level: data segments that it may not use become null (SDM vol. 2, RET).
+    /// After a return to an outer level: data segments that it may not use become null (SDM vol. 2, RET). Processors keep the
+    /// base, which 64-bit code sees through FS and GS.
     pub(super) fn drop_inner_segments(&mut self) {
         for s in [seg::ES, seg::DS, seg::FS, seg::GS] {
             let d = &mut self.st.seg[s as usize];
             if d.attrs & Segment::P != 0 && !d.is_conforming() && d.dpl() < self.st.cpl {
-                *d = null_segment(0);
+                *d = Segment { base: d.base, ..null_segment(0) };
             }
         }
     }

@@ -92,6 +92,27 @@ fn gates_lead_to_64_bit_code_only() {
 }
 
 #[test]
+fn iretq_makes_inner_segments_null_and_keeps_their_bases() {
+    // SDM vol. 2, IRET: the selector becomes null. The base that the MSR gave stays, and 64-bit code sees it.
+    let mut m = machine();
+    let inner = Segment { base: 0x1_2000, limit: 0xffff, attrs: 0x93, selector: DATA0 };
+    m.cpu.st.seg[seg::GS as usize] = inner;
+    let sp = STACK - 40;
+    let frame = [0x7000, u64::from(CODE64_3), 0x202, 0xa000, u64::from(DATA64_3)];
+    for (k, v) in frame.iter().enumerate() {
+        m.put64(sp + 8 * k as u64, *v);
+    }
+    *m.reg(reg::RSP) = sp;
+    m.run(&[0x48, 0xcf]).unwrap();
+    assert_eq!((m.cpu.st.cpl, m.sel(seg::GS)), (3, 0));
+    assert_eq!(m.cpu.st.seg[seg::GS as usize].base, 0x1_2000);
+    m.put32(0x1_2010, 0x5566_7788);
+    // MOV EAX, GS:[10h]
+    m.run(&[0x65, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0]).unwrap();
+    assert_eq!(*m.reg(reg::RAX), 0x5566_7788);
+}
+
+#[test]
 fn iretq_to_a_non_canonical_rip() {
     let mut m = machine();
     let sp = STACK - 40;

@@ -66,7 +66,9 @@ fn invpcid_rules() {
     assert_eq!(invpcid(&mut m, 4, 0, 0), Err(gp(0)), "no such type");
     assert_eq!(invpcid(&mut m, 1 << 32, 0, 0), Err(gp(0)), "the whole register counts");
     assert_eq!(invpcid(&mut m, 2, 0x1000, 0), Err(gp(0)), "reserved bits of the descriptor");
-    assert_eq!(invpcid(&mut m, 0, 0, NONCANONICAL), Err(gp(0)), "type 0 needs a canonical address");
+    assert_eq!(invpcid(&mut m, 0, 0, 1 << 60), Err(gp(0)), "type 0 needs a canonical address");
+    let wide = m.cpu.model.has(crate::model::Feature::La57);
+    assert_eq!(invpcid(&mut m, 0, 0, NONCANONICAL).is_ok(), wide, "at the width of the processor");
     assert_eq!(invpcid(&mut m, 1, 0, NONCANONICAL), Ok(()));
     write_cr(&mut m, 4, cr4::PAE).unwrap();
     for kind in 0..2 {
