@@ -39,7 +39,10 @@ fn program(rng: &mut Rng, code: Code) -> Option<(Vec<u8>, State, Instruction)> {
         let n = r.number();
         let low = s.xmm[n] as u64;
         push(&mut bytes, Instruction::with2(Code::Mov_r64_imm64, Register::RAX, low).ok()?);
-        push(&mut bytes, Instruction::with2(Code::Movq_xmm_rm64, Register::XMM0 + n as u32, Register::RAX).ok()?);
+        push(
+            &mut bytes,
+            Instruction::with2(Code::Movq_xmm_rm64, Register::XMM0 + n as u32, Register::RAX).ok()?,
+        );
         push(&mut bytes, Instruction::with2(Code::Mov_r64_imm64, Register::RAX, s.gpr[0]).ok()?);
     }
     if x.is_ip_rel_memory_operand() {
@@ -75,7 +78,11 @@ fn flags_of_unused_results() {
     for code in generate::codes(&[VECTOR, AVX], Bits::Long) {
         let name = format!("{code:?}").to_lowercase();
         let floating = ["ss_", "sd_", "ps_", "pd_", "ph_", "si_", "dq_"].iter().any(|s| name.contains(s));
-        if !floating || name.contains("mov") || name.contains("gather") || !format!("{code:?}").contains(&only) {
+        if !floating
+            || name.contains("mov")
+            || name.contains("gather")
+            || !format!("{code:?}").contains(&only)
+        {
             continue;
         }
         for n in 0..cases {

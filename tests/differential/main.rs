@@ -8,6 +8,8 @@
 mod arithmetic;
 mod corpus;
 mod dead;
+mod floating;
+mod floating_corpus;
 mod sequences;
 mod singles;
 mod x87;

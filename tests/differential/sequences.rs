@@ -73,6 +73,12 @@ fn all_kinds() {
     campaign(&[INTEGER, VECTOR, AVX, X87], Bits::Long, 1, 1000);
 }
 
+/// Unmasked exceptions among them: they are reported by a later instruction.
+#[test]
+fn x87() {
+    campaign(&[X87], Bits::Long, 1, 300);
+}
+
 #[test]
 fn loops() {
     campaign(&[INTEGER, VECTOR, AVX], Bits::Long, 40, 500);

@@ -128,13 +128,31 @@ impl Show {
     }
 }
 
-struct Case {
-    insn: Instruction,
+/// An instruction, one that stores the unit's state behind it, and the state to start from.
+pub struct Case {
+    pub insn: Instruction,
     show: Show,
-    code: Vec<u8>,
+    pub code: Vec<u8>,
     /// Length of the first instruction.
     first: usize,
-    state: State,
+    pub state: State,
+}
+
+impl Case {
+    /// Where in the data the image's status word lies, if there is an image; `None` for FXSAVE's images.
+    pub fn status(&self) -> Option<Option<usize>> {
+        match self.show {
+            Show::Environment28 | Show::Save108 => Some(Some(IMAGE + 4)),
+            Show::Environment14 | Show::Save94 => Some(Some(IMAGE + 2)),
+            Show::Nothing => Some(None),
+            Show::Fx | Show::FxWide => None,
+        }
+    }
+}
+
+/// FXSAVE: what it stores of pointers differs between makers.
+pub fn saves_extended(x: &Instruction) -> bool {
+    x.mnemonic() == M::Fxsave
 }
 
 fn at_image(bits: Bits) -> MemoryOperand {
@@ -158,7 +176,8 @@ const STATE: [Code; 13] = [
     Code::Wait,
 ];
 
-fn codes(bits: Bits) -> Vec<Code> {
+/// All x87 instructions, and those that load and store its state.
+pub fn codes(bits: Bits) -> Vec<Code> {
     let mut codes =
         generate::codes(&[X87, &[iced_x86::CpuidFeature::CMOV, iced_x86::CpuidFeature::SSE3]], bits);
     codes.retain(|c| format!("{:?}", c.mnemonic()).starts_with('F'));
@@ -172,7 +191,8 @@ fn encode(x: &Instruction, bits: Bits, at: u64) -> Option<Vec<u8>> {
     Some(e.take_buffer())
 }
 
-fn case(rng: &mut Rng, code: Code, bits: Bits) -> Option<Case> {
+/// A random instruction of `code` in a random state of the unit.
+pub fn case(rng: &mut Rng, code: Code, bits: Bits) -> Option<Case> {
     let mut state;
     let insn;
     if STATE.contains(&code) && code.op_code().op_count() > 0 {
