@@ -116,7 +116,6 @@ pub fn interrupt(cpu: &mut Vcpu, vector: u8, source: Source) -> Result<(), Shutd
 
 /// #DB as a trap, after an instruction or a task switch; `bits` go to DR6.
 pub(super) fn debug_trap(cpu: &mut Vcpu, bits: u64) -> Result<(), Shutdown> {
-    cpu.st.pending_debug = 0;
     let (vector, source) = (vector::DB, Source::Exception);
     deliver_all(cpu, Event { vector, source, code: None, info: bits, rip: cpu.st.rip, rf: false })
 }
@@ -223,14 +222,20 @@ fn record(cpu: &mut Vcpu, ev: &Event) {
     }
     match ev.vector {
         vector::PF => cpu.st.cr2 = ev.info,
-        vector::DB => {
-            // SDM vol. 3, 18.2.3: B3:0 are those of this exception, everything else stays until software clears it.
-            cpu.st.dr[6] = cpu.st.dr[6] & !debug::B | ev.info;
-            cpu.st.dr[7] &= !debug::DR7_GD;
-            cpu.st.msr.debugctl &= !debug::BTF;
-        }
+        vector::DB => record_debug(cpu, ev.info),
         _ => {}
     }
+}
+
+/// Traps that wait are reported with any #DB: ICEBP after a MOV SS that hit a breakpoint is one exception, not two.
+fn record_debug(cpu: &mut Vcpu, bits: u64) {
+    let bits = bits | std::mem::take(&mut cpu.st.pending_debug);
+    if bits != 0 {
+        // SDM vol. 3, 18.2.3: B3:0 are those of this exception, everything else stays until software clears it.
+        cpu.st.dr[6] = cpu.st.dr[6] & !debug::B | bits;
+    }
+    cpu.st.dr[7] &= !debug::DR7_GD;
+    cpu.st.msr.debugctl &= !debug::BTF;
 }
 
 fn deliver(cpu: &mut Vcpu, ev: &Event) -> R<()> {
@@ -485,18 +490,14 @@ fn int3(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 }
 
 fn int1(cpu: &mut Vcpu, i: &Insn) -> R<()> {
-    // A data breakpoint that MOV SS has held back is reported by this #DB, and by no other.
-    let held = std::mem::take(&mut cpu.st.pending_debug);
-    if held != 0 {
-        cpu.st.dr[6] = cpu.st.dr[6] & !debug::B | held;
-    }
-    software(cpu, i, vector::DB, Source::Privileged).inspect_err(|_| {
+    let delivered = software(cpu, i, vector::DB, Source::Privileged);
+    if delivered.is_ok() {
+        record_debug(cpu, 0);
+    } else if cpu.st.stop == stop::FAULT && cpu.st.fault.has_code && cpu.st.fault.vector != vector::PF {
         // Unlike INT n, its delivery counts as that of an external event.
-        let f = &mut cpu.st.fault;
-        if cpu.st.stop == stop::FAULT && f.has_code && f.vector != vector::PF {
-            f.code |= 1;
-        }
-    })
+        cpu.st.fault.code |= 1;
+    }
+    delivered
 }
 
 fn into(cpu: &mut Vcpu, i: &Insn) -> R<()> {

@@ -98,13 +98,15 @@ impl Vcpu {
         Ok(segment)
     }
 
-    /// After a return to an outer level: data segments that it may not use become null (SDM vol. 2, RET). Processors keep the
-    /// base, which 64-bit code sees through FS and GS.
+    /// After a return to an outer level: data segments that it may not use become null, and null selectors lose their RPL
+    /// (SDM vol. 2, RET and IRET). Processors keep the base, which 64-bit code sees through FS and GS.
     pub(super) fn drop_inner_segments(&mut self) {
         for s in [seg::ES, seg::DS, seg::FS, seg::GS] {
             let d = &mut self.st.seg[s as usize];
             if d.attrs & Segment::P != 0 && !d.is_conforming() && d.dpl() < self.st.cpl {
                 *d = Segment { base: d.base, ..null_segment(0) };
+            } else if is_null(d.selector) {
+                d.selector = 0;
             }
         }
     }

@@ -4,6 +4,7 @@ use super::protected::{CODE0, CODE3, DATA0, FREE, GDT, IDT, TSS, TSS_SEL, machin
 use super::tasks::{NEW, two_tasks};
 use super::*;
 use crate::state::cr4;
+use crate::sys::debug::DR7_GD;
 
 const HANDLER: u64 = 0x5000;
 const DATA: u64 = 0x3800;
@@ -279,6 +280,33 @@ fn each_exception_sets_b3_to_b0_anew_and_leaves_the_rest() {
     m.code(&[0x90]);
     m.go();
     assert_eq!((m.in_handler(), m.dr6()), (true, 1 << 14 | 1));
+}
+
+#[test]
+fn icebp_takes_a_waiting_trap_along() {
+    // Two exceptions here would share the handler's stack where that has a stack of its own (IST).
+    let mut m = machine();
+    arm(&mut m, DATA, dr7(3, 1) | DR7_GD);
+    m.put16(DATA, DATA0);
+    *m.reg(reg::RBX) = DATA;
+    m.code(&[0x8e, 0x13, 0xf1]);
+    m.go();
+    m.go();
+    assert_eq!((m.in_handler(), m.frame().0, m.dr6()), (true, CODE + 3, 1));
+    assert_eq!((m.cpu.st.pending_debug, m.cpu.st.dr[7] & DR7_GD), (0, 0));
+}
+
+#[test]
+fn a_code_breakpoint_after_mov_ss_is_suppressed() {
+    for (first, hits) in [(&[0x8e, 0xd0][..], false), (&[0x8e, 0xd8], true)] {
+        let mut m = machine();
+        arm(&mut m, CODE + 2, dr7(0, 0));
+        m.code(&[first, &[0x90]].concat());
+        *m.reg(reg::RAX) = u64::from(DATA0);
+        m.go();
+        m.go();
+        assert_eq!(m.in_handler(), hits);
+    }
 }
 
 #[test]

@@ -73,6 +73,29 @@ fn far_returns_to_an_outer_level_drop_inner_segments() {
 }
 
 #[test]
+fn returns_to_an_outer_level_clear_null_selectors() {
+    // SDM vol. 2, RET and IRET: SegmentSelector := NULL, whatever RPL it had; the base of FS is not touched.
+    for code in [&[0xcb][..], &[0xcf]] {
+        let mut m = machine();
+        for (k, s) in [seg::DS, seg::ES, seg::FS, seg::GS].iter().enumerate() {
+            let null = Segment { selector: k as u16, base: 0x1234, attrs: 0, limit: 0 };
+            m.cpu.st.seg[*s as usize] = null;
+        }
+        let sp = 0x8800;
+        let flags = (code == [0xcf]).then_some(2);
+        let frame = [0x7000, u32::from(CODE3)].into_iter().chain(flags).chain([0xa000, u32::from(DATA3)]);
+        for (k, v) in frame.enumerate() {
+            m.put32(sp + 4 * k as u64, v);
+        }
+        *m.reg(reg::RSP) = sp;
+        m.run(code).unwrap();
+        assert_eq!((m.cpu.st.rip, m.cpu.st.cpl), (0x7000, 3));
+        assert_eq!([seg::DS, seg::ES, seg::FS, seg::GS].map(|s| m.sel(s)), [0; 4], "{code:x?}");
+        assert_eq!(m.cpu.st.seg[seg::FS as usize].base, 0x1234);
+    }
+}
+
+#[test]
 fn conforming_code_keeps_the_level() {
     let mut m = user();
     m.put64(GDT + u64::from(FREE), descriptor(0, 0xf_ffff, 0x9e, 0xc));
