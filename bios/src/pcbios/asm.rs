@@ -98,13 +98,6 @@ impl Assembled {
     pub fn address(&self, label: &str) -> Result<u32, AsmError> {
         self.symbols.get(label).copied().ok_or_else(|| AsmError::NoLabel(label.to_owned()))
     }
-
-    /// All labels of procedures and data, in order of their addresses.
-    pub fn symbols(&self) -> Vec<(u32, &str)> {
-        let mut list: Vec<_> = self.symbols.iter().map(|(name, at)| (*at, name.as_str())).collect();
-        list.sort_unstable();
-        list
-    }
 }
 
 impl Deref for Section {
@@ -140,13 +133,13 @@ macro_rules! repeated {
 }
 
 impl Section {
-    branches! { jmp call je jne jz jnz jb jae jc jnc ja jbe jl jge jg jle js jns jcxz jecxz }
+    branches! { jmp call je jne jz jnz jb jae jc jnc ja jbe js jns jcxz }
 
     repeated! {
         rep_movsb = rep movsb; rep_movsw = rep movsw; rep_movsd = rep movsd;
         rep_stosb = rep stosb; rep_stosw = rep stosw; rep_stosd = rep stosd;
-        rep_insw = rep insw; rep_outsw = rep outsw; rep_insb = rep insb; rep_insd = rep insd; rep_outsd = rep outsd;
-        repe_cmpsb = repe cmpsb; repe_scasd = repe scasd;
+        rep_insw = rep insw; rep_outsw = rep outsw; rep_insb = rep insb;
+        repe_cmpsb = repe cmpsb;
     }
 }
 

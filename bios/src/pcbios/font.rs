@@ -43,7 +43,8 @@ fn glyph(character: char, points: usize) -> Vec<u8> {
         return cell;
     }
     let grid = drawn(character);
-    let mut out: Vec<u8> = lines(points).iter().map(|line| line.map_or(0, |line| widen(grid[line]))).collect();
+    let mut out: Vec<u8> =
+        lines(points).iter().map(|line| line.map_or(0, |line| widen(grid[line]))).collect();
     if points == 8 {
         // No room above and below: what belongs there shares a line.
         out[0] |= widen(grid[0] | grid[1]);
@@ -55,7 +56,11 @@ fn glyph(character: char, points: usize) -> Vec<u8> {
 /// Five dots become seven: the second and the fourth are doubled.
 fn widen(row: u8) -> u8 {
     const COLUMNS: [u8; 5] = [0x80, 0x60, 0x10, 0x0c, 0x02];
-    COLUMNS.iter().enumerate().filter(|(i, _)| row & (0x10 >> i) != 0).fold(0, |bits, (_, column)| bits | column)
+    COLUMNS
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| row & (0x10 >> i) != 0)
+        .fold(0, |bits, (_, column)| bits | column)
 }
 
 /// A shape on the grid; accented letters are composed.
@@ -111,7 +116,8 @@ fn box_lines([up, right, down, left]: [u8; 4], points: usize) -> Vec<u8> {
         let crossing = if side == 0 || vertical == 1 { left } else { right };
         for y in 0..points {
             let upper = up != 0 && y <= if crossing == 2 && vertical == 2 { strokes[0] } else { strokes[1] };
-            let lower = down != 0 && y >= if crossing == 2 && vertical == 2 { strokes[1] } else { strokes[0] };
+            let lower =
+                down != 0 && y >= if crossing == 2 && vertical == 2 { strokes[1] } else { strokes[0] };
             if upper || lower {
                 dot(*x, y);
             }

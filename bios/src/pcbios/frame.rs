@@ -83,12 +83,8 @@ fields! {
     ds_ = word_ptr 4;
     /// The caller's DI.
     di_ = word_ptr 6;
-    /// The caller's EDI.
-    edi_ = dword_ptr 6;
     /// The caller's SI.
     si_ = word_ptr 10;
-    /// The caller's ESI.
-    esi_ = dword_ptr 10;
     /// The caller's BP.
     bp_ = word_ptr 14;
     /// The caller's EBX.
@@ -126,4 +122,3 @@ fields! {
     /// The caller's flags.
     flags = word_ptr FLAGS;
 }
-

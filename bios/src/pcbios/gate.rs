@@ -2,7 +2,7 @@
 
 use iced_x86::code_asm::*;
 
-use super::asm::{Assembled, AsmError, Emit, Section, code};
+use super::asm::{AsmError, Assembled, Emit, Section, code};
 use super::flat::{BACK16, selector};
 use super::layout::BIOS_SEGMENT;
 

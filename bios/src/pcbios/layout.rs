@@ -67,8 +67,6 @@ pub mod bda {
     pub const DISKETTE_STATUS: i32 = 0x41;
     /// Diskette: the controller's result bytes.
     pub const NEC_STATUS: i32 = 0x42;
-    /// Display mode.
-    pub const CRT_MODE: i32 = 0x49;
     /// Reset flag: 1234h is a warm start.
     pub const RESET_FLAG: i32 = 0x72;
     /// Fixed disk: status.
@@ -79,12 +77,8 @@ pub mod bda {
     pub const BUFFER_START: i32 = 0x80;
     /// End of the keyboard buffer.
     pub const BUFFER_END: i32 = 0x82;
-    /// Diskette: media of drive 0.
-    pub const MEDIA_STATE: i32 = 0x90;
     /// Keyboard: E0 and E1 seen, 101 keys.
     pub const KB_FLAG_3: i32 = 0x96;
-    /// Keyboard: LEDs.
-    pub const KB_FLAG_2: i32 = 0x97;
     /// Wait of INT 15h AH=83h/86h is active.
     pub const TIMER_LOW: i32 = 0x6c;
     /// Ticks, high word.
@@ -186,8 +180,6 @@ pub mod ebda {
     pub const RQ_LINEAR: i32 = 0x154;
     /// A command packet.
     pub const PACKET: i32 = 0x160;
-    /// Bytes that the packet's answer may still fill, and where it goes.
-    pub const PACKET_ROOM: i32 = 0x170;
 
     /// Bytes of RAM below 4 GiB.
     pub const RAM_LOW: i32 = 0x180;

@@ -3,7 +3,9 @@
 use iced_x86::code_asm::*;
 
 use super::asm::{AsmError, Assembled, Emit, Section, code};
-use super::layout::{BASE_KIB, EBDA_KIB, EBDA_SEGMENT, IMAGE, POST_STACK, VIDEO_SEGMENT, bda, drive, ebda, kind};
+use super::layout::{
+    BASE_KIB, EBDA_KIB, EBDA_SEGMENT, IMAGE, POST_STACK, VIDEO_SEGMENT, bda, drive, ebda, kind,
+};
 use super::video::{self, vars};
 
 /// Calls a procedure of the 32-bit part.

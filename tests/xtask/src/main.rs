@@ -42,6 +42,11 @@ enum Task {
     },
     /// Build tests for an aarch64 host and run them under QEMU's user-mode emulation.
     TestAarch64(aarch64::Options),
+    /// Write our BIOS to a file: 128 KiB, for `qemu-system-x86_64 -bios FILE` and for looking at.
+    Rom {
+        /// The file.
+        out: std::path::PathBuf,
+    },
     /// Print the table of instructions: what is implemented, and how it is tested.
     Completeness,
     /// Random instructions in each tier, compared with the host's CPU; --help after it tells more.
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Aarch64Setup { again } => aarch64::setup(again).map(|_| ()),
         Task::TestAarch64(options) => aarch64::test(&options),
+        Task::Rom { out } => rom(&out),
         Task::Completeness => harness("completeness", &[]),
         Task::Differential { arguments } => harness("differential", &arguments),
         Task::Fuzz(options) => fuzz::run(&options),
@@ -101,6 +107,14 @@ fn harness(program: &str, arguments: &[String]) -> Result<()> {
         Some(0) => Ok(()),
         code => std::process::exit(code.unwrap_or(1)),
     }
+}
+
+/// The crate `bios` writes its image: it is not linked here, because this program is to be built fast.
+fn rom(out: &std::path::Path) -> Result<()> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--release", "--quiet", "-p", "bios", "--example", "rom", "--"]).arg(out);
+    anyhow::ensure!(cargo.status().context("cargo")?.success(), "the image could not be written");
+    Ok(())
 }
 
 fn fetch_guests(set: Set) -> Result<()> {

@@ -8,8 +8,8 @@ mod chipset;
 mod fw_cfg;
 mod loader;
 mod memory;
-mod processor;
 mod pci;
+mod processor;
 mod shadow;
 
 use iced_x86::code_asm::*;

@@ -94,8 +94,10 @@ const EGA: [u8; 16] = [0, 1, 2, 3, 4, 5, 0x14, 7, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 
 const CGA: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17];
 const CGA_FOUR: [u8; 16] = [0, 0x13, 0x15, 0x17, 2, 4, 6, 7, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17];
 const MONO: [u8; 16] = [0, 8, 8, 8, 8, 8, 8, 8, 0x10, 0x18, 0x18, 0x18, 0x18, 0x18, 0x18, 0x18];
-const TWO_CGA: [u8; 16] = [0, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17];
-const TWO: [u8; 16] = [0, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f];
+const TWO_CGA: [u8; 16] =
+    [0, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17, 0x17];
+const TWO: [u8; 16] =
+    [0, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f];
 const IDENTITY: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 /// CRT controller. Horizontal registers 0-5; vertical total, overflow, maximum scan line; cursor; vertical retrace start and end,
@@ -103,8 +105,8 @@ const IDENTITY: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 const fn crtc(horizontal: [u8; 6], total: [u8; 3], cursor: [u8; 2], vertical: [u8; 8]) -> [u8; 25] {
     let (h, t, v) = (horizontal, total, vertical);
     [
-        h[0], h[1], h[2], h[3], h[4], h[5], t[0], t[1], 0, t[2], cursor[0], cursor[1], 0, 0, 0, 0, v[0], v[1], v[2],
-        v[3], v[4], v[5], v[6], v[7], 0xff,
+        h[0], h[1], h[2], h[3], h[4], h[5], t[0], t[1], 0, t[2], cursor[0], cursor[1], 0, 0, 0, 0, v[0],
+        v[1], v[2], v[3], v[4], v[5], v[6], v[7], 0xff,
     ]
 }
 
@@ -131,7 +133,16 @@ fn text(number: u8, columns: u8) -> Mode {
             if wide { H80_TEXT } else { H40_TEXT },
             [0xbf, 0x1f, 0x4f],
             [0x0d, 0x0e],
-            [0x9c, 0x8e, 0x8f, if wide { 0x28 } else { 0x14 }, if mono { 0x0f } else { 0x1f }, 0x96, 0xb9, 0xa3],
+            [
+                0x9c,
+                0x8e,
+                0x8f,
+                if wide { 0x28 } else { 0x14 },
+                if mono { 0x0f } else { 0x1f },
+                0x96,
+                0xb9,
+                0xa3,
+            ],
         ),
         attribute: if mono { attributes(MONO, 0x0e, 0x0f, 8) } else { attributes(EGA, 0x0c, 0x0f, 8) },
         graphics: [0, 0, 0, 0, 0, 0x10, if mono { 0x0a } else { 0x0e }, 0, 0xff],
@@ -169,7 +180,8 @@ fn cga(number: u8) -> Mode {
     mode.crtc[9] = 0xc1;
     mode.crtc[23] = if four { 0xa2 } else { 0xc2 };
     mode.attribute = if four { attributes(CGA_FOUR, 1, 3, 0) } else { attributes(TWO_CGA, 1, 1, 0) };
-    mode.graphics = if four { [0, 0, 0, 0, 0, 0x30, 0x0f, 0x0f, 0xff] } else { [0, 0, 0, 0, 0, 0, 0x0d, 0x0f, 0xff] };
+    mode.graphics =
+        if four { [0, 0, 0, 0, 0, 0x30, 0x0f, 0x0f, 0xff] } else { [0, 0, 0, 0, 0, 0, 0x0d, 0x0f, 0xff] };
     mode
 }
 
@@ -192,7 +204,8 @@ fn lines_480(number: u8) -> Mode {
     mode.misc = 0xe3;
     mode.dac = Dac::Ega;
     mode.crtc = crtc(H80, [0x0b, 0x3e, 0x40], [0, 0], [0xea, 0x8c, 0xdf, 0x28, 0, 0xe7, 0x04, 0xe3]);
-    mode.attribute = attributes(if number == 0x11 { TWO } else { EGA }, 1, if number == 0x11 { 1 } else { 0x0f }, 0);
+    mode.attribute =
+        attributes(if number == 0x11 { TWO } else { EGA }, 1, if number == 0x11 { 1 } else { 0x0f }, 0);
     mode
 }
 

@@ -41,7 +41,9 @@ fn hues(levels: [u8; 5]) -> Vec<Colour> {
     let [low, high] = [levels[0], levels[4]];
     let mut out = Vec::new();
     // Each sixth of the circle moves one component from one end to the other, in four steps.
-    for (moving, up, fixed_high) in [(0, true, 2), (2, false, 0), (1, true, 0), (0, false, 1), (2, true, 1), (1, false, 2)] {
+    for (moving, up, fixed_high) in
+        [(0, true, 2), (2, false, 0), (1, true, 0), (0, false, 1), (2, true, 1), (1, false, 2)]
+    {
         for step in 0..4 {
             let mut colour = [low; 3];
             colour[fixed_high] = high;
