@@ -13,15 +13,18 @@
 
 pub mod acpi_pm;
 pub mod apic;
+pub mod block;
 mod clock;
 pub mod debug_ports;
 pub mod dma8237;
 pub mod events;
+pub mod floppy;
 pub mod fpu_error;
 pub mod fw_cfg;
 pub mod harness;
 pub mod hpet;
 pub mod i8042;
+pub mod ide;
 pub mod ioapic;
 pub mod lapic;
 pub mod lines;
@@ -31,7 +34,9 @@ pub mod pci;
 pub mod pic8259;
 pub mod pit8254;
 pub mod rtc;
+mod saved;
 pub mod uart16550;
+pub mod vga;
 
 pub use events::PowerEvent;
 pub use lines::{IrqLine, Lines};

@@ -14,6 +14,7 @@ pub enum BarKind {
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;
 const BAR_0: usize = 0x10;
+const ROM_BAR: usize = 0x30;
 const INTERRUPT_LINE: usize = 0x3c;
 const INTERRUPT_PIN: usize = 0x3d;
 const COMMAND_IO: u8 = 1;
@@ -87,6 +88,18 @@ impl ConfigSpace {
         };
         let len = if kind == BarKind::Memory64Prefetchable { 8 } else { 4 };
         self.register(at, &u64::to_le_bytes(flags)[..len], &mask.to_le_bytes()[..len]);
+    }
+
+    /// Defines the expansion ROM base address register for `size` bytes, a power of two of at least 2 KiB.
+    pub fn add_rom(&mut self, size: u64) {
+        assert!(size.is_power_of_two() && size >= 2048, "a ROM of {size:#x} bytes");
+        self.register(ROM_BAR, &[0; 4], &(!(size as u32 - 1) | 1).to_le_bytes());
+    }
+
+    /// Where the expansion ROM is decoded; `None` while it is not.
+    pub fn rom(&self) -> Option<u64> {
+        let value = self.dword(ROM_BAR);
+        (self.bytes[COMMAND] & COMMAND_MEMORY != 0 && value & 1 != 0).then_some(u64::from(value & !0x7ff))
     }
 
     /// The address that base address register `index` decodes; `None` while decoding is off.
