@@ -15,4 +15,5 @@ pub mod host_clock;
 pub mod logging;
 pub mod machine;
 pub mod program;
+pub mod storage;
 pub mod terminal;

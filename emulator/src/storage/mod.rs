@@ -1,0 +1,175 @@
+//! Disk images on the host: raw files and qcow2, read-only or not, with a throw-away layer above them if asked for.
+//!
+//! An image is opened once, with a lock on the file (shared for readers), so that two machines cannot write to it. What the
+//! guest has written is in the host's hands when the write returns (raw), or at the latest when the guest's own flush does (qcow2,
+//! whose tables are kept in memory meanwhile): a killed process loses nothing that a guest may count on.
+
+mod config;
+mod overlay;
+mod qcow2;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use devices::block::Disk;
+use devices::ide::{DriveSpec, DriveSpecs};
+
+pub use config::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
+use overlay::Overlay;
+
+use crate::boot::explain;
+use crate::cli::UserError;
+
+/// First bytes of formats, and what to say of those that are not there.
+const FOREIGN: [(&[u8], &str); 5] = [
+    (b"KDMV", "a VMDK image"),
+    (b"# Disk DescriptorFile", "a VMDK description"),
+    (b"vhdxfile", "a VHDX image"),
+    (b"<<< ", "a VDI image"),
+    (b"conectix", "a VHD image"),
+];
+
+/// What a file's first bytes say. Raw images have no mark of their own.
+fn probe(head: &[u8]) -> Result<ImageFormat, &'static str> {
+    if head.starts_with(qcow2::MAGIC) {
+        return Ok(ImageFormat::Qcow2);
+    }
+    match FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
+        Some((_, what)) => Err(what),
+        None => Ok(ImageFormat::Raw),
+    }
+}
+
+/// Opens the image of a drive. `option` is what the user wrote.
+pub fn open(drive: &DriveConfig, path: &Path) -> Result<Disk, UserError> {
+    let subject = || format!("{} {}", drive.option, path.display());
+    let failed = |error: std::io::Error| {
+        let (problem, remedy) = explain(&error);
+        UserError::new(subject(), problem, remedy)
+    };
+    let temporary = drive.snapshot;
+    let read_only = drive.is_read_only();
+    let write = !read_only && !temporary;
+    let file = OpenOptions::new().read(true).write(write).open(path).map_err(|error| {
+        match (write, error.kind()) {
+            (true, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
+                UserError::new(subject(), "the file cannot be written", "add readonly=on or snapshot=on, or change its permissions")
+            }
+            _ => failed(error),
+        }
+    })?;
+    let facts = file.metadata().map_err(failed)?;
+    if facts.is_dir() {
+        return Err(UserError::new(subject(), "this is a folder", "name an image file in it"));
+    }
+    lock(&file, write).map_err(|problem| {
+        UserError::new(subject(), problem, "end the other program, or use -snapshot on a copy")
+    })?;
+    let mut head = [0; 32];
+    let len = read_head(&file, &mut head).map_err(failed)?;
+    let (format, guessed) = match drive.format {
+        Some(format) => (format, false),
+        None => {
+            let format = probe(&head[..len]).map_err(|what| {
+                UserError::new(
+                    subject(),
+                    format!("this is {what}, a format that is not there"),
+                    "convert it with: qemu-img convert -O qcow2",
+                )
+            })?;
+            (format, true)
+        }
+    };
+    let disk: Disk = match format {
+        ImageFormat::Raw => Box::new(raw::RawFile::new(file, !write, guessed).map_err(failed)?),
+        ImageFormat::Qcow2 => {
+            if !head.starts_with(qcow2::MAGIC) {
+                return Err(UserError::new(
+                    subject(),
+                    "this is no qcow2 image",
+                    "use format=raw, or leave the format out",
+                ));
+            }
+            Box::new(qcow2::Qcow2File::new(file, path, write).map_err(|error| {
+                UserError::new(subject(), format!("the qcow2 image cannot be used: {error}"), "check it with: qemu-img check")
+            })?)
+        }
+    };
+    if disk.is_empty() {
+        return Err(UserError::new(subject(), "the image is empty", "make it or copy it again"));
+    }
+    if temporary && !read_only {
+        let overlay = Overlay::new(disk).map_err(failed)?;
+        return Ok(Box::new(overlay));
+    }
+    Ok(disk)
+}
+
+fn read_head(file: &File, head: &mut [u8]) -> std::io::Result<usize> {
+    let mut done = 0;
+    while done < head.len() {
+        match file.read_at(&mut head[done..], done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Locks the file for as long as it is open. File systems without locks do without.
+fn lock(file: &File, write: bool) -> Result<(), &'static str> {
+    match if write { file.try_lock() } else { file.try_lock_shared() } {
+        Err(TryLockError::WouldBlock) => Err("another program has this image open"),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// All drives of a machine with their media.
+#[derive(Default)]
+pub struct Drives {
+    /// IDE drives in their places.
+    pub ide: DriveSpecs,
+    /// Floppy drives; `Some(None)`: one without a medium.
+    pub floppies: [Option<Option<Disk>>; 2],
+}
+
+/// Opens every image that the configuration names.
+pub fn open_all(drives: &[DriveConfig]) -> Result<Drives, UserError> {
+    let mut all = Drives::default();
+    for drive in drives {
+        let medium = drive.file.as_deref().map(|path| open(drive, path)).transpose()?;
+        let index = usize::from(drive.index);
+        match drive.interface {
+            Interface::Ide => {
+                all.ide[index] = Some(match drive.media {
+                    Media::Cdrom => DriveSpec::CdRom(medium),
+                    Media::Disk => match medium {
+                        Some(disk) => DriveSpec::HardDisk(disk),
+                        None => continue,
+                    },
+                });
+            }
+            Interface::Floppy => {
+                if let Some(disk) = &medium
+                    && devices::floppy::Geometry::of(disk.len()).is_none()
+                {
+                    return Err(UserError::new(
+                        drive.option.clone(),
+                        format!("no floppy disk has {} bytes", disk.len()),
+                        "give it as a disk with -hda",
+                    ));
+                }
+                all.floppies[index] = Some(medium);
+            }
+            // Opened, so that mistakes are told, but connected to nothing.
+            Interface::None => {}
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,156 @@
+//! Images as users have them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+
+fn drive(path: &Path) -> DriveConfig {
+    DriveConfig {
+        option: "-hda".into(),
+        file: Some(path.into()),
+        format: None,
+        interface: Interface::Ide,
+        media: Media::Disk,
+        index: 0,
+        read_only: false,
+        snapshot: false,
+    }
+}
+
+fn image(folder: &Path, len: usize) -> PathBuf {
+    let path = folder.join("disk.img");
+    std::fs::write(&path, (0..len).map(|n| (n / 512) as u8).collect::<Vec<u8>>()).unwrap();
+    path
+}
+
+/// A qcow2 image made by QEMU's tool; `None` where that is not installed.
+fn qcow2(folder: &Path, arguments: &[&str]) -> Option<PathBuf> {
+    let path = folder.join("disk.qcow2");
+    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).args(arguments).arg(&path);
+    let made = { made }.arg("4M").status();
+    made.ok().filter(|status| status.success()).map(|_| path)
+}
+
+fn message(drive: &DriveConfig) -> String {
+    open(drive, drive.file.as_deref().unwrap()).err().expect("it cannot be opened").to_string()
+}
+
+#[test]
+fn a_raw_image_is_written_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image(folder.path(), 100_000);
+    let mut disk = open(&drive(&path), &path).unwrap();
+    assert_eq!((disk.len(), disk.read_only()), (100_000, false));
+    let mut sector = [0; 512];
+    disk.read(512 * 7, &mut sector).unwrap();
+    assert_eq!(sector, [7; 512]);
+    disk.write(512 * 7, &[0x5a; 512]).unwrap();
+    disk.flush().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap()[512 * 7], 0x5a);
+    disk.read(512 * 195, &mut sector).unwrap();
+    assert_eq!((sector[159], sector[160]), (195, 0), "the end is filled up with zeros");
+    assert!(disk.write(512 * 196, &sector).is_err());
+    // The image does not become one of another format behind our back.
+    sector[..4].copy_from_slice(qcow2::MAGIC);
+    assert!(disk.write(0, &sector).is_err());
+    disk.discard(0, u64::MAX).unwrap();
+}
+
+#[test]
+fn two_machines_do_not_share_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image(folder.path(), 4096);
+    let first = open(&drive(&path), &path).unwrap();
+    assert!(message(&drive(&path)).contains("another program"));
+    drop(first);
+    let readers = DriveConfig { snapshot: true, ..drive(&path) };
+    let _first = open(&readers, &path).unwrap();
+    let _second = open(&readers, &path).unwrap();
+    assert!(message(&drive(&path)).contains("another program"));
+}
+
+#[test]
+fn a_snapshot_keeps_the_image_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image(folder.path(), 300_000);
+    let before = std::fs::read(&path).unwrap();
+    let mut disk = open(&DriveConfig { snapshot: true, ..drive(&path) }, &path).unwrap();
+    let mut expected = before.clone();
+    for (at, len, value) in [(512, 512, 1), (65_000, 1_000, 2), (131_072, 65_536, 3), (299_500, 500, 4)] {
+        disk.write(at as u64, &vec![value; len]).unwrap();
+        expected[at..at + len].fill(value);
+    }
+    let mut found = vec![0; 300_000];
+    disk.read(0, &mut found).unwrap();
+    assert!(found == expected);
+    drop(disk);
+    assert!(std::fs::read(&path).unwrap() == before);
+}
+
+#[test]
+fn a_qcow2_image_keeps_what_was_flushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(path) = qcow2(folder.path(), &[]) else { return eprintln!("no qemu-img: not tested") };
+    {
+        let mut disk = open(&drive(&path), &path).unwrap();
+        assert_eq!(disk.len(), 4 << 20);
+        disk.write(1 << 20, &[0x77; 1024]).unwrap();
+        disk.flush().unwrap();
+        // As if the process died here: nothing that is done when it ends is done.
+        std::mem::forget(disk);
+    }
+    let mut disk = raw_copy(&path, folder.path());
+    let mut found = [0; 1024];
+    disk.read(1 << 20, &mut found).unwrap();
+    assert_eq!(found, [0x77; 1024]);
+    let check = Command::new("qemu-img").args(["check", "-q"]).arg(folder.path().join("copy.qcow2")).status();
+    assert!(check.unwrap().success());
+}
+
+/// The image as another process finds it.
+fn raw_copy(path: &Path, folder: &Path) -> Disk {
+    let copy = folder.join("copy.qcow2");
+    std::fs::copy(path, &copy).unwrap();
+    open(&DriveConfig { read_only: true, ..drive(&copy) }, &copy).unwrap()
+}
+
+#[test]
+fn a_qcow2_image_stands_on_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = image(folder.path(), 1 << 20);
+    let backing = base.to_str().unwrap();
+    let Some(path) = qcow2(folder.path(), &["-b", backing, "-F", "raw"]) else {
+        return eprintln!("no qemu-img: not tested");
+    };
+    let mut disk = open(&drive(&path), &path).unwrap();
+    let mut sector = [0; 512];
+    disk.read(512 * 9, &mut sector).unwrap();
+    assert_eq!(sector, [9; 512]);
+    disk.write(512 * 9, &[1; 512]).unwrap();
+    disk.read(512 * 10, &mut sector).unwrap();
+    assert_eq!(sector, [10; 512]);
+    assert_eq!(std::fs::read(&base).unwrap()[512 * 9], 9);
+}
+
+#[test]
+fn mistakes_are_one_line_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, contents: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    };
+    let none = folder.path().join("none.img");
+    assert!(message(&drive(&none)).contains("no such file"));
+    assert!(message(&drive(folder.path())).contains("folder"));
+    assert!(message(&drive(&file("empty", b""))).contains("empty"));
+    let vmdk = message(&drive(&file("a.vmdk", b"KDMV\x01\0\0\0")));
+    assert!(vmdk.contains("VMDK") && vmdk.contains("qemu-img convert"), "{vmdk}");
+    let qcow2 = DriveConfig { format: Some(ImageFormat::Qcow2), ..drive(&file("b", &[0; 1024])) };
+    assert!(message(&qcow2).contains("no qcow2"));
+    let damaged = message(&drive(&file("c", &[&b"QFI\xfb\0\0\0\x09"[..], &[0xff; 512]].concat())));
+    assert!(damaged.contains("qcow2") && !damaged.contains('\n'), "{damaged}");
+    let floppy = DriveConfig { interface: Interface::Floppy, ..drive(&file("d", &vec![0; 3 << 20])) };
+    assert!(open_all(&[floppy]).err().unwrap().to_string().contains("no floppy disk"));
+}
