@@ -58,6 +58,7 @@ fn power_on(config: &MachineConfig) -> Machine {
         serial_ports: 1,
         harness: config.harness(),
         fw_cfg: prepared.fw_cfg,
+        vga: None,
         no_reboot: true,
     };
     let mut machine = Machine::new(spec).unwrap_or_else(|error| panic!("{error}"));

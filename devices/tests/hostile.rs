@@ -5,6 +5,13 @@
 
 use devices::harness::{HarnessConfig, IOMEM_BASE, PostConfig, PostFormat};
 use devices::pc::{MMIO_WINDOWS, PORTS, PcConfig, PcDevices};
+use std::sync::{Arc, Mutex};
+
+use devices::block::{Disk, RamDisk};
+use devices::ide::DriveSpec;
+use devices::memory::{Dma, GuestMemory};
+use devices::pc::Peripherals;
+use devices::vga::OwnMemory;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -30,6 +37,7 @@ enum Step {
 fn port() -> impl Strategy<Value = u16> {
     let assigned = prop::sample::select(PORTS).prop_flat_map(|range| range.first..=range.last);
     prop_oneof![8 => assigned, 1 => 0x600..0x640u16, 1 => 0xe0..0xf8u16, 1 => 0x190..0x192u16, 1 => 0x2000..0x2018u16,
+        6 => 0x1f0..0x1f8u16, 4 => 0x170..0x178u16, 2 => 0xc000..0xc010u16, 2 => Just(0x3f5u16),
         1 => 0..0x110u16, 1 => any::<u16>()]
 }
 
@@ -43,6 +51,8 @@ fn address() -> impl Strategy<Value = u64> {
         2 => register,
         1 => (0..0x2_0000u64).prop_map(|offset| IOMEM_BASE + offset),
         1 => 0..0x2000u64,
+        3 => (0..0x2_0000u64).prop_map(|offset| 0xa_0000 + offset),
+        2 => (0..0x1000u64).prop_map(|offset| 0xfebf_0000 + offset),
         1 => any::<u64>(),
     ]
 }
@@ -77,7 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn board() -> PcDevices {
-    PcDevices::new(&PcConfig {
+    let mut pc = PcDevices::new(&PcConfig {
         cpus: 2,
         ram_below_4g: 3 << 30,
         ram_above_4g: 1 << 40,
@@ -87,11 +97,46 @@ fn board() -> PcDevices {
             debug_exit: Some((0xf4, 4)),
             debugcon: Some(0x402),
             pc_testdev: true,
-            pci_testdev: Some(2),
+            pci_testdev: Some(4),
             post: vec![PostConfig { iobase: 0x190, iosize: 2, format: PostFormat::Hex, exit: Some(3) }],
         },
+        memory: Dma::new(Arc::new(Ram(Mutex::new(vec![0; 0x2_0000])))),
         ..PcConfig::default()
-    })
+    });
+    let disk = |len: usize| Box::new(RamDisk::new(vec![0x5a; len])) as Disk;
+    pc.plug(Peripherals {
+        ide: Some([
+            Some(DriveSpec::HardDisk(disk(200 * 512))),
+            None,
+            Some(DriveSpec::CdRom(Some(disk(80 * 2048)))),
+            Some(DriveSpec::CdRom(None)),
+        ]),
+        floppies: Some([Some(Some(disk(737_280))), Some(None)]),
+        vga: Some((OwnMemory::new(), 0x1_0000)),
+        boot_order: [0x12, 0x30],
+    });
+    pc
+}
+
+/// A little memory for bus masters: addresses wrap.
+struct Ram(Mutex<Vec<u8>>);
+
+impl GuestMemory for Ram {
+    fn read(&self, at: u64, bytes: &mut [u8]) -> bool {
+        let memory = self.0.lock().unwrap();
+        for (n, byte) in bytes.iter_mut().enumerate() {
+            *byte = memory[at.wrapping_add(n as u64) as usize % memory.len()];
+        }
+        true
+    }
+    fn write(&self, at: u64, bytes: &[u8]) -> bool {
+        let mut memory = self.0.lock().unwrap();
+        let len = memory.len();
+        for (n, byte) in bytes.iter().enumerate() {
+            memory[at.wrapping_add(n as u64) as usize % len] = *byte;
+        }
+        true
+    }
 }
 
 /// A guest that has set everything up, so that random writes reach past the enables.
@@ -104,6 +149,13 @@ fn prepared() -> PcDevices {
     }
     pc.mmio_write(0, 0xfee0_00f0, 4, 0x1ff, 0);
     pc.mmio_write(0, 0xfed0_0010, 8, 1, 0);
+    // BARs: IDE at C000h, the display's registers at FEBF0000h; all functions on.
+    for (address, value) in
+        [(0x8000_0920u32, 0xc001u32), (0x8000_0904, 5), (0x8000_1018, 0xfebf_0000), (0x8000_1004, 3)]
+    {
+        pc.port_write(0xcf8, 4, address, 0);
+        pc.port_write(0xcfc, 4, value, 0);
+    }
     pc
 }
 
@@ -150,6 +202,9 @@ fn run(mut pc: PcDevices, steps: Vec<Step>) {
         pc.take_power_event();
         pc.take_serial_output(0);
         pc.take_debugcon_output();
+        if now.is_multiple_of(7) {
+            pc.text_screen(now);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use bios::{
     Board, BootRequest, Chunk, EntryState, Firmware, GpeBlock, ImageKind, LinuxEntry, MemoryLayout, Module,
@@ -15,6 +16,7 @@ use devices::fw_cfg::FwCfgContents;
 use crate::cli::{UserError, module_list};
 use crate::config::MachineConfig;
 use crate::firmware_config;
+use crate::firmware_files::Rom;
 
 /// Larger files cannot be kernels or initrds: they would not fit below 4 GiB.
 const MAX_FILE: u64 = 3 << 30;
@@ -32,12 +34,16 @@ pub struct Prepared {
     pub entry: Option<EntryState>,
     /// What firmware can ask for.
     pub fw_cfg: FwCfgContents,
+    /// The display's ROM, which may be empty; `None`: no display.
+    pub vga: Option<Arc<[u8]>>,
 }
 
 /// Reads the files that `config` names and loads them.
 pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
-    if let Some(rom) = &config.bios {
-        return prepare_rom(config, rom);
+    match (&config.bios, &config.kernel) {
+        (Some(rom), _) => return prepare_rom(config, Rom::named(rom)?),
+        (None, None) => return prepare_rom(config, Rom::default_for_disks()?),
+        (None, Some(_)) => {}
     }
     let layout = MemoryLayout::new(config.ram_bytes)
         .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?;
@@ -74,23 +80,24 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     if let Some(device) = config.test.pci_testdev {
         setup.ports.extend(pci_testdev_places(device));
     }
-    Ok(Prepared { layout, chunks, setup: Some(setup), entry: Some(entry), fw_cfg })
+    let vga = config.has_vga().then(|| Arc::from([]));
+    Ok(Prepared { layout, chunks, setup: Some(setup), entry: Some(entry), fw_cfg, vga })
 }
 
-/// A machine that starts at the reset vector of the ROM in `path`.
-fn prepare_rom(config: &MachineConfig, path: &Path) -> Result<Prepared, UserError> {
-    let rom = read_file("-bios", path)?;
-    let len = rom.len() as u64;
+/// A machine that starts at the reset vector of `rom`.
+fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> {
+    let len = rom.bytes.len() as u64;
     let layout = MemoryLayout::with_rom(config.ram_bytes, len)
         .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?
         .ok_or_else(|| {
             UserError::new(
-                format!("-bios {}", path.display()),
+                format!("-bios {}", rom.path.as_deref().unwrap_or("builtin".as_ref()).display()),
                 format!("a ROM of {len} bytes is not a multiple of 64 KiB, or larger than 8 MiB"),
                 "pad it in front, so that the reset vector stays 16 bytes before its end",
             )
         })?;
-    let chunks = vec![Chunk::owned((1 << 32) - len, rom, "ROM")];
+    let vga = config.has_vga().then(|| rom.vga_bios()).transpose()?.map(Arc::from);
+    let chunks = vec![Chunk::owned((1 << 32) - len, rom.bytes, "ROM")];
     let board = board(config, layout);
     let mut fw_cfg = firmware_config::contents(config, &board)?;
     if let Some(path) = &config.kernel {
@@ -104,7 +111,7 @@ fn prepare_rom(config: &MachineConfig, path: &Path) -> Result<Prepared, UserErro
             },
         )?;
     }
-    Ok(Prepared { layout, chunks, setup: None, entry: None, fw_cfg })
+    Ok(Prepared { layout, chunks, setup: None, entry: None, fw_cfg, vga })
 }
 
 /// What the firmware of a PC does for a PCI device: places for its base address registers, and decoding on.
@@ -142,6 +149,7 @@ pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
     if let Ok(model) = crate::cli::cpu_model(&config.cpu) {
         board.phys_bits = model.phys_bits;
     }
+    board.vga = config.has_vga();
     board.hpet = board.hpet.filter(|_| config.hpet);
     let ports = config.serial.len();
     board.serial =

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use devices::harness::{HarnessConfig, PostConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::storage::{BootOrder, DriveConfig};
+use crate::terminal::Use;
+
 /// RAM when `-m` is not given, bytes (QEMU's default).
 pub const DEFAULT_RAM: u64 = 128 << 20;
 /// Processors that a machine can have.
@@ -157,6 +160,16 @@ pub enum LogItem {
     Mmio,
 }
 
+/// How the display's picture is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DisplayChoice {
+    /// Not at all.
+    #[default]
+    None,
+    /// Text modes in the terminal.
+    Terminal,
+}
+
 /// Logging.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
@@ -183,6 +196,16 @@ pub struct MachineConfig {
     pub initrd: Option<String>,
     /// Kernel command line.
     pub append: String,
+    /// Disks, CDs and floppies.
+    pub drives: Vec<DriveConfig>,
+    /// What firmware boots from.
+    pub boot: BootOrder,
+    /// A display adapter is there; `None`: if firmware runs.
+    pub vga: Option<bool>,
+    /// How its picture is shown.
+    pub display: DisplayChoice,
+    /// A monitor on the terminal.
+    pub monitor: bool,
     /// Serial ports, COM1 first; at most four.
     pub serial: Vec<Chardev>,
     /// Debug console at port 0xE9 (or elsewhere).
@@ -219,6 +242,11 @@ impl Default for MachineConfig {
             kernel: None,
             initrd: None,
             append: String::new(),
+            drives: Vec::new(),
+            boot: BootOrder::default(),
+            vga: None,
+            display: DisplayChoice::None,
+            monitor: false,
             serial: vec![Chardev::Stdio { escapes: true }],
             debugcon: None,
             test: TestDevices::default(),
@@ -244,15 +272,38 @@ impl MachineConfig {
             // Asked for by name it wins over pc-testdev, whose bytes contain port E9h.
             debugcon: debugcon_port.or(self.debugcon.as_ref().map(|_| devices::debug_ports::DEBUGCON_PORT)),
             pc_testdev: *pc_testdev,
-            pci_testdev: *pci_testdev,
+            // The display's place is its own.
+            pci_testdev: pci_testdev.map(|at| if at == 2 && self.has_vga() { 4 } else { at }),
             post: post.iter().map(|device| device.ports).collect(),
         }
     }
 
-    /// How the terminal is used, if it is: with escapes or without.
-    pub fn terminal(&self) -> Option<bool> {
+    /// Is there a display adapter?
+    pub fn has_vga(&self) -> bool {
+        self.vga.unwrap_or(self.boots_firmware())
+    }
+
+    /// Is there an IDE function?
+    pub fn has_ide(&self) -> bool {
+        self.boots_firmware()
+            || self.drives.iter().any(|drive| drive.interface == crate::storage::Interface::Ide)
+    }
+
+    /// Does firmware run, rather than a kernel of the user's alone?
+    pub fn boots_firmware(&self) -> bool {
+        self.kernel.is_none() || self.bios.is_some()
+    }
+
+    /// How the terminal is used, if it is.
+    pub fn terminal(&self) -> Option<Use> {
+        if self.monitor {
+            return Some(Use::Monitor);
+        }
+        if self.display == DisplayChoice::Terminal {
+            return Some(Use::Keyboard);
+        }
         self.serial.iter().chain(&self.debugcon).find_map(|chardev| match chardev {
-            Chardev::Stdio { escapes } => Some(*escapes),
+            Chardev::Stdio { escapes } => Some(Use::Serial { escapes: *escapes }),
             _ => None,
         })
     }

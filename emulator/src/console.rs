@@ -4,10 +4,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 
+use devices::vga::TextScreen;
+
 use crate::boot::explain;
 use crate::cli::UserError;
-use crate::config::{Chardev, MachineConfig};
+use crate::config::{Chardev, DisplayChoice, MachineConfig};
 use crate::machine::Console;
+use crate::terminal::TerminalScreen;
 
 /// One destination.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub struct HostConsole {
     serial: Vec<Sink>,
     debug: Sink,
     post: Vec<Sink>,
+    monitor: bool,
+    screen: Option<TerminalScreen>,
 }
 
 impl HostConsole {
@@ -71,7 +76,17 @@ impl HostConsole {
         let post = post
             .map(|device| Sink::open("-device retro-post", &Chardev::File(device.file.clone())))
             .collect::<Result<_, _>>()?;
-        Ok(Self { serial, debug, post })
+        let screen = (config.display == DisplayChoice::Terminal).then(TerminalScreen::new);
+        Ok(Self { serial, debug, post, monitor: config.monitor, screen })
+    }
+}
+
+impl Drop for HostConsole {
+    fn drop(&mut self) {
+        if let Some(screen) = &mut self.screen {
+            // The terminal may be gone; nothing can be done about it.
+            let _ = screen.leave(&mut io::stdout().lock());
+        }
     }
 }
 
@@ -82,6 +97,25 @@ impl Console for HostConsole {
 
     fn debug(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.debug.write(bytes)
+    }
+
+    fn monitor(&mut self, text: &str) -> io::Result<()> {
+        if self.monitor && !text.is_empty() {
+            return Sink::Stdout.write(text.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn wants_frame(&mut self) -> bool {
+        self.screen.as_mut().is_some_and(TerminalScreen::is_due)
+    }
+
+    fn frame(&mut self, screen: Option<&TextScreen>) -> io::Result<()> {
+        self.screen.as_mut().map_or(Ok(()), |terminal| terminal.draw(screen, &mut io::stdout().lock()))
+    }
+
+    fn frame_interval(&self) -> Option<u64> {
+        self.screen.as_ref().map(|_| TerminalScreen::interval_ns())
     }
 
     fn post(&mut self, index: usize, bytes: &[u8]) -> io::Result<()> {

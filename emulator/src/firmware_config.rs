@@ -26,7 +26,7 @@ pub fn contents(config: &MachineConfig, board: &Board) -> Result<FwCfgContents, 
     all.set_u64(key::RAM_SIZE, config.ram_bytes);
     all.set_u16(key::NOGRAPHIC, config.nographic.into());
     all.set(key::UUID, [0; 16]);
-    all.set_u16(key::BOOT_MENU, 0);
+    all.set_u16(key::BOOT_MENU, config.boot.menu.into());
     all.set_u16(key::BOOT_DEVICE, 0);
     // One node, of no declared memory: number, processors, memory.
     all.set(key::NUMA, vec![0; 8 * (1 + usize::from(cpus))]);

@@ -14,9 +14,9 @@ use crate::console::HostConsole;
 use crate::exit_status::ExitStatus;
 use crate::guests::{self, Cache, GuestError};
 use crate::machine::gate::InputGate;
-use crate::machine::{BuildError, Ended, Machine, Spec};
+use crate::machine::{BuildError, Console, Ended, Machine, Spec};
 use crate::terminal::Terminal;
-use crate::{host_clock, logging};
+use crate::{host_clock, logging, monitor, storage};
 
 /// An end that is worth a line on standard error.
 #[derive(Debug)]
@@ -121,6 +121,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         serial_ports: config.serial.len() as u8,
         harness: config.harness(),
         fw_cfg: prepared.fw_cfg.clone(),
+        vga: prepared.vga.clone(),
         no_reboot: config.no_reboot,
     })
 }
@@ -142,7 +143,9 @@ fn run_machine(
     prepared: Prepared,
     mut console: HostConsole,
 ) -> Result<ExitStatus, Failure> {
+    let drives = storage::open_all(&config.drives)?;
     let mut machine = Machine::new(spec(config, &prepared)?)?;
+    machine.plug(config.has_ide().then_some(drives.ide), drives.floppies, config.boot.cmos());
     if let Some(setup) = prepared.setup {
         machine.set_up(setup);
     }
@@ -155,9 +158,17 @@ fn run_machine(
         }
         None => InputGate::sealed(),
     };
+    if config.monitor {
+        console.monitor(monitor::PROMPT)?;
+    }
     let ended = machine.run(&mut gate, &mut console, None);
+    // The screen first: what follows is for the user's own.
+    drop(console);
     drop(terminal);
-    conclude(ended?)
+    let flushed = machine.devices().flush_disks();
+    let status = conclude(ended?)?;
+    flushed?;
+    Ok(status)
 }
 
 /// The exit status, and a line where the end was not an orderly one.

@@ -205,6 +205,14 @@ impl AddressSpace {
         self.write_ram(ram_offset, bytes);
     }
 
+    /// Reads the guest RAM at an offset, whatever the map shows of it.
+    ///
+    /// # Panics
+    /// When the range is not within it: the board's mistake.
+    pub fn read_array(&self, ram_offset: u64, bytes: &mut [u8]) {
+        self.ram.read(ram_offset, bytes);
+    }
+
     fn watch(&self, pages: impl Iterator<Item = RamPage>, flag: u32) {
         let base = self.ram.base().addr() as u64;
         let vcpus = self.vcpus();

@@ -114,7 +114,7 @@ impl PcDevices {
         [&self.pit as &dyn Timed, &self.rtc, &self.hpet, &self.acpi]
             .map(Timed::next_deadline)
             .into_iter()
-            .chain([serial.min(), lapics.min()])
+            .chain([serial.min(), lapics.min(), self.storage_deadline()])
             .fold(None, earlier)
     }
 

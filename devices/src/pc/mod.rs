@@ -6,6 +6,7 @@
 //! Limit: a local APIC window that a guest relocates is found here only if the board maps that page as MMIO.
 
 mod interrupts;
+mod peripherals;
 mod state;
 mod wiring;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use crate::acpi_pm::{AcpiPm, PM_LEN};
 use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
+use crate::floppy::Floppy;
 use crate::fpu_error::FpuError;
 use crate::fw_cfg::{FwCfg, FwCfgContents};
 use crate::harness::{Harness, HarnessConfig, IOMEM_BASE, IOMEM_LEN, PcTestdev, PciTestdev, PostPort};
@@ -28,6 +30,7 @@ use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
 use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
+pub use peripherals::{MappedBars, Peripherals};
 pub use state::{PcState, StateMismatch};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
 pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit, pirq_of};
@@ -78,6 +81,9 @@ pub struct PcDevices {
     fpu_error: FpuError,
     acpi: AcpiPm,
     pci: PciBus,
+    floppy: Option<Floppy>,
+    /// For devices that master the bus.
+    memory: Dma,
     fw_cfg: FwCfg,
     hpet: Hpet,
     ioapic: IoApic,
@@ -126,6 +132,8 @@ impl PcDevices {
             fpu_error: FpuError::new(line(LINE_FPU)),
             acpi: AcpiPm::new(line(LINE_SCI)),
             pci: PciBus::new(),
+            floppy: None,
+            memory: config.memory.clone(),
             fw_cfg: FwCfg::new(config.fw_cfg.clone(), config.memory.clone()),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
             ioapic: IoApic::new(),
@@ -157,6 +165,7 @@ impl PcDevices {
         self.fpu_error.reset();
         self.acpi.reset(now);
         self.pci.reset();
+        self.floppy.iter_mut().for_each(Floppy::reset);
         self.fw_cfg.reset();
         self.hpet.reset();
         self.ioapic.reset();
@@ -193,6 +202,9 @@ impl PcDevices {
             Unit::Acpi | Unit::AcpiBlock => &mut self.acpi,
             Unit::Serial(index) => self.serial.get_mut(usize::from(index))?,
             Unit::Pci => &mut self.pci,
+            Unit::Ide(index) => self.pci.ide.as_mut()?.channel(index),
+            Unit::Floppy => self.floppy.as_mut()?,
+            Unit::Vga => self.pci.vga.as_mut()?,
             Unit::FwCfg => &mut self.fw_cfg,
         })
     }
@@ -276,6 +288,8 @@ impl PcDevices {
             self.hpet.mmio_read(gpa - HPET_BASE, size, now)
         } else if let Some(device) = self.testdev_window(gpa) {
             device.mmio_read(gpa - IOMEM_BASE, size, now)
+        } else if let Some((vga, offset)) = self.vga_window(gpa) {
+            vga.window_read(offset, size)
         } else if let Some(hit) = self.pci.claim(false, gpa) {
             self.pci.bar_read(hit, size, now)
         } else {
@@ -299,6 +313,8 @@ impl PcDevices {
             self.hpet.mmio_write(gpa - HPET_BASE, size, value, now);
         } else if let Some(device) = self.testdev_window(gpa) {
             device.mmio_write(gpa - IOMEM_BASE, size, value, now);
+        } else if let Some((vga, offset)) = self.vga_window(gpa) {
+            vga.window_write(offset, size, value);
         } else if let Some(hit) = self.pci.claim(false, gpa) {
             self.pci.bar_write(hit, size, value, now);
         } else {
@@ -331,6 +347,7 @@ impl PcDevices {
         self.rtc.advance(now);
         self.hpet.advance(now);
         self.acpi.advance(now);
+        self.advance_storage(now);
         self.settle();
     }
 

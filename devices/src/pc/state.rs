@@ -7,6 +7,7 @@ use crate::PowerEvent;
 use crate::acpi_pm::AcpiPmState;
 use crate::debug_ports::DebugPortsState;
 use crate::dma8237::DmaState;
+use crate::floppy::FloppyState;
 use crate::fpu_error::FpuErrorState;
 use crate::fw_cfg::FwCfgState;
 use crate::harness::HarnessState;
@@ -38,6 +39,7 @@ pub struct PcState {
     fpu_error: FpuErrorState,
     acpi: AcpiPmState,
     pci: PciState,
+    floppy: Option<FloppyState>,
     fw_cfg: FwCfgState,
     hpet: HpetState,
     ioapic: IoApicState,
@@ -85,6 +87,8 @@ impl PcDevices {
             fpu_error,
             acpi,
             pci,
+            floppy,
+            memory: _,
             fw_cfg,
             hpet,
             ioapic,
@@ -107,6 +111,7 @@ impl PcDevices {
             fpu_error: fpu_error.save(),
             acpi: acpi.save(),
             pci: pci.save(),
+            floppy: floppy.as_ref().map(|floppy| floppy.save()),
             fw_cfg: fw_cfg.save(),
             hpet: hpet.save(),
             ioapic: ioapic.save(),
@@ -135,6 +140,7 @@ impl PcDevices {
             fpu_error,
             acpi,
             pci,
+            floppy,
             fw_cfg,
             hpet,
             ioapic,
@@ -154,6 +160,9 @@ impl PcDevices {
         self.fpu_error.restore(fpu_error);
         self.acpi.restore(acpi);
         self.pci.restore(pci);
+        if let (Some(device), Some(state)) = (&mut self.floppy, floppy) {
+            device.restore(state);
+        }
         self.fw_cfg.restore(fw_cfg);
         self.hpet.restore(hpet);
         self.ioapic.restore(ioapic);

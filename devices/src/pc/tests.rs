@@ -352,3 +352,65 @@ fn pci_testdev_is_found_and_answers_where_software_puts_it() {
     pc.restore(state).unwrap();
     assert_eq!(pc.mmio_read(0, 0xfebf_000c, 4, 0), 1);
 }
+
+#[test]
+fn a_disk_a_floppy_and_a_display_interrupt_and_answer() {
+    use crate::block::{Disk, RamDisk};
+    use crate::ide::DriveSpec;
+    let mut pc = board(1);
+    let plain = pc.save();
+    let disk = |len: usize| Box::new(RamDisk::new(vec![0x5a; len])) as Disk;
+    pc.plug(Peripherals {
+        ide: Some([Some(DriveSpec::HardDisk(disk(1 << 20))), None, None, None]),
+        floppies: Some([Some(Some(disk(1_474_560))), None]),
+        vga: Some((crate::vga::OwnMemory::new(), 0)),
+        boot_order: [0x12, 0x30],
+    });
+    assert_ne!(pc.save(), plain);
+    init_pic(&mut pc);
+    // What firmware finds in CMOS RAM.
+    for (index, value) in [(0x10, 0x40), (0x14, 0x07), (0x38, 0x30), (0x3d, 0x12), (0x39, 0)] {
+        out(&mut pc, 0x70, index);
+        assert_eq!(pc.port_read(0x71, 1, 0), value, "{index:#x}");
+    }
+    out(&mut pc, 0x21, 0xba);
+    out(&mut pc, 0xa1, 0xbf);
+    let serve = |pc: &mut PcDevices, vector| {
+        let mut now = 0;
+        while !pc.interrupt_pending(0) {
+            now = pc.next_deadline().unwrap();
+            pc.advance(now);
+        }
+        assert_eq!(pc.acknowledge(0, now), Some(vector));
+        pc.port_write(0xa0, 1, 0x20, now);
+        pc.port_write(0x20, 1, 0x20, now);
+    };
+    // Sector 5 by PIO, on IRQ 14.
+    for (port, value) in [(0x1f6, 0xe0), (0x1f2, 1), (0x1f3, 5), (0x1f4, 0), (0x1f5, 0), (0x1f7, 0x20)] {
+        out(&mut pc, port, value);
+    }
+    serve(&mut pc, 0x3e);
+    assert_eq!(pc.port_read(0x1f0, 4, 0), 0x5a5a_5a5a);
+    // The floppy controller's reset, on IRQ 6.
+    out(&mut pc, 0x3f2, 0x08);
+    out(&mut pc, 0x3f2, 0x1c);
+    serve(&mut pc, 0x36);
+    // The display: index and data in one word, its window, and its place on the bus.
+    pc.port_write(0x3ce, 2, 0x0406, 0);
+    assert_eq!(pc.port_read(0x3cf, 1, 0), 4);
+    pc.port_write(0x3c4, 2, 0x0f02, 0);
+    pc.port_write(0x3c4, 2, 0x0804, 0);
+    pc.mmio_write(0, 0xa_0000, 2, 0x1234, 0);
+    assert_eq!(pc.mmio_read(0, 0xa_0000, 2, 0), 0x1234);
+    pc.port_write(0xcf8, 4, 0x8000_1010, 0);
+    pc.port_write(0xcfc, 4, 0xe000_0000, 0);
+    assert_eq!(pc.mapped_bars(), MappedBars::default(), "decoding is off");
+    pc.port_write(0xcf8, 4, 0x8000_1004, 0);
+    pc.port_write(0xcfc, 4, 2, 0);
+    assert_eq!(pc.mapped_bars().frame_buffer, Some(0xe000_0000));
+    let state = pc.save();
+    pc.reset(1 << 40);
+    assert_ne!(pc.save(), state);
+    pc.restore(state.clone()).unwrap();
+    assert_eq!(pc.save(), state);
+}

@@ -33,6 +33,12 @@ pub enum Unit {
     Serial(u8),
     /// PCI configuration mechanism.
     Pci,
+    /// IDE channel n.
+    Ide(u8),
+    /// Floppy controller.
+    Floppy,
+    /// VGA and its display interface.
+    Vga,
     /// Firmware configuration.
     FwCfg,
 }
@@ -42,7 +48,14 @@ impl Unit {
     pub(super) fn is_byte_wide(self) -> bool {
         !matches!(
             self,
-            Unit::DebugExit | Unit::AcpiBlock | Unit::Pci | Unit::PcTestdev | Unit::Post(_) | Unit::FwCfg
+            Unit::DebugExit
+                | Unit::AcpiBlock
+                | Unit::Pci
+                | Unit::PcTestdev
+                | Unit::Post(_)
+                | Unit::FwCfg
+                | Unit::Ide(_)
+                | Unit::Vga
         )
     }
 }
@@ -81,9 +94,21 @@ pub const PORTS: &[PortRange] = &[
     ports(0x0e9, 0x0e9, Unit::DebugPorts),
     ports(0x0ed, 0x0ed, Unit::DebugPorts),
     ports(0x0f0, 0x0f0, Unit::FpuError),
+    ports(0x170, 0x177, Unit::Ide(1)),
+    ports(0x1ce, 0x1d0, Unit::Vga),
+    ports(0x1f0, 0x1f7, Unit::Ide(0)),
     ports(0x2e8, 0x2ef, Unit::Serial(3)),
     ports(0x2f8, 0x2ff, Unit::Serial(1)),
+    ports(0x376, 0x376, Unit::Ide(1)),
+    ports(0x3b4, 0x3b5, Unit::Vga),
+    ports(0x3ba, 0x3ba, Unit::Vga),
+    ports(0x3c0, 0x3cf, Unit::Vga),
+    ports(0x3d4, 0x3d5, Unit::Vga),
+    ports(0x3da, 0x3da, Unit::Vga),
     ports(0x3e8, 0x3ef, Unit::Serial(2)),
+    ports(0x3f0, 0x3f5, Unit::Floppy),
+    ports(0x3f6, 0x3f6, Unit::Ide(0)),
+    ports(0x3f7, 0x3f7, Unit::Floppy),
     ports(0x3f8, 0x3ff, Unit::Serial(0)),
     ports(0x4d0, 0x4d1, Unit::Pic),
     ports(0x510, 0x51b, Unit::FwCfg),
@@ -116,6 +141,8 @@ pub(super) const LINE_RTC: u8 = 6;
 pub(super) const LINE_SCI: u8 = 7;
 pub(super) const LINE_MOUSE: u8 = 8;
 pub(super) const LINE_FPU: u8 = 9;
+pub(super) const LINE_IDE: u8 = 10; // and 11
+pub(super) const LINE_FLOPPY: u8 = 12;
 /// HPET comparators 0 to 2: their inputs are programmable.
 pub(super) const LINE_HPET: u8 = 16;
 /// PCI interrupt pins, in the order in which they were connected.
@@ -134,6 +161,9 @@ pub const SOURCES: &[Source] = &[
     source(LINE_SCI, "SCI", 9, 9),
     source(LINE_MOUSE, "mouse", 12, 12),
     source(LINE_FPU, "FERR#", 13, 13),
+    source(LINE_IDE, "primary IDE channel", 14, 14),
+    source(LINE_IDE + 1, "secondary IDE channel", 15, 15),
+    source(LINE_FLOPPY, "floppy", 6, 6),
 ];
 
 /// I/O APIC pin of PIRQA; B to D follow. The 8259A pair sees PIRQs through the PIIX3's route registers.

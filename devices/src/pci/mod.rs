@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ide::Ide;
+use crate::vga::Vga;
 use crate::{Ns, PortDevice};
 pub use bridge_memory::{BridgeMemory, HIGH_SMRAM, PAM_START, SMRAM, Shadow};
 pub use config::{BarKind, ConfigSpace};
@@ -65,7 +67,9 @@ pub const fn devfn(device: u8, function: u8) -> u8 {
 
 const HOST: u8 = devfn(0, 0);
 const ISA: u8 = devfn(1, 0);
+const IDE: u8 = devfn(1, 1);
 const PM: u8 = devfn(1, 3);
+const VGA: u8 = devfn(2, 0);
 
 /// Configuration address and spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +86,12 @@ pub struct PciBus {
     pub host: I440Fx,
     /// 00:01.0
     pub isa: Piix3Isa,
+    /// 00:01.1, if the board has drives.
+    pub ide: Option<Ide>,
     /// 00:01.3
     pub pm: Piix4Pm,
+    /// 00:02.0, if the board has a display.
+    pub vga: Option<Vga>,
     attached: BTreeMap<u8, Box<dyn PciFunction>>,
 }
 
@@ -100,7 +108,9 @@ impl PciBus {
             address: 0,
             host: I440Fx::new(),
             isa: Piix3Isa::new(),
+            ide: None,
             pm: Piix4Pm::new(),
+            vga: None,
             attached: BTreeMap::new(),
         }
     }
@@ -125,9 +135,17 @@ impl PciBus {
 
     fn places(&self) -> Vec<u8> {
         let mut places = vec![HOST, ISA, PM];
-        places.extend(self.attached.keys());
+        places.extend(self.cards().map(|(at, _)| at));
         places.sort_unstable();
         places
+    }
+
+    /// What is not always there.
+    fn cards(&self) -> impl Iterator<Item = (u8, &dyn PciFunction)> {
+        let ide = self.ide.as_ref().map(|ide| (IDE, ide as &dyn PciFunction));
+        let vga = self.vga.as_ref().map(|vga| (VGA, vga as &dyn PciFunction));
+        let attached = self.attached.iter().map(|(at, function)| (*at, function.as_ref()));
+        ide.into_iter().chain(vga).chain(attached)
     }
 
     fn function(&mut self, at: u8) -> Option<&mut dyn PciFunction> {
@@ -135,6 +153,8 @@ impl PciBus {
             HOST => Some(&mut self.host),
             ISA => Some(&mut self.isa),
             PM => Some(&mut self.pm),
+            IDE if self.ide.is_some() => self.ide.as_mut().map(|ide| ide as &mut dyn PciFunction),
+            VGA if self.vga.is_some() => self.vga.as_mut().map(|vga| vga as &mut dyn PciFunction),
             _ => match self.attached.get_mut(&at) {
                 Some(function) => Some(function.as_mut()),
                 None => None,
@@ -144,24 +164,24 @@ impl PciBus {
 
     /// The attached function that decodes the I/O port (`io`) or physical address `at`.
     pub fn claim(&self, io: bool, at: u64) -> Option<BarHit> {
-        self.attached.iter().find_map(|(devfn, function)| {
+        self.cards().find_map(|(devfn, function)| {
             (0..6).find_map(|bar| {
                 let (is_io, len) = function.config().bar_kind(bar)?;
                 let offset = at.wrapping_sub(function.config().bar(bar)?);
-                (is_io == io && offset < len).then_some(BarHit { at: *devfn, bar: bar as u8, offset })
+                (is_io == io && offset < len).then_some(BarHit { at: devfn, bar: bar as u8, offset })
             })
         })
     }
 
     /// A read of what [`PciBus::claim`] found.
     pub fn bar_read(&mut self, hit: BarHit, size: u8, now: Ns) -> u64 {
-        let function = self.attached.get_mut(&hit.at);
+        let function = self.function(hit.at);
         function.map_or(u64::MAX, |function| function.bar_read(hit.bar, hit.offset, size, now))
     }
 
     /// A write there.
     pub fn bar_write(&mut self, hit: BarHit, size: u8, value: u64, now: Ns) {
-        if let Some(function) = self.attached.get_mut(&hit.at) {
+        if let Some(function) = self.function(hit.at) {
             function.bar_write(hit.bar, hit.offset, size, value, now);
         }
     }
@@ -177,14 +197,14 @@ impl PciBus {
 
     /// Configuration address and spaces.
     pub fn save(&self) -> PciState {
-        let Self { address, host, isa, pm, attached } = self;
+        let Self { address, host, isa, pm, ide: _, vga: _, attached: _ } = self;
         let mut functions = vec![
             (HOST, host.config().bytes().to_vec(), Vec::new()),
             (ISA, isa.config().bytes().to_vec(), Vec::new()),
             (PM, pm.config().bytes().to_vec(), Vec::new()),
         ];
         functions.extend(
-            attached.iter().map(|(at, function)| (*at, function.config().bytes().to_vec(), function.save())),
+            self.cards().map(|(at, function)| (at, function.config().bytes().to_vec(), function.save())),
         );
         PciState { address: *address, functions }
     }

@@ -80,7 +80,7 @@ impl Registers {
         let (line, column) = (position / 100, position % 100);
         if line >= visible {
             // The retrace takes the middle of the dark lines.
-            let retrace = line >= visible + 1 && line < total - 1;
+            let retrace = line > visible && line < total - 1;
             1 | u8::from(retrace) << 3
         } else {
             u8::from(column >= 80)

@@ -77,7 +77,7 @@ fn glyph(vga: &Vga, counter: u32) -> [u8; 2] {
 }
 
 fn blink_phase(now: Ns, half_period: Ns) -> bool {
-    now / half_period % 2 == 0
+    (now / half_period).is_multiple_of(2)
 }
 
 fn colours(vga: &Vga, attribute: u8, now: Ns) -> ([u8; 3], [u8; 3]) {
@@ -95,7 +95,10 @@ fn row_starts(vga: &Vga, layout: &Layout) -> Vec<u32> {
     let mut counter = vga.start_address();
     (0..layout.rows)
         .map(|row| {
-            if split / layout.character_height == row && split % layout.character_height == 0 && row > 0 {
+            if split / layout.character_height == row
+                && split.is_multiple_of(layout.character_height)
+                && row > 0
+            {
                 counter = 0;
             }
             let here = counter;

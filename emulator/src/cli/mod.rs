@@ -7,6 +7,7 @@
 mod chardev;
 mod cpu;
 mod device;
+mod drive;
 mod error;
 mod lists;
 mod log_items;
@@ -20,7 +21,9 @@ pub use cpu::build as cpu_model;
 pub use error::{UserError, nearest};
 pub use lists::module_list;
 
-use crate::config::{Chardev, MAX_CPUS, MachineConfig, TierChoice};
+use std::io::IsTerminal;
+
+use crate::config::{Chardev, DisplayChoice, MAX_CPUS, MachineConfig, TierChoice};
 use crate::firmware_config;
 use lists::{items, number, switch, unknown_key};
 use options::Opt;
@@ -55,11 +58,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         return Ok(Invocation::Print(printed));
     }
     let config = parser.finish()?;
-    if config.kernel.is_none() && config.bios.is_none() {
+    if config.kernel.is_none() && config.bios.is_none() && config.drives.is_empty() {
         return Err(UserError::new(
             "nothing to boot",
-            "no kernel and no ROM is given",
-            "give one with -kernel FILE, or try: retrograde run debian",
+            "no disk, kernel or ROM is given",
+            "give one with -hda FILE, -cdrom FILE or -kernel FILE, or try: retrograde run debian",
         ));
     }
     Ok(Invocation::Boot(Box::new(config)))
@@ -107,13 +110,27 @@ struct Parser {
     /// Ports named with `-serial`; `None` for `none`.
     serial: Vec<Option<Chardev>>,
     nographic: bool,
-    /// `-display none` or `-nodefaults`: no serial port on the terminal unless one is asked for.
+    drives: Vec<drive::Asked>,
+    /// `-snapshot`.
+    snapshot: bool,
+    /// `-display` was given.
+    display_chosen: bool,
+    /// `-nodefaults`: no serial port on the terminal unless one is asked for.
     no_default_serial: bool,
 }
 
 impl Parser {
     fn new(config: MachineConfig) -> Self {
-        Self { config, initrd: None, serial: Vec::new(), nographic: false, no_default_serial: false }
+        Self {
+            config,
+            initrd: None,
+            serial: Vec::new(),
+            nographic: false,
+            drives: Vec::new(),
+            snapshot: false,
+            display_chosen: false,
+            no_default_serial: false,
+        }
     }
 
     /// Applies all options; gives a text if one of them asks for a print-out.
@@ -177,14 +194,21 @@ impl Parser {
                 self.initrd = Some(value.into());
             }
             Opt::Append => config.append = value.into(),
+            Opt::Drive => self.drives.push(drive::parse(value)?),
+            Opt::Disk(index) => self.drives.push(drive::disk(name, path(name, value)?, index)),
+            Opt::Cdrom => self.drives.push(drive::cdrom(path(name, value)?)),
+            Opt::Floppy(index) => self.drives.push(drive::floppy(name, path(name, value)?, index)),
+            Opt::Boot => config.boot = drive::boot(value)?,
+            Opt::Snapshot => self.snapshot = true,
             Opt::Serial => self.serial.push(chardev::parse(name, value)?),
             Opt::Debugcon => config.debugcon = chardev::parse(name, value)?,
             Opt::Vnc => none_only(name, value, "there is no graphical display yet")?,
-            Opt::Display | Opt::Vga => {
-                none_only(name, value, "there is no graphical display yet")?;
-                self.no_default_serial |= opt == Opt::Display;
+            Opt::Display => {
+                config.display = display(value)?;
+                self.display_chosen = true;
             }
-            Opt::Monitor => none_only(name, value, "there is no monitor yet")?,
+            Opt::Vga => config.vga = Some(vga(value)?),
+            Opt::Monitor => config.monitor = monitor(value)?,
             Opt::Parallel => none_only(name, value, "there is no parallel port")?,
             Opt::Net | Opt::Nic => none_only(name, value, "there is no network yet")?,
             Opt::Nographic => (self.nographic, config.nographic) = (true, true),
@@ -212,8 +236,20 @@ impl Parser {
     /// Checks what depends on several options.
     fn finish(self) -> Result<MachineConfig, UserError> {
         let mut config = self.config;
+        config.drives = drive::place(self.drives, self.snapshot)?;
+        // Without firmware there is no picture: the kernel's console is the serial port.
+        let terminal_is_free =
+            !self.nographic && self.serial.is_empty() && !config.monitor && config.debugcon != STDIO;
+        if !self.display_chosen && terminal_is_free && config.has_vga() && std::io::stdin().is_terminal() {
+            config.display = DisplayChoice::Terminal;
+        }
+        let no_serial = self.no_default_serial
+            || self.display_chosen && config.display == DisplayChoice::None && self.serial.is_empty();
+        let terminal_is_taken = config.monitor || config.display == DisplayChoice::Terminal;
         config.serial = match self.serial.as_slice() {
-            [] if self.no_default_serial && !self.nographic => Vec::new(),
+            [] if no_serial && !self.nographic => Vec::new(),
+            // The port is there, as guests expect, but nobody listens.
+            [] if terminal_is_taken => vec![Chardev::Null],
             [] => vec![Chardev::Stdio { escapes: true }],
             [None] => Vec::new(),
             // A port that is left out between others keeps its place, without anything behind it.
@@ -227,10 +263,12 @@ impl Parser {
             ));
         }
         let users = config.serial.iter().chain(&config.debugcon);
-        if users.filter(|chardev| matches!(chardev, Chardev::Stdio { .. })).count() > 1 {
+        let users = users.filter(|chardev| matches!(chardev, Chardev::Stdio { .. })).count();
+        let ours = usize::from(config.monitor) + usize::from(config.display == DisplayChoice::Terminal);
+        if users + ours > 1 {
             return Err(UserError::new(
                 "stdio",
-                "two devices cannot share the terminal",
+                "two things cannot share the terminal",
                 "give one of them file:PATH or null",
             ));
         }
@@ -294,6 +332,45 @@ fn path(name: &str, value: &str) -> Result<std::path::PathBuf, UserError> {
         ));
     }
     Ok(value.into())
+}
+
+/// The terminal, as debug console.
+const STDIO: Option<Chardev> = Some(Chardev::Stdio { escapes: false });
+
+fn display(value: &str) -> Result<DisplayChoice, UserError> {
+    match value.split(',').next().unwrap_or("") {
+        "none" => Ok(DisplayChoice::None),
+        "terminal" | "curses" => Ok(DisplayChoice::Terminal),
+        _ => Err(UserError::new(
+            format!("-display {value}"),
+            "there is no such display yet",
+            "use -display terminal or none; the monitor's screendump makes a PNG",
+        )),
+    }
+}
+
+fn vga(value: &str) -> Result<bool, UserError> {
+    match value {
+        "std" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(UserError::new(
+            format!("-vga {value}"),
+            "there is no such display adapter",
+            "use -vga std or none",
+        )),
+    }
+}
+
+fn monitor(value: &str) -> Result<bool, UserError> {
+    match value {
+        "stdio" => Ok(true),
+        "none" | "null" => Ok(false),
+        _ => Err(UserError::new(
+            format!("-monitor {value}"),
+            "the monitor can be on the terminal only",
+            "use -monitor stdio or none",
+        )),
+    }
 }
 
 fn none_only(name: &str, value: &str, problem: &str) -> Result<(), UserError> {

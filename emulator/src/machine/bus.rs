@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use devices::memory::GuestMemory;
 use devices::pc::PcDevices;
+use devices::vga::{VIDEO_MEMORY, VideoMemory};
 use softmmu::{AddressSpace, Gpa};
 use x86::{Bus, Ns};
 
@@ -31,7 +32,7 @@ impl PcBus {
     /// Publishes another map when the chipset or the processor asks for one: after each port write, when SMM begins or ends,
     /// and when devices were reset or restored.
     pub fn remap(&mut self) {
-        self.memory.show(self.devices.bridge_memory(self.smm));
+        self.memory.show(self.devices.bridge_memory(self.smm), self.devices.mapped_bars());
     }
 
     /// Devices and processor were replaced by saved ones.
@@ -54,6 +55,26 @@ impl GuestMemory for BusMaster {
     }
     fn write(&self, at: u64, bytes: &[u8]) -> bool {
         self.0.write(Gpa(at), bytes).is_ok()
+    }
+}
+
+/// Video memory at a place in the guest's array.
+pub struct VideoRam {
+    /// The guest's memory.
+    pub space: Arc<AddressSpace>,
+    /// Where it begins there.
+    pub offset: u64,
+}
+
+impl VideoMemory for VideoRam {
+    fn read(&self, offset: u64, bytes: &mut [u8]) {
+        let n = VIDEO_MEMORY.saturating_sub(offset).min(bytes.len() as u64) as usize;
+        self.space.read_array(self.offset + offset.min(VIDEO_MEMORY), &mut bytes[..n]);
+        bytes[n..].fill(0);
+    }
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        let n = VIDEO_MEMORY.saturating_sub(offset).min(bytes.len() as u64) as usize;
+        self.space.load_rom(self.offset + offset.min(VIDEO_MEMORY), &bytes[..n]);
     }
 }
 

@@ -24,6 +24,12 @@ pub enum Input {
     },
     /// While the processor is halted: virtual time moves on by this many nanoseconds (a pacing decision).
     Idle(u64),
+    /// A movement of a key: scan codes of set 2.
+    Key(Vec<u8>),
+    /// The power button.
+    PowerButton,
+    /// The reset button.
+    Reset,
     /// The user asks the machine to stop.
     Stop,
 }
@@ -44,6 +50,10 @@ pub struct Stamped {
 pub enum Live {
     /// A byte typed at the terminal.
     Byte(u8),
+    /// Movements of keys.
+    Keys(Vec<Vec<u8>>),
+    /// A line for the monitor.
+    Command(String),
     /// Quit.
     Stop,
 }
@@ -73,6 +83,8 @@ pub struct InputGate {
     skipped: u64,
     /// For each serial port.
     waiting: [VecDeque<u8>; PORTS],
+    keys: Vec<Vec<u8>>,
+    commands: VecDeque<String>,
     journal: Option<Vec<Stamped>>,
     stop: bool,
 }
@@ -95,7 +107,15 @@ fn queue(waiting: &mut [VecDeque<u8>; PORTS], port: Option<u8>, byte: u8) {
 
 impl InputGate {
     fn new(source: Source) -> Self {
-        Self { source, skipped: 0, waiting: Default::default(), journal: None, stop: false }
+        Self {
+            source,
+            skipped: 0,
+            waiting: Default::default(),
+            keys: Vec::new(),
+            commands: VecDeque::new(),
+            journal: None,
+            stop: false,
+        }
     }
     /// A machine without outside input.
     pub fn sealed() -> Self {
@@ -120,7 +140,8 @@ impl InputGate {
         self.journal.as_deref().unwrap_or(&[])
     }
 
-    fn note(&mut self, icount: u64, now: u64, input: Input) {
+    /// Writes an event down, if that is asked for.
+    pub fn note(&mut self, icount: u64, now: u64, input: Input) {
         if let Some(j) = &mut self.journal {
             j.push(Stamped { icount, now, input });
         }
@@ -148,6 +169,9 @@ impl InputGate {
                     match e.input {
                         Input::Serial { port, byte } => queue(&mut self.waiting, Some(port), byte),
                         Input::Stop => self.stop = true,
+                        Input::Key(codes) => self.keys.push(codes),
+                        Input::PowerButton => self.commands.push_back("system_powerdown".into()),
+                        Input::Reset => self.commands.push_back("system_reset".into()),
                         Input::Idle(_) => {}
                     }
                 }
@@ -158,6 +182,8 @@ impl InputGate {
                 }
                 match input.try_recv() {
                     Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
+                    Ok(Live::Keys(keys)) => self.keys.extend(keys),
+                    Ok(Live::Command(line)) => self.commands.push_back(line),
                     Ok(Live::Stop) => self.stop = true,
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
@@ -183,6 +209,29 @@ impl InputGate {
         let byte = self.waiting.get_mut(usize::from(port))?.pop_front()?;
         self.note(icount, now, Input::Serial { port, byte });
         Some(byte)
+    }
+
+    /// The key movements that have arrived.
+    pub fn take_keys(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.keys)
+    }
+
+    /// The next line for the monitor.
+    pub fn take_command(&mut self) -> Option<String> {
+        self.commands.pop_front()
+    }
+
+    /// Time stands still: waits until something arrives. False: nothing ever will.
+    pub fn wait(&mut self) -> bool {
+        let Source::Live { input, port, open: true, .. } = &mut self.source else { return false };
+        match input.recv() {
+            Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
+            Ok(Live::Keys(keys)) => self.keys.extend(keys),
+            Ok(Live::Command(line)) => self.commands.push_back(line),
+            Ok(Live::Stop) => self.stop = true,
+            Err(_) => return false,
+        }
+        true
     }
 
     /// The guest printed something.
@@ -226,13 +275,15 @@ impl InputGate {
             return Wait::Elapsed(ns);
         }
         let start = Instant::now();
-        let got = match until_deadline {
+        let mut got = match until_deadline {
             Some(ns) => input.recv_timeout(Duration::from_nanos(ns)),
             None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let elapsed = start.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
-        match got {
-            Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
+        match &mut got {
+            Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, *b),
+            Ok(Live::Keys(keys)) => self.keys.append(keys),
+            Ok(Live::Command(line)) => self.commands.push_back(std::mem::take(line)),
             Ok(Live::Stop) => self.stop = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => *open = false,

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use bios::MemoryLayout;
+use devices::pc::{MappedBars, PcDevices};
 use devices::pci::{BridgeMemory, HIGH_SMRAM, PAM_START, SMRAM};
 use softmmu::{AddressSpace, Gpa, MemoryMap, Region, RegionKind};
 
@@ -22,19 +23,37 @@ pub struct Memory {
     space: Arc<AddressSpace>,
     layout: MemoryLayout,
     /// What the published map was made from; `None`: from the layout alone, as loaders need it.
-    shown: Option<BridgeMemory>,
+    shown: Option<(BridgeMemory, MappedBars)>,
+    /// Where in the array video memory and the display's ROM are.
+    display: Option<Display>,
+}
+
+/// The display's parts of the guest's array.
+#[derive(Clone, Copy, Debug)]
+pub struct Display {
+    /// Video memory.
+    pub frame_buffer: u64,
+    /// The ROM.
+    pub rom: u64,
+    /// Its length, a multiple of a page; 0: none.
+    pub rom_len: u64,
 }
 
 impl Memory {
     /// The memory of a machine whose map is that of `layout`.
-    pub fn new(space: Arc<AddressSpace>, layout: MemoryLayout) -> Self {
-        Self { space, layout, shown: None }
+    pub fn new(space: Arc<AddressSpace>, layout: MemoryLayout, display: Option<Display>) -> Self {
+        Self { space, layout, shown: None, display }
     }
 
-    /// Publishes the map that the bridge wants, if it is another one.
-    pub fn show(&mut self, wanted: BridgeMemory) {
+    /// Publishes the map that the bridge and the PCI functions want, if it is another one.
+    pub fn show(&mut self, wanted: BridgeMemory, bars: MappedBars) {
+        let wanted = (wanted, bars);
         if self.shown.as_ref() != Some(&wanted) {
-            let map = MemoryMap::new(regions(&self.layout, &wanted)).expect("no two of these overlap");
+            let mut regions = regions(&self.layout, &wanted.0);
+            if let Some(display) = &self.display {
+                add_bars(&mut regions, display, bars);
+            }
+            let map = MemoryMap::new(regions).expect("no two of these overlap");
             self.space.update_map(map);
             self.shown = Some(wanted);
         }
@@ -42,12 +61,29 @@ impl Memory {
 
     /// A write to what is not RAM in the map: does it go to RAM that is not read?
     pub fn write_behind(&self, at: u64, size: u8, value: u64) -> bool {
-        let Some(shown) = &self.shown else { return false };
+        let Some((shown, _)) = &self.shown else { return false };
         let written = shown.shadow_at(at).is_some_and(|shadow| shadow.writes);
         if written {
             self.space.load_rom(at, &value.to_le_bytes()[..usize::from(size.min(8))]);
         }
         written
+    }
+}
+
+/// Puts the display's memory where its base address registers say. A guest that puts it over RAM or ROM (as sizing does for a
+/// moment) gets those: what is not in the map answers as a device does, byte by byte.
+fn add_bars(regions: &mut Vec<Region>, display: &Display, bars: MappedBars) {
+    let frame_buffer = RegionKind::Ram { offset: display.frame_buffer };
+    let rom = RegionKind::Rom { offset: display.rom };
+    for (at, len, kind) in
+        [(bars.frame_buffer, PcDevices::FRAME_BUFFER_LEN, frame_buffer), (bars.vga_rom, display.rom_len, rom)]
+    {
+        let Some(start) = at.filter(|at| len > 0 && *at > 0) else { continue };
+        let device = devices::pc::MMIO_WINDOWS.iter().any(|(at, n)| start < at + n && *at < start + len);
+        let taken = regions.iter().any(|r| start < r.start.0 + r.len && r.start.0 < start + len);
+        if !device && !taken {
+            regions.push(Region { start: Gpa(start), len, kind });
+        }
     }
 }
 
@@ -135,16 +171,16 @@ mod tests {
         let layout = MemoryLayout::with_rom(4 << 20, 1 << 17).unwrap().unwrap();
         let ram = GuestRam::new(layout.array_bytes()).unwrap();
         let space = AddressSpace::new(ram, MemoryMap::new(layout.regions()).unwrap());
-        let mut memory = Memory::new(space.clone(), layout);
+        let mut memory = Memory::new(space.clone(), layout, None);
         let mut wanted = BridgeMemory::default();
-        memory.show(wanted.clone());
+        memory.show(wanted.clone(), MappedBars::default());
         assert!(!memory.write_behind(0xf_0000, 4, 0x1234_5678));
         wanted.shadow[12].writes = true;
-        memory.show(wanted.clone());
+        memory.show(wanted.clone(), MappedBars::default());
         assert!(memory.write_behind(0xf_0000, 4, 0x1234_5678));
         assert_eq!(space.load::<u32>(Gpa(0xf_0000)), Ok(0), "the ROM is read");
         wanted.shadow[12].reads = true;
-        memory.show(wanted);
+        memory.show(wanted, MappedBars::default());
         assert_eq!(space.load::<u32>(Gpa(0xf_0000)), Ok(0x1234_5678));
     }
 }

@@ -5,6 +5,7 @@
 //! the devices to the exact virtual time, and goes on. Nothing here reads the wall clock; the input gate may.
 
 pub mod bus;
+mod control;
 pub mod gate;
 mod memory;
 mod snapshot;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 
 use bios::{EntryState, MemoryLayout};
 use devices::PowerEvent;
+use devices::block::Disk;
 use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
+use devices::ide::DriveSpecs;
 use devices::memory::Dma;
-use devices::pc::{PcConfig, PcDevices};
+use devices::pc::{PcConfig, PcDevices, Peripherals};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
 use x86::Vcpu;
@@ -49,6 +52,8 @@ pub struct Spec {
     pub harness: HarnessConfig,
     /// What firmware can ask for.
     pub fw_cfg: FwCfgContents,
+    /// A display with this ROM (which may be empty).
+    pub vga: Option<Arc<[u8]>>,
     /// A reset request ends the machine (`-no-reboot`).
     pub no_reboot: bool,
 }
@@ -80,6 +85,22 @@ pub trait Console {
     fn serial(&mut self, port: u8, bytes: &[u8]) -> io::Result<()>;
     /// Bytes from the debug console at port E9h.
     fn debug(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Text from the monitor.
+    fn monitor(&mut self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+    /// Is it time for another look at the display? Then [`Console::frame`] follows.
+    fn wants_frame(&mut self) -> bool {
+        false
+    }
+    /// What the display shows; `None`: no text mode.
+    fn frame(&mut self, _screen: Option<&devices::vga::TextScreen>) -> io::Result<()> {
+        Ok(())
+    }
+    /// The longest that a halted machine may wait without another look, in nanoseconds.
+    fn frame_interval(&self) -> Option<u64> {
+        None
+    }
     /// Bytes from retro-post number `index`.
     fn post(&mut self, _index: usize, _bytes: &[u8]) -> io::Result<()> {
         Ok(())
@@ -93,6 +114,8 @@ pub struct Machine {
     engine: Engine,
     space: Arc<AddressSpace>,
     spec: Spec,
+    display: Option<memory::Display>,
+    control: control::Control,
     setup: Option<bios::Setup>,
     boot: Option<Boot>,
 }
@@ -101,6 +124,16 @@ pub struct Machine {
 struct Boot {
     chunks: Vec<bios::Chunk<'static>>,
     entry: Option<EntryState>,
+}
+
+/// Where the display's memory and ROM lie in the guest's array, behind everything else.
+fn place_display(layout: &MemoryLayout, rom: &[u8]) -> memory::Display {
+    let frame_buffer = layout.array_bytes().next_multiple_of(bios::e820::RAM_GRANULE);
+    let rom_len = match rom.len() as u64 {
+        0 => 0,
+        len => len.next_power_of_two().max(bios::e820::RAM_GRANULE),
+    };
+    memory::Display { frame_buffer, rom: frame_buffer + PcDevices::FRAME_BUFFER_LEN, rom_len }
 }
 
 /// A machine that could not be made.
@@ -120,10 +153,14 @@ pub enum BuildError {
 impl Machine {
     /// A machine at its reset vector, with empty memory.
     pub fn new(spec: Spec) -> Result<Self, BuildError> {
-        let bytes = spec.layout.array_bytes();
+        let display = spec.vga.as_ref().map(|rom| place_display(&spec.layout, rom));
+        let bytes = display.map_or(spec.layout.array_bytes(), |d| d.rom + d.rom_len);
         let ram = GuestRam::new(bytes).map_err(|e| BuildError::Ram(bytes, e))?;
         let map = MemoryMap::new(spec.layout.regions()).map_err(BuildError::Map)?;
         let space = AddressSpace::new(ram, map);
+        if let (Some(display), Some(rom)) = (&display, &spec.vga) {
+            space.load_rom(display.rom, rom);
+        }
         let devices = PcDevices::new(&PcConfig {
             cpus: 1,
             ram_below_4g: spec.layout.below_4g(),
@@ -134,11 +171,26 @@ impl Machine {
             fw_cfg: spec.fw_cfg.clone(),
             memory: Dma::new(Arc::new(bus::BusMaster(space.clone()))),
         });
-        let memory = memory::Memory::new(space.clone(), spec.layout);
+        let memory = memory::Memory::new(space.clone(), spec.layout, display);
         let bus = Box::new(PcBus::new(devices, 0, memory));
         let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
         let engine = Engine::new(spec.engine.clone(), space.clone());
-        Ok(Self { cpu, engine, space, spec, setup: None, boot: None })
+        Ok(Self { cpu, engine, space, spec, display, control: Default::default(), setup: None, boot: None })
+    }
+
+    /// Plugs drives in (and the display that the machine was made with): to be called before [`Machine::boot`].
+    pub fn plug(
+        &mut self,
+        ide: Option<DriveSpecs>,
+        floppies: [Option<Option<Disk>>; 2],
+        boot_order: [u8; 2],
+    ) {
+        let vga = self.display.map(|display| {
+            let memory = bus::VideoRam { space: self.space.clone(), offset: display.frame_buffer };
+            (Arc::new(memory) as Arc<dyn devices::vga::VideoMemory>, display.rom_len)
+        });
+        let floppies = floppies.iter().any(Option::is_some).then_some(floppies);
+        self.devices().plug(Peripherals { ide, floppies, vga, boot_order });
     }
 
     /// What the firmware does to the hardware, now and after each reset: to be called before [`Machine::boot`].
@@ -274,9 +326,19 @@ impl Machine {
             if stop_at.is_some_and(|n| icount >= n) {
                 return Ok(Ended::Count);
             }
+            if console.wants_frame() {
+                let screen = self.bus().devices.text_screen(now);
+                console.frame(screen.as_ref())?;
+            }
+            if self.control.paused {
+                self.control.paused = gate.wait();
+                continue;
+            }
             let deadline = self.bus().devices.next_deadline();
+            let deadline = deadline.into_iter().chain(self.control.deadline(now)).min();
             if self.cpu.st.halted && !self.can_wake() {
                 let left = deadline.map(|d| d.saturating_sub(now));
+                let left = left.into_iter().chain(console.frame_interval()).min();
                 match gate.idle(icount, now, left) {
                     Wait::Elapsed(ns) => self.cpu.st.time_offset = self.cpu.st.time_offset.wrapping_add(ns),
                     Wait::Forever => return Ok(Ended::HaltedForever),
@@ -307,6 +369,14 @@ impl Machine {
         }
     }
 
+    /// Guest or user want a reset.
+    fn reset_requested(&mut self) -> Option<Ended> {
+        if self.spec.no_reboot || self.boot.is_none() {
+            return Some(Ended::Reset);
+        }
+        self.reset().err().map(|e| Ended::Report(e.to_string()))
+    }
+
     /// Is there an event that ends HLT?
     fn can_wake(&mut self) -> bool {
         let enabled = self.cpu.st.flags & rflags::IF != 0 || self.cpu.st.wakes_masked;
@@ -326,6 +396,10 @@ impl Machine {
         now: u64,
     ) -> io::Result<Option<Ended>> {
         let stop = gate.stop_requested(icount, now);
+        self.move_keys(gate, icount, now);
+        if let Some(ended) = self.obey(gate, console, icount, now)? {
+            return Ok(Some(ended));
+        }
         let (ports, posts) = (self.spec.serial_ports, self.spec.harness.post.len());
         let d = &mut self.bus().devices;
         for port in 0..ports {
@@ -357,11 +431,7 @@ impl Machine {
             _ if stop => Some(Ended::Stopped),
             Some(PowerEvent::PowerOff) => Some(Ended::PowerOff),
             Some(PowerEvent::DebugExit(status)) => Some(Ended::DebugExit(status)),
-            Some(PowerEvent::Reset) if self.spec.no_reboot || self.boot.is_none() => Some(Ended::Reset),
-            Some(PowerEvent::Reset) => match self.reset() {
-                Ok(()) => None,
-                Err(e) => Some(Ended::Report(e.to_string())),
-            },
+            Some(PowerEvent::Reset) => self.reset_requested(),
             None => None,
         })
     }

@@ -57,7 +57,11 @@ pub fn open(drive: &DriveConfig, path: &Path) -> Result<Disk, UserError> {
     let file = OpenOptions::new().read(true).write(write).open(path).map_err(|error| {
         match (write, error.kind()) {
             (true, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
-                UserError::new(subject(), "the file cannot be written", "add readonly=on or snapshot=on, or change its permissions")
+                UserError::new(
+                    subject(),
+                    "the file cannot be written",
+                    "add readonly=on or snapshot=on, or change its permissions",
+                )
             }
             _ => failed(error),
         }
@@ -95,7 +99,11 @@ pub fn open(drive: &DriveConfig, path: &Path) -> Result<Disk, UserError> {
                 ));
             }
             Box::new(qcow2::Qcow2File::new(file, path, write).map_err(|error| {
-                UserError::new(subject(), format!("the qcow2 image cannot be used: {error}"), "check it with: qemu-img check")
+                UserError::new(
+                    subject(),
+                    format!("the qcow2 image cannot be used: {error}"),
+                    "check it with: qemu-img check",
+                )
             })?)
         }
     };

@@ -27,8 +27,8 @@ fn image(folder: &Path, len: usize) -> PathBuf {
 /// A qcow2 image made by QEMU's tool; `None` where that is not installed.
 fn qcow2(folder: &Path, arguments: &[&str]) -> Option<PathBuf> {
     let path = folder.join("disk.qcow2");
-    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).args(arguments).arg(&path);
-    let made = { made }.arg("4M").status();
+    let mut tool = Command::new("qemu-img");
+    let made = tool.args(["create", "-q", "-f", "qcow2"]).args(arguments).arg(&path).arg("4M").status();
     made.ok().filter(|status| status.success()).map(|_| path)
 }
 

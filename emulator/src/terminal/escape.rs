@@ -33,7 +33,7 @@ impl Escapes {
             ESCAPE => Some(Action::Send(ESCAPE)),
             b'x' => Some(Action::Quit),
             b'h' | b'?' => Some(Action::Help),
-            b'c' => Some(Action::Absent("there is no monitor yet; Ctrl-A h lists the keys")),
+            b'c' => Some(Action::Absent("the monitor cannot share the terminal; use -monitor stdio")),
             b'b' => Some(Action::Absent("a break cannot be sent yet; Ctrl-A h lists the keys")),
             b's' | b't' => Some(Action::Absent("this command is not there; Ctrl-A h lists the keys")),
             // As in QEMU, an unknown command is swallowed.

@@ -9,6 +9,7 @@
 
 mod escape;
 mod raw;
+mod screen;
 
 use std::io::{self, Read};
 
@@ -16,14 +17,29 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 pub use escape::{Action, Escapes};
 pub use raw::RawTerminal;
+pub use screen::TerminalScreen;
 
+use crate::keyboard::Typed;
 use crate::machine::gate::Live;
+
+/// What standard input is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A serial port's other end.
+    Serial {
+        /// Ctrl-A starts a command.
+        escapes: bool,
+    },
+    /// The guest's keyboard; Ctrl-A starts a command.
+    Keyboard,
+    /// The monitor, line by line.
+    Monitor,
+}
 
 /// The keys, for help texts.
 pub const KEYS: &str = "\
   Ctrl-A x       end the emulator
   Ctrl-A h       this list
-  Ctrl-A c       monitor (not there yet)
   Ctrl-A b       send a break (not there yet)
   Ctrl-A Ctrl-A  send Ctrl-A to the guest
 ";
@@ -42,17 +58,35 @@ pub struct Terminal {
 
 impl Terminal {
     /// Takes standard input over. The reading thread lives until input ends or the process does.
-    pub fn open(escapes: bool) -> io::Result<Self> {
+    pub fn open(purpose: Use) -> io::Result<Self> {
+        let (escapes, keyboard) = match purpose {
+            Use::Serial { escapes } => (escapes, false),
+            Use::Keyboard => (true, true),
+            Use::Monitor => {
+                let (sender, input) = bounded(QUEUE);
+                let reader = move || read_lines(&sender);
+                std::thread::Builder::new().name("monitor".into()).spawn(reader)?;
+                return Ok(Self { input, interactive: true, _raw: None });
+            }
+        };
         let raw = RawTerminal::enter(!escapes)?;
         let (sender, input) = bounded(QUEUE);
-        let reader = move || read_all(&mut io::stdin().lock(), escapes.then(Escapes::default), &sender);
+        let reader = move || {
+            let escapes = escapes.then(Escapes::default);
+            read_all(&mut io::stdin().lock(), escapes, keyboard.then(Typed::default), &sender);
+        };
         std::thread::Builder::new().name("terminal".into()).spawn(reader)?;
         Ok(Self { input, interactive: raw.is_some(), _raw: raw })
     }
 }
 
 /// Reads until the end of input, an error, or the receiver's end.
-fn read_all(from: &mut dyn Read, mut escapes: Option<Escapes>, to: &Sender<Live>) {
+fn read_all(
+    from: &mut dyn Read,
+    mut escapes: Option<Escapes>,
+    mut keyboard: Option<Typed>,
+    to: &Sender<Live>,
+) {
     let mut buffer = [0; 512];
     loop {
         let len = match from.read(&mut buffer) {
@@ -62,10 +96,15 @@ fn read_all(from: &mut dyn Read, mut escapes: Option<Escapes>, to: &Sender<Live>
             // For example EIO once the terminal is gone: the same as the end of input.
             Err(_) => return,
         };
+        let mut typed = Vec::new();
         for byte in &buffer[..len] {
             let action = escapes.as_mut().map_or(Some(Action::Send(*byte)), |escapes| escapes.take(*byte));
             let message = match action {
                 None => continue,
+                Some(Action::Send(byte)) if keyboard.is_some() => {
+                    typed.push(byte);
+                    continue;
+                }
                 Some(Action::Send(byte)) => Live::Byte(byte),
                 Some(Action::Quit) => Live::Stop,
                 Some(Action::Help) => {
@@ -81,6 +120,22 @@ fn read_all(from: &mut dyn Read, mut escapes: Option<Escapes>, to: &Sender<Live>
                 return;
             }
         }
+        if let Some(keys) = keyboard.as_mut().map(|keyboard| keyboard.take(&typed))
+            && !keys.is_empty()
+            && to.send(Live::Keys(keys)).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reads lines for the monitor until the end of input.
+fn read_lines(to: &Sender<Live>) {
+    for line in io::stdin().lines() {
+        let Ok(line) = line else { return };
+        if to.send(Live::Command(line)).is_err() {
+            return;
+        }
     }
 }
 
@@ -90,7 +145,7 @@ mod tests {
 
     fn read(bytes: &[u8], escapes: bool) -> Vec<Live> {
         let (sender, receiver) = bounded(64);
-        read_all(&mut &bytes[..], escapes.then(Escapes::default), &sender);
+        read_all(&mut &bytes[..], escapes.then(Escapes::default), None, &sender);
         drop(sender);
         receiver.iter().collect()
     }
@@ -112,6 +167,6 @@ mod tests {
     fn a_gone_receiver_ends_the_reader() {
         let (sender, receiver) = bounded(1);
         drop(receiver);
-        read_all(&mut io::repeat(7), None, &sender);
+        read_all(&mut io::repeat(7), None, None, &sender);
     }
 }

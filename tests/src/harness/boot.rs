@@ -14,7 +14,7 @@ use jit::{EngineConfig, TierPolicy};
 use x86::model::CpuModel;
 
 /// Real-time clock of every test machine at power-on: 2023-11-14 22:13:20 UTC.
-const EPOCH: u64 = 1_700_000_000;
+pub(super) const EPOCH: u64 = 1_700_000_000;
 
 /// A guest to boot.
 #[derive(Clone, Debug)]
@@ -84,6 +84,7 @@ fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
         epoch_seconds: EPOCH,
         serial_ports: config.serial.len() as u8,
         harness: HarnessConfig::default(),
+        vga: None,
         fw_cfg: Default::default(),
         no_reboot: config.no_reboot,
     };

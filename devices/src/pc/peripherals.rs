@@ -1,0 +1,144 @@
+//! What a board may have or not: drives, floppies, a display.
+
+use std::sync::Arc;
+
+use super::PcDevices;
+use super::wiring::{LINE_FLOPPY, LINE_IDE};
+use crate::block::Disk;
+use crate::clock::earlier;
+use crate::floppy::Floppy;
+use crate::ide::{DriveSpec, DriveSpecs, Ide};
+use crate::pci::PciFunction;
+use crate::vga::{Picture, TextScreen, VIDEO_MEMORY, Vga, VideoMemory, WINDOW, WINDOW_LEN};
+use crate::{Ns, Timed};
+
+/// To be plugged into a board before it starts.
+#[derive(Default)]
+pub struct Peripherals {
+    /// The IDE function with these drives (it may be there without any).
+    pub ide: Option<DriveSpecs>,
+    /// The floppy controller with these drives.
+    pub floppies: Option<[Option<Option<Disk>>; 2]>,
+    /// The display: its memory, and the length of its ROM BAR (0 for none).
+    pub vga: Option<(Arc<dyn VideoMemory>, u64)>,
+    /// CMOS registers 3Dh and 38h: the boot order.
+    pub boot_order: [u8; 2],
+}
+
+/// Memory of PCI functions that is plain memory: the board maps it where the guest has put it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MappedBars {
+    /// Video memory.
+    pub frame_buffer: Option<u64>,
+    /// The display's ROM.
+    pub vga_rom: Option<u64>,
+}
+
+/// CMOS registers.
+mod cmos {
+    pub const FLOPPY_TYPES: u8 = 0x10;
+    pub const EQUIPMENT: u8 = 0x14;
+    pub const BOOT_FLAG_1: u8 = 0x38;
+    pub const DISK_TRANSLATION: u8 = 0x39;
+    pub const BOOT_FLAG_2: u8 = 0x3d;
+}
+
+/// Largest disk whose cylinders, heads and sectors a BIOS need not translate.
+const UNTRANSLATED: u64 = 1024 * 16 * 63;
+
+impl PcDevices {
+    /// Plugs peripherals in.
+    pub fn plug(&mut self, peripherals: Peripherals) {
+        let Peripherals { ide, floppies, vga, boot_order } = peripherals;
+        // FPU and PS/2 mouse.
+        let mut equipment = 0x06;
+        if let Some(drives) = ide {
+            self.rtc.set_cmos(cmos::DISK_TRANSLATION, translations(&drives));
+            let irqs = [LINE_IDE, LINE_IDE + 1].map(|line| self.lines.line(line));
+            self.pci.ide = Some(Ide::new(drives, &self.memory, irqs));
+        }
+        if let Some(floppies) = floppies {
+            let floppy = Floppy::new(floppies, self.memory.clone(), self.lines.line(LINE_FLOPPY));
+            let types = floppy.cmos_types();
+            self.rtc.set_cmos(cmos::FLOPPY_TYPES, types);
+            equipment |= match (types >> 4, types & 0xf) {
+                (0, 0) => 0,
+                (0, _) | (_, 0) => 0x01,
+                _ => 0x41,
+            };
+            self.floppy = Some(floppy);
+        }
+        if let Some((memory, rom_len)) = vga {
+            self.pci.vga = Some(Vga::new(memory, rom_len));
+        }
+        self.rtc.set_cmos(cmos::EQUIPMENT, equipment);
+        self.rtc.set_cmos(cmos::BOOT_FLAG_2, boot_order[0]);
+        self.rtc.set_cmos(cmos::BOOT_FLAG_1, boot_order[1]);
+        self.settle();
+    }
+
+    pub(super) fn storage_deadline(&self) -> Option<Ns> {
+        let ide = self.pci.ide.as_ref().and_then(Timed::next_deadline);
+        earlier(ide, self.floppy.as_ref().and_then(Timed::next_deadline))
+    }
+
+    pub(super) fn advance_storage(&mut self, now: Ns) {
+        if let Some(ide) = &mut self.pci.ide {
+            ide.advance(now);
+        }
+        if let Some(floppy) = &mut self.floppy {
+            floppy.run(now, &mut self.dma);
+        }
+    }
+
+    /// The display and the offset into its window, if `gpa` is there.
+    pub(super) fn vga_window(&mut self, gpa: u64) -> Option<(&mut Vga, u64)> {
+        let offset = gpa.checked_sub(WINDOW).filter(|offset| *offset < WINDOW_LEN)?;
+        Some((self.pci.vga.as_mut()?, offset))
+    }
+
+    /// Where the guest has put memory that is plain memory.
+    pub fn mapped_bars(&self) -> MappedBars {
+        let Some(vga) = &self.pci.vga else { return MappedBars::default() };
+        MappedBars { frame_buffer: vga.config().bar(0), vga_rom: vga.config().rom() }
+    }
+
+    /// The length of what [`MappedBars::frame_buffer`] maps.
+    pub const FRAME_BUFFER_LEN: u64 = VIDEO_MEMORY;
+
+    /// What the display shows.
+    pub fn picture(&self, now: Ns) -> Option<Picture> {
+        self.pci.vga.as_ref().map(|vga| vga.picture(now))
+    }
+
+    /// The characters on the display, if it is in a text mode.
+    pub fn text_screen(&self, now: Ns) -> Option<TextScreen> {
+        self.pci.vga.as_ref()?.text(now)
+    }
+
+    /// Changes the medium of the CD drive at place 0 to 3; see [`Ide::change_medium`].
+    pub fn change_cd(&mut self, place: usize, medium: Option<Disk>, force: bool) -> bool {
+        let changed = self.pci.ide.as_mut().is_some_and(|ide| ide.change_medium(place, medium, force));
+        self.settle();
+        changed
+    }
+
+    /// Changes the floppy in drive 0 or 1.
+    pub fn change_floppy(&mut self, drive: usize, medium: Option<Disk>) -> bool {
+        self.floppy.as_mut().is_some_and(|floppy| floppy.change_medium(drive, medium))
+    }
+
+    /// Flushes every disk.
+    pub fn flush_disks(&mut self) -> std::io::Result<()> {
+        self.pci.ide.as_mut().map_or(Ok(()), Ide::flush)?;
+        self.floppy.as_mut().map_or(Ok(()), Floppy::flush)
+    }
+}
+
+/// How a BIOS translates the geometry of the four IDE disks, two bits each: 1 is LBA translation.
+fn translations(drives: &DriveSpecs) -> u8 {
+    (0..).zip(drives).fold(0, |all, (place, drive)| match drive {
+        Some(DriveSpec::HardDisk(disk)) if disk.len() / 512 > UNTRANSLATED => all | 1 << (2 * place),
+        _ => all,
+    })
+}

@@ -1,0 +1,218 @@
+//! `-drive` and its short forms, `-boot`.
+
+use std::path::PathBuf;
+
+use super::error::UserError;
+use super::lists::{items, number, switch, unknown_key};
+use crate::storage::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
+
+/// A drive whose place may not be known yet.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    config: DriveConfig,
+    index: Option<u8>,
+}
+
+fn asked(option: String, file: Option<PathBuf>, interface: Interface, media: Media) -> Asked {
+    let config = DriveConfig {
+        option,
+        file,
+        format: None,
+        interface,
+        media,
+        index: 0,
+        read_only: false,
+        snapshot: false,
+    };
+    Asked { config, index: None }
+}
+
+/// `-hda` to `-hdd`.
+pub fn disk(name: &str, file: PathBuf, index: u8) -> Asked {
+    Asked { index: Some(index), ..asked(format!("-{name}"), Some(file), Interface::Ide, Media::Disk) }
+}
+
+/// `-cdrom`.
+pub fn cdrom(file: PathBuf) -> Asked {
+    Asked { index: Some(2), ..asked("-cdrom".into(), Some(file), Interface::Ide, Media::Cdrom) }
+}
+
+/// `-fda` and `-fdb`.
+pub fn floppy(name: &str, file: PathBuf, index: u8) -> Asked {
+    Asked { index: Some(index), ..asked(format!("-{name}"), Some(file), Interface::Floppy, Media::Disk) }
+}
+
+/// `-drive`.
+pub fn parse(value: &str) -> Result<Asked, UserError> {
+    let option = format!("-drive {value}");
+    let mut drive = asked("-drive".into(), None, Interface::Ide, Media::Disk);
+    let (mut bus, mut unit) = (None, None);
+    for item in items(value) {
+        let text = item.value.as_deref().unwrap_or("");
+        let config = &mut drive.config;
+        match item.key.as_str() {
+            "file" if !text.is_empty() => config.file = Some(text.into()),
+            "format" => config.format = Some(format(&option, text)?),
+            "if" => config.interface = interface(&option, text)?,
+            "media" => config.media = media(&option, text)?,
+            "index" => drive.index = Some(number(&option, "index", text, 3)? as u8),
+            "bus" => bus = Some(number(&option, "bus", text, 1)? as u8),
+            "unit" => unit = Some(number(&option, "unit", text, 1)? as u8),
+            "readonly" | "read-only" => config.read_only = switch(&option, item.value.as_deref())?,
+            "snapshot" => config.snapshot = switch(&option, item.value.as_deref())?,
+            // What does not change what a guest sees, or is so anyway.
+            "cache" | "aio" | "id" | "discard" | "werror" | "rerror" | "detect-zeroes" | "serial"
+            | "copy-on-read" => {}
+            key => {
+                let known = ["file", "format", "if", "media", "index", "readonly", "snapshot"];
+                return Err(unknown_key(&option, key, &known));
+            }
+        }
+    }
+    if bus.is_some() || unit.is_some() {
+        drive.index = Some(2 * bus.unwrap_or(0) + unit.unwrap_or(0));
+    }
+    if drive.config.file.is_none() && drive.config.media == Media::Disk {
+        return Err(UserError::new(option, "no image is named", "write file=PATH"));
+    }
+    Ok(drive)
+}
+
+fn format(option: &str, text: &str) -> Result<ImageFormat, UserError> {
+    match text {
+        "raw" => Ok(ImageFormat::Raw),
+        "qcow2" => Ok(ImageFormat::Qcow2),
+        _ => {
+            let remedy = "use raw or qcow2; qemu-img convert makes one of others";
+            Err(UserError::new(option, format!("the format \"{text}\" is not there"), remedy))
+        }
+    }
+}
+
+fn interface(option: &str, text: &str) -> Result<Interface, UserError> {
+    match text {
+        "ide" => Ok(Interface::Ide),
+        "floppy" => Ok(Interface::Floppy),
+        "none" => Ok(Interface::None),
+        _ => Err(UserError::new(
+            option,
+            format!("the interface \"{text}\" is not there yet"),
+            "use if=ide, floppy or none",
+        )),
+    }
+}
+
+fn media(option: &str, text: &str) -> Result<Media, UserError> {
+    match text {
+        "disk" => Ok(Media::Disk),
+        "cdrom" => Ok(Media::Cdrom),
+        _ => {
+            Err(UserError::new(option, format!("there are no \"{text}\" drives"), "use media=disk or cdrom"))
+        }
+    }
+}
+
+/// Gives every drive its place: those that named one first, the others in the order in which they were asked for.
+pub fn place(drives: Vec<Asked>, snapshot: bool) -> Result<Vec<DriveConfig>, UserError> {
+    let mut placed: Vec<DriveConfig> = Vec::new();
+    let (named, unnamed): (Vec<_>, Vec<_>) = drives.into_iter().partition(|drive| drive.index.is_some());
+    for Asked { mut config, index } in named.into_iter().chain(unnamed) {
+        config.snapshot |= snapshot;
+        let places = match config.interface {
+            Interface::Ide => 4,
+            Interface::Floppy => 2,
+            Interface::None => u8::MAX,
+        };
+        let taken = |index: u8| placed.iter().any(|d| d.interface == config.interface && d.index == index);
+        let subject =
+            || format!("{} {}", config.option, config.file.as_deref().unwrap_or("".as_ref()).display());
+        let index = match index {
+            Some(index) if index >= places => {
+                return Err(UserError::new(
+                    subject(),
+                    format!("there is no place {index}"),
+                    "use a lower index",
+                ));
+            }
+            Some(index) if taken(index) => {
+                let problem = format!("another drive is at place {index} already");
+                return Err(UserError::new(subject(), problem, "give one of them another index"));
+            }
+            Some(index) => index,
+            None => (0..places).find(|index| !taken(*index)).ok_or_else(|| {
+                UserError::new(subject(), format!("all {places} places are taken"), "leave a drive out")
+            })?,
+        };
+        config.index = index;
+        placed.push(config);
+    }
+    Ok(placed)
+}
+
+/// `-boot`: `ORDER` or `order=ORDER[,menu=on]`.
+pub fn boot(value: &str) -> Result<BootOrder, UserError> {
+    let option = format!("-boot {value}");
+    let mut boot = BootOrder::default();
+    for (n, item) in items(value).into_iter().enumerate() {
+        match (item.key.as_str(), item.value.as_deref()) {
+            (order, None) if n == 0 => boot.order = letters(&option, order)?,
+            ("order" | "once", Some(order)) => boot.order = letters(&option, order)?,
+            ("menu", on) => boot.menu = switch(&option, on)?,
+            ("strict" | "splash" | "splash-time" | "reboot-timeout", _) => {}
+            (key, _) => return Err(unknown_key(&option, key, &["order", "menu"])),
+        }
+    }
+    Ok(boot)
+}
+
+fn letters(option: &str, order: &str) -> Result<String, UserError> {
+    let known = !order.is_empty() && order.chars().all(|letter| matches!(letter, 'a'..='d' | 'n'));
+    let repeated = order.chars().enumerate().any(|(n, letter)| order[..n].contains(letter));
+    if !known || repeated {
+        return Err(UserError::new(
+            option,
+            format!("\"{order}\" is not a boot order"),
+            "use each of a (floppy), c (disk), d (CD) and n (network) at most once",
+        ));
+    }
+    Ok(order.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(values: &[&str]) -> Vec<(u8, Interface)> {
+        let drives = values.iter().map(|value| parse(value).unwrap()).collect();
+        place(drives, false).unwrap().into_iter().map(|drive| (drive.index, drive.interface)).collect()
+    }
+
+    #[test]
+    fn drives_find_their_places() {
+        let ide = Interface::Ide;
+        assert_eq!(placed(&["file=a", "file=b,index=0", "file=c"]), [(0, ide), (1, ide), (2, ide)]);
+        assert_eq!(placed(&["file=a,if=floppy", "media=cdrom,bus=1,unit=1"])[0], (3, ide));
+        let twice = vec![disk("hda", "a".into(), 0), disk("hda", "b".into(), 0)];
+        assert!(place(twice, false).unwrap_err().to_string().contains("another drive"));
+        let all = place(vec![cdrom("a".into()), disk("hda", "b".into(), 0)], true).unwrap();
+        assert!(all.iter().all(|drive| drive.snapshot) && all[0].is_read_only() && all[0].index == 2);
+    }
+
+    #[test]
+    fn mistakes_name_what_there_is() {
+        for (value, hint) in [
+            ("file=a,if=virtio", "if=ide"),
+            ("file=a,format=vmdk", "qemu-img"),
+            ("file=a,indx=1", "\"index\""),
+            ("format=raw", "file=PATH"),
+            ("file=a,index=4", "0 to 3"),
+        ] {
+            let line = parse(value).unwrap_err().to_string();
+            assert!(line.contains(hint), "{line}");
+        }
+        assert!(boot("dd").is_err() && boot("order=x").is_err());
+        assert_eq!(boot("order=dc,menu=on").unwrap(), BootOrder { order: "dc".into(), menu: true });
+        assert_eq!(boot("d").unwrap().cmos(), [0x03, 0]);
+        assert_eq!(BootOrder::default().cmos(), [0x12, 0x30]);
+    }
+}

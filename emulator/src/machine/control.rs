@@ -1,0 +1,174 @@
+//! What the user does to the machine: keys, and the monitor's commands.
+
+use std::collections::VecDeque;
+use std::io;
+
+use devices::vga::TextScreen;
+
+use super::gate::{Input, InputGate};
+use super::{Console, Ended, Machine};
+use crate::keyboard::Codes;
+use crate::monitor::{self, Command, Removable};
+use crate::storage::{DriveConfig, Interface, Media};
+
+/// Virtual time between two movements of keys: slower than any guest reads, faster than any finger.
+const KEY_GAP: u64 = 5_000_000;
+/// Key movements that wait at most.
+const KEYS: usize = 1024;
+
+/// Keys on their way, and whether time stands still.
+#[derive(Default)]
+pub(super) struct Control {
+    keys: VecDeque<Codes>,
+    /// When the next movement may be made.
+    next_key: u64,
+    pub paused: bool,
+}
+
+impl Control {
+    /// When keys have to be looked at again.
+    pub(super) fn deadline(&self, now: u64) -> Option<u64> {
+        (!self.keys.is_empty()).then_some(self.next_key.max(now + 1))
+    }
+
+    fn add(&mut self, keys: Vec<Codes>) {
+        if self.keys.len() + keys.len() <= KEYS {
+            self.keys.extend(keys);
+        }
+    }
+}
+
+impl Machine {
+    /// Hands a key movement to the keyboard, if one is due.
+    pub(super) fn move_keys(&mut self, gate: &mut InputGate, icount: u64, now: u64) {
+        let arrived = gate.take_keys();
+        self.control.add(arrived);
+        if now < self.control.next_key {
+            return;
+        }
+        let Some(codes) = self.control.keys.front().cloned() else { return };
+        self.control.next_key = now + KEY_GAP;
+        // A keyboard that does not scan loses keys, as a real one does.
+        self.devices().key(&codes);
+        self.control.keys.pop_front();
+        gate.note(icount, now, Input::Key(codes));
+    }
+
+    /// Carries out the monitor's commands that have arrived.
+    pub(super) fn obey(
+        &mut self,
+        gate: &mut InputGate,
+        console: &mut dyn Console,
+        icount: u64,
+        now: u64,
+    ) -> io::Result<Option<Ended>> {
+        while let Some(line) = gate.take_command() {
+            let (text, ended) = match monitor::parse(&line) {
+                Err(problem) => (problem + "\n", None),
+                Ok(command) => self.carry_out(command, gate, icount, now),
+            };
+            console.monitor(&text)?;
+            if ended.is_some() {
+                return Ok(ended);
+            }
+            console.monitor(monitor::PROMPT)?;
+        }
+        Ok(None)
+    }
+
+    fn carry_out(
+        &mut self,
+        command: Command,
+        gate: &mut InputGate,
+        icount: u64,
+        now: u64,
+    ) -> (String, Option<Ended>) {
+        let mut text = String::new();
+        match command {
+            Command::Nothing => {}
+            Command::Quit => {
+                gate.note(icount, now, Input::Stop);
+                return (text, Some(Ended::Stopped));
+            }
+            Command::Help => text = monitor::HELP.into(),
+            Command::Reset => {
+                gate.note(icount, now, Input::Reset);
+                return (text, self.reset_requested());
+            }
+            Command::PowerButton => {
+                gate.note(icount, now, Input::PowerButton);
+                self.devices().press_power_button();
+            }
+            Command::Stop => self.control.paused = true,
+            Command::Continue => self.control.paused = false,
+            Command::SendKey(keys) => self.control.add(keys),
+            Command::ScreenDump(path, ppm) => match self.devices().picture(now) {
+                None => text = "this machine has no display\n".into(),
+                Some(picture) => {
+                    let write = if ppm { monitor::write_ppm } else { monitor::write_png };
+                    if let Err(error) = write(&picture, &path) {
+                        text = format!("{}: {error}\n", path.display());
+                    }
+                }
+            },
+            Command::Registers => text = x86::show::registers(&mut self.cpu).to_string() + "\n",
+            Command::Status => {
+                let what = if self.control.paused { "paused" } else { "running" };
+                text = format!("VM status: {what}\n");
+            }
+            Command::Change { drive, medium, force } => {
+                if let Err(problem) = self.change(drive, medium, force) {
+                    text = problem + "\n";
+                }
+            }
+        }
+        (text, None)
+    }
+
+    fn change(
+        &mut self,
+        drive: Removable,
+        medium: Option<std::path::PathBuf>,
+        force: bool,
+    ) -> Result<(), String> {
+        let config = DriveConfig {
+            option: "change".into(),
+            file: medium,
+            format: None,
+            interface: if matches!(drive, Removable::Cd(_)) { Interface::Ide } else { Interface::Floppy },
+            media: if matches!(drive, Removable::Cd(_)) { Media::Cdrom } else { Media::Disk },
+            index: 0,
+            read_only: false,
+            snapshot: false,
+        };
+        let path = config.file.clone();
+        let disk = path.map(|path| crate::storage::open(&config, &path)).transpose();
+        let disk = disk.map_err(|error| error.to_string())?;
+        let done = match drive {
+            Removable::Cd(place) => self.devices().change_cd(place.into(), disk, force),
+            Removable::Floppy(number) => self.devices().change_floppy(number.into(), disk),
+        };
+        if done {
+            Ok(())
+        } else {
+            Err("there is no such drive, its door is locked, or the medium does not fit".into())
+        }
+    }
+
+    /// The characters on the display.
+    pub fn text_screen(&mut self) -> Option<TextScreen> {
+        let now = self.cpu.st.now();
+        self.devices().text_screen(now)
+    }
+
+    /// What the display shows.
+    pub fn picture(&mut self) -> Option<devices::vga::Picture> {
+        let now = self.cpu.st.now();
+        self.devices().picture(now)
+    }
+
+    /// Presses keys: see [`crate::keyboard`].
+    pub fn press(&mut self, keys: Vec<Codes>) {
+        self.control.add(keys);
+    }
+}

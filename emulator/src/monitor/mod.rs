@@ -1,0 +1,165 @@
+//! The monitor: commands about the machine, in QEMU's words (HMP).
+//!
+//! A command line is parsed here; the machine carries it out between two instructions. What changes the guest's fate passes the
+//! input gate like any other input.
+
+mod picture;
+
+use std::path::PathBuf;
+
+pub use picture::{write_png, write_ppm};
+
+use crate::keyboard::{Codes, combination};
+
+/// What is written before each command.
+pub const PROMPT: &str = "(retrograde) ";
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing was written.
+    Nothing,
+    /// Ends the emulator.
+    Quit,
+    /// The list of commands.
+    Help,
+    /// Resets the machine.
+    Reset,
+    /// Presses the power button.
+    PowerButton,
+    /// Time stands still ...
+    Stop,
+    /// ... and goes on.
+    Continue,
+    /// Key movements.
+    SendKey(Vec<Codes>),
+    /// A picture of the display to a file; `true`: as PPM.
+    ScreenDump(PathBuf, bool),
+    /// The processor's registers.
+    Registers,
+    /// Does time go on?
+    Status,
+    /// Puts a medium (or none) into a drive.
+    Change {
+        /// Which.
+        drive: Removable,
+        /// The image.
+        medium: Option<PathBuf>,
+        /// Although the guest has locked the door.
+        force: bool,
+    },
+}
+
+/// A drive whose medium can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removable {
+    /// The CD drive at IDE place 0 to 3.
+    Cd(u8),
+    /// Floppy drive 0 or 1.
+    Floppy(u8),
+}
+
+/// For `help`.
+pub const HELP: &str = "\
+change DEVICE FILE       put FILE into a drive: ide1-cd0, floppy0
+cont                     let time go on
+eject [-f] DEVICE        take the medium out
+help                     this list
+info registers           the processor's registers
+info status              running or paused
+quit                     end the emulator
+screendump FILE          the display's picture as PNG (-f ppm: as PPM)
+sendkey KEYS             press keys, for example sendkey ctrl-alt-delete
+stop                     let time stand still
+system_powerdown         press the power button
+system_reset             reset the machine
+";
+
+impl Removable {
+    /// By QEMU's names.
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "floppy0" => Some(Self::Floppy(0)),
+            "floppy1" => Some(Self::Floppy(1)),
+            "cdrom" => Some(Self::Cd(2)),
+            _ => {
+                let rest = name.strip_prefix("ide")?;
+                let (channel, unit) = rest.split_once("-cd")?;
+                match (channel, unit) {
+                    ("0" | "1", "0" | "1") => {
+                        Some(Self::Cd(2 * (channel == "1") as u8 + (unit == "1") as u8))
+                    }
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// Reads a line. `Err`: what to tell the user.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let mut words: Vec<&str> = line.split_whitespace().collect();
+    let force = words.contains(&"-f") && words.first() != Some(&"screendump");
+    if force {
+        words.retain(|word| *word != "-f");
+    }
+    let drive = |name: &str| {
+        Removable::parse(name)
+            .ok_or_else(|| format!("there is no drive \"{name}\": use ide1-cd0 (or ide0-cd0 ...) or floppy0"))
+    };
+    Ok(match words.as_slice() {
+        [] => Command::Nothing,
+        ["q" | "quit"] => Command::Quit,
+        ["help" | "?", ..] => Command::Help,
+        ["system_reset"] => Command::Reset,
+        ["system_powerdown"] => Command::PowerButton,
+        ["stop" | "s"] => Command::Stop,
+        ["c" | "cont"] => Command::Continue,
+        ["sendkey", keys] | ["sendkey", keys, _] => {
+            let codes = combination(keys).map_err(|name| format!("\"{name}\" is not a key"))?;
+            Command::SendKey(codes)
+        }
+        ["screendump", file] => Command::ScreenDump(file.into(), file.ends_with(".ppm")),
+        ["screendump", file, "-f", format @ ("png" | "ppm")]
+        | ["screendump", "-f", format @ ("png" | "ppm"), file] => {
+            Command::ScreenDump(file.into(), *format == "ppm")
+        }
+        ["info", "registers"] => Command::Registers,
+        ["info", "status"] => Command::Status,
+        ["change", name, file, ..] => {
+            Command::Change { drive: drive(name)?, medium: Some(file.into()), force }
+        }
+        ["eject", name] => Command::Change { drive: drive(name)?, medium: None, force },
+        [command @ ("sendkey" | "screendump" | "info" | "change" | "eject"), ..] => {
+            let usage = HELP.lines().find(|line| line.starts_with(command)).unwrap_or_default();
+            return Err(format!("usage: {usage}"));
+        }
+        [other, ..] => return Err(format!("there is no command \"{other}\"; help lists them")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_qemus() {
+        assert_eq!(parse("  q "), Ok(Command::Quit));
+        assert_eq!(parse("screendump a.png"), Ok(Command::ScreenDump("a.png".into(), false)));
+        assert_eq!(parse("screendump a -f ppm"), Ok(Command::ScreenDump("a".into(), true)));
+        assert!(matches!(parse("sendkey ctrl-alt-delete"), Ok(Command::SendKey(codes)) if codes.len() == 6));
+        let change = |place, medium: Option<&str>, force| {
+            Ok(Command::Change { drive: Removable::Cd(place), medium: medium.map(Into::into), force })
+        };
+        assert_eq!(parse("change ide1-cd0 b.iso"), change(2, Some("b.iso"), false));
+        assert_eq!(parse("eject -f ide0-cd1"), change(1, None, true));
+        for (line, hint) in [
+            ("sendkey nokey", "nokey"),
+            ("frob", "help"),
+            ("eject hda", "ide1-cd0"),
+            ("info", "info registers"),
+        ] {
+            assert!(parse(line).unwrap_err().contains(hint), "{line}");
+        }
+    }
+}
