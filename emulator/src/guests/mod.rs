@@ -188,10 +188,45 @@ pub static MEMTEST_IA32: Artifact =
 pub static MEMTEST_X64: Artifact =
     member("memtest86+x64.bin", "memtest86+", "amd64", &["boot"], "memtest86+x64.bin");
 
+/// SeaBIOS.
+pub static SEABIOS: Artifact =
+    member("bios-256k.bin", "seabios", "amd64", &["usr/share/seabios"], "bios-256k.bin");
+/// SeaBIOS' VGA BIOS for the board's adapter.
+pub static VGA_BIOS: Artifact =
+    member("vgabios-stdvga.bin", "seabios", "amd64", &["usr/share/seabios"], "vgabios-stdvga.bin");
+/// GRUB on a floppy.
+pub static GRUB_FLOPPY: Artifact = member(
+    "grub-rescue-floppy.img",
+    "grub-rescue-pc",
+    "amd64",
+    &["usr/lib/grub-rescue"],
+    "grub-rescue-floppy.img",
+);
+/// GRUB on a CD.
+pub static GRUB_CD: Artifact = member(
+    "grub-rescue-cdrom.iso",
+    "grub-rescue-pc",
+    "amd64",
+    &["usr/lib/grub-rescue"],
+    "grub-rescue-cdrom.iso",
+);
+/// ISOLINUX' boot image.
+pub static ISOLINUX: Artifact =
+    member("isolinux.bin", "isolinux", "amd64", &["usr/lib/ISOLINUX"], "isolinux.bin");
+/// The module that SYSLINUX and ISOLINUX load first.
+pub static LDLINUX: Artifact =
+    member("ldlinux.c32", "syslinux-common", "amd64", &["usr/lib/syslinux/modules/bios"], "ldlinux.c32");
+/// A boot sector that starts the active partition.
+pub static SYSLINUX_MBR: Artifact =
+    member("syslinux-mbr.bin", "syslinux-common", "amd64", &["usr/lib/syslinux/mbr"], "mbr.bin");
+/// memtest86+ on a CD.
+pub static MEMTEST_CD: Artifact =
+    member("memtest86+x64.iso", "memtest86+", "amd64", &["usr/lib/memtest86+"], "memtest86+x64.iso");
+
 /// What the tests cannot do without.
 pub static CORE: [&Artifact; 2] = [&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64];
 /// Every guest.
-pub static ALL: [&Artifact; 8] = [
+pub static ALL: [&Artifact; 16] = [
     &KERNEL_CLOUD_AMD64,
     &INITRAMFS_AMD64,
     &KERNEL_AMD64,
@@ -200,6 +235,14 @@ pub static ALL: [&Artifact; 8] = [
     &INITRAMFS_I386,
     &MEMTEST_IA32,
     &MEMTEST_X64,
+    &SEABIOS,
+    &VGA_BIOS,
+    &GRUB_FLOPPY,
+    &GRUB_CD,
+    &ISOLINUX,
+    &LDLINUX,
+    &SYSLINUX_MBR,
+    &MEMTEST_CD,
 ];
 
 /// Paths of `wanted`, in the same order, fetching what the cache lacks. With everything cached no program is started
@@ -340,16 +383,21 @@ pub fn for_test(artifact: &Artifact) -> Option<PathBuf> {
         "the core guest {} is missing: {why}",
         artifact.name
     );
+    skip(artifact.name, &why);
+    None
+}
+
+/// Says that the running test is skipped because it lacks `what`, on standard error and for the runner (see [`SKIP_LOG`]).
+pub fn skip(what: &str, why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    eprintln!("skipped {test}: {} {why}", artifact.name);
+    eprintln!("skipped {test}: {what} {why}");
     if let Some(log) = std::env::var_os(SKIP_LOG) {
         use std::io::Write;
-        let line = format!("{test}\t{}\t{why}\n", artifact.name);
+        let line = format!("{test}\t{what}\t{why}\n");
         // A log that cannot be written costs a line in the summary, not the test.
         let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
         let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
-    None
 }
 
 #[cfg(test)]

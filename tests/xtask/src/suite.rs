@@ -20,6 +20,9 @@ pub struct Options {
     /// Leave the aarch64 host out.
     #[arg(long)]
     no_aarch64: bool,
+    /// The slow guest tests too: boots of whole disks.
+    #[arg(long)]
+    nightly: bool,
     /// Leave the model checks out.
     #[arg(long)]
     no_loom: bool,
@@ -102,6 +105,12 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
         let mut command = run::cargo(&["test", "--profile", "ci", "--workspace", "--no-fail-fast"]);
         guest_rules(&mut command);
         stages.push(Stage::run("workspace", &mut command)?);
+    }
+    if options.nightly {
+        let mut command = run::cargo(&["test", "--profile", "ci", "--package", "tests", "--test", "guest"]);
+        command.args(["--no-fail-fast", "--", "--ignored", "--test-threads", "2"]);
+        guest_rules(&mut command);
+        stages.push(Stage::run("nightly", &mut command)?);
     }
     if !options.no_loom {
         for name in loom_crates(&root) {

@@ -1,0 +1,163 @@
+//! A PC with firmware, drives and a display, watched and typed at as a user does.
+
+use std::path::Path;
+
+use emulator::boot::prepare;
+use emulator::config::{Chardev, MachineConfig};
+use emulator::guests::{self, SEABIOS, VGA_BIOS};
+use emulator::keyboard::{combination, name_of};
+use emulator::machine::gate::{Input, InputGate, Stamped};
+use emulator::machine::{Ended, Machine, Spec};
+use emulator::storage::{self, BootOrder, DriveConfig, Interface, Media};
+use jit::{EngineConfig, TierPolicy};
+use x86::model::CpuModel;
+
+use super::boot::{EPOCH, Screen};
+
+/// See the module.
+pub struct Pc {
+    /// The machine.
+    pub machine: Machine,
+    /// What came from the first serial port.
+    pub serial: Screen,
+}
+
+/// A drive with the image at `path`, thrown away what is written to it unless `keep`.
+pub fn drive(path: &Path, interface: Interface, media: Media, index: u8, keep: bool) -> DriveConfig {
+    DriveConfig {
+        option: "-drive".into(),
+        file: Some(path.into()),
+        format: None,
+        interface,
+        media,
+        index,
+        read_only: false,
+        snapshot: !keep,
+    }
+}
+
+/// A hard disk as the first IDE drive.
+pub fn hard_disk(path: &Path, keep: bool) -> DriveConfig {
+    drive(path, Interface::Ide, Media::Disk, 0, keep)
+}
+
+/// A CD in the first drive of the second channel.
+pub fn cd(path: &Path) -> DriveConfig {
+    drive(path, Interface::Ide, Media::Cdrom, 2, false)
+}
+
+/// A floppy in drive A.
+pub fn floppy(path: &Path) -> DriveConfig {
+    drive(path, Interface::Floppy, Media::Disk, 0, false)
+}
+
+impl Pc {
+    /// A PC that starts SeaBIOS, with these drives and this boot order. `None`: SeaBIOS is not in the cache.
+    pub fn seabios(drives: Vec<DriveConfig>, order: &str, ram_bytes: u64, tier: TierPolicy) -> Option<Self> {
+        let rom = guests::for_test(&SEABIOS)?;
+        guests::for_test(&VGA_BIOS)?;
+        let config = MachineConfig {
+            ram_bytes,
+            bios: Some(rom),
+            drives,
+            boot: BootOrder { order: order.into(), menu: false },
+            serial: vec![Chardev::Null],
+            ..MachineConfig::default()
+        };
+        Some(Self::power_on(&config, tier))
+    }
+
+    /// A PC at its first instruction.
+    pub fn power_on(config: &MachineConfig, tier: TierPolicy) -> Self {
+        let prepared = prepare(config).unwrap_or_else(|e| panic!("{e}"));
+        let drives = storage::open_all(&config.drives).unwrap_or_else(|e| panic!("{e}"));
+        let spec = Spec {
+            layout: prepared.layout,
+            model: CpuModel::by_name("max").expect("the model"),
+            engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
+            epoch_seconds: EPOCH,
+            serial_ports: config.serial.len() as u8,
+            harness: config.harness(),
+            fw_cfg: prepared.fw_cfg.clone(),
+            vga: prepared.vga.clone(),
+            no_reboot: config.no_reboot,
+        };
+        let mut machine = Machine::new(spec).expect("a machine");
+        machine.plug(config.has_ide().then_some(drives.ide), drives.floppies, config.boot.cmos());
+        if let Some(setup) = prepared.setup {
+            machine.set_up(setup);
+        }
+        machine.boot(prepared.chunks, prepared.entry).expect("it fits");
+        Self { machine, serial: Screen::default() }
+    }
+
+    /// The characters on the display, a line for each row; empty in graphics modes.
+    pub fn text(&mut self) -> String {
+        self.machine.text_screen().map(|screen| screen.to_text()).unwrap_or_default()
+    }
+
+    /// Runs for `count` instructions more, or until it ends.
+    pub fn run(&mut self, count: u64) -> Ended {
+        let until = self.machine.cpu.st.icount() + count;
+        let ended = self.machine.run(&mut InputGate::sealed(), &mut self.serial, Some(until));
+        ended.expect("the console takes everything")
+    }
+
+    /// Runs until `done`; panics with what is to be seen when `limit` virtual seconds have passed, or the machine ended.
+    pub fn until(&mut self, what: &str, limit: u64, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
+        while !done(self) {
+            let ended = self.run(5_000_000);
+            let late = self.machine.cpu.st.now() > end;
+            if ended != Ended::Count || late {
+                let (screen, serial) = (self.text(), self.serial.tail(3000));
+                assert!(done(self), "no {what}: {ended:?}, late: {late}\n{screen}\nserial:\n{serial}");
+            }
+        }
+    }
+
+    /// Runs until `text` is on the display.
+    pub fn until_screen(&mut self, text: &str, limit: u64) {
+        self.until(text, limit, |pc| pc.text().contains(text));
+    }
+
+    /// Runs until `text` has come from the serial port.
+    pub fn until_serial(&mut self, text: &str, limit: u64) {
+        self.until(text, limit, |pc| pc.serial.shows(text));
+    }
+
+    /// Types at the keyboard.
+    pub fn type_keys(&mut self, text: &str) {
+        for c in text.chars() {
+            let (name, shift) = name_of(c).unwrap_or_else(|| panic!("no key for {c:?}"));
+            let keys = if shift { format!("shift-{name}") } else { name.to_owned() };
+            self.machine.press(combination(&keys).expect("known keys"));
+        }
+    }
+
+    /// Types at the first serial port, and runs until `answer` has come back, in what is written from now on.
+    pub fn type_serial(&mut self, text: &str, answer: &str, limit: u64) {
+        self.serial.0.clear();
+        let from = self.machine.cpu.st.icount();
+        let events = (0..).zip(text.bytes()).map(|(n, byte)| Stamped {
+            icount: from + n * 300_000,
+            now: 0,
+            input: Input::Serial { port: 0, byte },
+        });
+        let mut gate = InputGate::script(events.collect());
+        let count = from + 300_000 * text.len() as u64 + 1;
+        let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
+        let mut until = count;
+        loop {
+            let ended = self.machine.run(&mut gate, &mut self.serial, Some(until));
+            if self.serial.shows(answer) {
+                return;
+            }
+            let ended = ended.expect("the console takes everything");
+            let late = self.machine.cpu.st.now() > end;
+            let tail = self.serial.tail(3000);
+            assert!(ended == Ended::Count && !late, "no {answer:?} after {text:?}: {ended:?}\n{tail}");
+            until = self.machine.cpu.st.icount() + 5_000_000;
+        }
+    }
+}
