@@ -61,7 +61,9 @@ pub fn moo(vectors: &Vectors, wide: bool) -> Vec<u8> {
         if let Some(e) = case.exception {
             parts.push(chunk(b"EXCP", &[&[e.number], &e.flags_at.to_le_bytes()[..]].concat()));
         }
-        parts.push(chunk(b"HASH", &[0; 20]));
+        if let Some(hash) = case.hash {
+            parts.push(chunk(b"HASH", &hash));
+        }
         file.extend(chunk(b"TEST", &parts.concat()));
     }
     file
@@ -82,6 +84,9 @@ pub fn json(vectors: &Vectors, wide: bool) -> Vec<u8> {
         });
         if let Some(e) = c.exception {
             v["exception"] = json!({"number": e.number, "flag_address": e.flags_at});
+        }
+        if let Some(hash) = c.hash {
+            v["hash"] = hash.iter().map(|b| format!("{b:02x}")).collect::<String>().into();
         }
         v
     };

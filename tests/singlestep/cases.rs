@@ -3,22 +3,22 @@
 use std::io::Write as _;
 
 use jit::TierPolicy;
-use tests::singlestep::run::{Machine, Tally, model_for};
+use tests::singlestep::run::{Beside, Machine, Tally, model_for};
 use tests::singlestep::{Case, EFLAGS, EIP, Exception, Vectors, parse};
 use x86::model::CpuModel;
 
 use crate::build::{case, json, moo};
 
-const AX: usize = 2;
-const CX: usize = 4;
-const DX: usize = 5;
-const SI: usize = 6;
-const DI: usize = 7;
-const SP: usize = 9;
-const CS: usize = 10;
+pub(crate) const AX: usize = 2;
+pub(crate) const CX: usize = 4;
+pub(crate) const DX: usize = 5;
+pub(crate) const SI: usize = 6;
+pub(crate) const DI: usize = 7;
+pub(crate) const SP: usize = 9;
+pub(crate) const CS: usize = 10;
 
 /// The case with what changes.
-fn ends(mut case: Case, registers: &[(usize, u32)], ram: &[(u32, u8)]) -> Case {
+pub(crate) fn ends(mut case: Case, registers: &[(usize, u32)], ram: &[(u32, u8)]) -> Case {
     for (n, v) in registers {
         case.last.registers[*n] = Some(*v);
     }
@@ -26,15 +26,19 @@ fn ends(mut case: Case, registers: &[(usize, u32)], ram: &[(u32, u8)]) -> Case {
     case
 }
 
-fn machine(cpu: &str, tier: TierPolicy) -> Machine {
+pub(crate) fn machine(cpu: &str, tier: TierPolicy) -> Machine {
     Machine::new(CpuModel::new(model_for(cpu).unwrap()).unwrap(), tier)
 }
 
-fn vectors(cpu: &str, cases: Vec<Case>) -> Vectors {
+pub(crate) fn vectors(cpu: &str, cases: Vec<Case>) -> Vectors {
     Vectors { cpu: cpu.into(), cases, ..Vectors::default() }
 }
 
-fn check(cpu: &str, cases: Vec<Case>) {
+fn counting(flags: u32) -> Beside {
+    Beside { flags: Some(flags), ..Beside::default() }
+}
+
+pub(crate) fn check(cpu: &str, cases: Vec<Case>) {
     let mut machine = machine(cpu, TierPolicy::Zero);
     let wrong: Vec<_> = cases
         .iter()
@@ -43,7 +47,7 @@ fn check(cpu: &str, cases: Vec<Case>) {
     assert!(wrong.is_empty(), "{cpu}: {wrong:#?}");
 }
 
-const F: u32 = 0xf002;
+pub(crate) const F: u32 = 0xf002;
 
 #[test]
 fn the_8086_has_rules_of_its_own() {
@@ -202,17 +206,17 @@ fn later_processors_halt_at_the_end() {
     let multiply = case(false, &[0xf6, 0xe1, 0xf4], &[(EFLAGS, 2), (AX, 2), (CX, 3)]);
     let mut vectors = vectors("C286", vec![ends(multiply, &[(AX, 6), (EIP, 0x203), (EFLAGS, 0xd6)], &[])]);
     let mut machine = machine("C286", TierPolicy::Zero);
-    assert_eq!(machine.run(&vectors, None, 9).0.failed, 0);
-    assert_eq!(machine.run(&vectors, Some(u32::MAX), 9).0.failed, 1);
+    assert_eq!(machine.run(&vectors, &Beside::default(), 9).0.failed, 0);
+    assert_eq!(machine.run(&vectors, &counting(u32::MAX), 9).0.failed, 1);
     vectors.mask[EFLAGS] = Some(0x801);
-    assert_eq!(machine.run(&vectors, None, 9).0.failed, 0);
+    assert_eq!(machine.run(&vectors, &Beside::default(), 9).0.failed, 0);
 }
 
 #[test]
 fn what_the_model_has_not_fails() {
     let movzx = case(false, &[0x0f, 0xb6, 0xc0, 0xf4], &[(EFLAGS, 2)]);
     let vectors = vectors("C286", vec![ends(movzx, &[(EIP, 0x204)], &[])]);
-    assert_eq!(machine("C286", TierPolicy::Zero).run(&vectors, None, 9).0.failed, 1);
+    assert_eq!(machine("C286", TierPolicy::Zero).run(&vectors, &Beside::default(), 9).0.failed, 1);
 }
 
 #[test]
@@ -225,8 +229,8 @@ fn each_tier_runs_cases_that_halt() {
     );
     let vectors = vectors("386E", vec![case.clone(), case]);
     for tier in [TierPolicy::Zero, TierPolicy::One, TierPolicy::Two] {
-        let (tally, first) = machine("386E", tier).run(&vectors, Some(!0xff), usize::MAX);
-        assert_eq!((tally, first), (Tally { passed: 2, failed: 0 }, None), "{tier:?}");
+        let (tally, first) = machine("386E", tier).run(&vectors, &counting(!0xff), usize::MAX);
+        assert_eq!((tally, first), (Tally { passed: 2, ..Tally::default() }, None), "{tier:?}");
     }
 }
 
@@ -239,7 +243,7 @@ fn what_differs_is_named() {
         f(&mut case);
         let mut mask = vectors("8088", vec![case]);
         mask.mask[EFLAGS] = Some(0xffff);
-        machine("8088", TierPolicy::Zero).run(&mask, None, 1).1
+        machine("8088", TierPolicy::Zero).run(&mask, &Beside::default(), 1).1
     };
     assert_eq!(change(&|_| {}), None);
     for (f, expected) in [
@@ -256,8 +260,19 @@ fn what_differs_is_named() {
 }
 
 #[test]
+fn revoked_cases_are_not_run() {
+    let mut wrong = ends(case(false, &[0x40], &[(EFLAGS, F)]), &[(AX, 7), (EIP, 0x201)], &[]);
+    wrong.hash = Some([7; 20]);
+    let vectors = vectors("8088", vec![wrong, case(false, &[0x90], &[(EFLAGS, F)])]);
+    let beside = Beside { revoked: [[7; 20]].into(), ..Beside::default() };
+    let (tally, _) = machine("8088", TierPolicy::Zero).run(&vectors, &beside, 1);
+    assert_eq!(tally, Tally { passed: 0, failed: 0, revoked: 1 });
+}
+
+#[test]
 fn all_four_forms_say_the_same() {
     let mut all = vectors("386E", vec![case(true, &[0x90, 0xf4], &[(AX, 0x1234_5678)])]);
+    all.cases[0].hash = Some([0xa5; 20]);
     all.cases[0].exception = Some(Exception { number: 6, flags_at: 0x1234 });
     let plain = moo(&all, true);
     assert_eq!(parse(&plain), Ok(all.clone()));

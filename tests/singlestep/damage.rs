@@ -1,7 +1,7 @@
 //! Files that lie or end early: an error each time, and never a panic, endless loop or great allocation.
 
 use proptest::prelude::*;
-use tests::singlestep::run::Machine;
+use tests::singlestep::run::{Beside, Machine};
 use tests::singlestep::{Vectors, parse};
 use x86::model::CpuModel;
 
@@ -38,6 +38,21 @@ fn lies_are_named() {
     }
 }
 
+/// A fault whose handler faults at once: no instruction is ever counted.
+#[test]
+fn cases_without_an_end_are_given_up() {
+    for cpu in ["286", "386"] {
+        for code in [&[0x0f, 0xff][..], &[0xeb, 0xfe], &[0xe5, 0x10, 0xeb, 0xfc], &[0xcd, 6]] {
+            let mut endless = case(false, code, &[]);
+            endless.initial.ram.extend([(24, 0), (25, 6), (26, 0), (27, 0), (0x600, 0x0f), (0x601, 0xff)]);
+            let vectors = Vectors { cases: vec![endless], ..Vectors::default() };
+            let mut machine = Machine::new(CpuModel::new(cpu).unwrap(), jit::TierPolicy::Zero);
+            let (tally, _) = machine.run(&vectors, &Beside::default(), 1);
+            assert_eq!(tally.passed, 0, "{cpu}: {code:02x?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     /// Whatever is read from a damaged file can be run.
@@ -50,7 +65,7 @@ proptest! {
         }
         if let Ok(vectors) = parse(&bytes) {
             let mut machine = Machine::new(CpuModel::new("8086").unwrap(), jit::TierPolicy::Zero);
-            let (tally, _) = machine.run(&vectors, None, usize::MAX);
+            let (tally, _) = machine.run(&vectors, &Beside::default(), usize::MAX);
             prop_assert_eq!(tally.passed + tally.failed, vectors.cases.len());
         }
     }

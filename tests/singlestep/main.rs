@@ -3,3 +3,5 @@
 mod build;
 mod cases;
 mod damage;
+mod early;
+mod late;

@@ -44,6 +44,8 @@ fn case(v: &Value) -> Result<Case, String> {
         last: snapshot(&v["final"]).map_err(|e| format!("final: {e}"))?,
         mask: Registers::default(),
         exception,
+        shuts_down: false,
+        hash: v["hash"].as_str().and_then(super::metadata::hash_of),
     })
 }
 

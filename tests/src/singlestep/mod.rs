@@ -72,7 +72,14 @@ pub struct Case {
     pub mask: Registers,
     /// What the case ran into.
     pub exception: Option<Exception>,
+    /// The processor shuts down instead of halting.
+    pub shuts_down: bool,
+    /// What identifies the case: SHA-1 over it.
+    pub hash: Option<Hash>,
 }
+
+/// See [`Case::hash`].
+pub type Hash = [u8; 20];
 
 /// A file's contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

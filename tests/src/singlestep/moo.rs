@@ -88,7 +88,12 @@ fn case(mut chunk: Bytes) -> Result<Case, String> {
             b"NAME" => case.name = String::from_utf8_lossy(part.counted("name")?).into_owned(),
             b"BYTS" => case.bytes = part.counted("instruction")?.to_vec(),
             b"INIT" => initial = Some(snapshot(part, &mut case.mask)?),
-            b"FINA" => last = Some(snapshot(part, &mut case.mask)?),
+            b"FINA" => {
+                let state = snapshot(part, &mut case.mask)?;
+                case.shuts_down = shuts_down(part)?;
+                last = Some(state);
+            }
+            b"HASH" => case.hash = part.take(20, "hash")?.try_into().ok(),
             b"EXCP" => {
                 let number = part.number::<1>("exception")? as u8;
                 case.exception = Some(Exception { number, flags_at: part.number::<4>("exception")? });
@@ -120,6 +125,18 @@ fn snapshot(mut chunk: Bytes, mask: &mut Registers) -> Result<Snapshot, String> 
         }
     }
     Ok(state)
+}
+
+/// Whether a final state's registers have the bit of their mask that stands for none of them.
+fn shuts_down(mut chunk: Bytes) -> Result<bool, String> {
+    while let Some((name, mut part)) = chunk.chunk()? {
+        match &name {
+            b"REGS" => return Ok(part.number::<2>("register mask")? >> 15 != 0),
+            b"RG32" => return Ok(part.number::<4>("register mask")? >> 31 != 0),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 fn short_registers(part: &mut Bytes, to: &mut Registers) -> Result<(), String> {

@@ -10,23 +10,41 @@ use iced_x86::{Decoder, DecoderOptions};
 use jit::{Engine, EngineConfig, Exit, TierPolicy};
 use softmmu::{AddressSpace, Gpa, GuestRam, MemoryMap, Mmu, Region, RegionKind};
 use x86::model::{CpuModel, Era};
-use x86::state::{Mode, Shadow, cr0, reg, rflags, seg, stop};
+use x86::state::{Shadow, cr0, reg, rflags, seg, stop};
 use x86::{Bus, Insn, Ns, Vcpu, interp, sys};
 
-use super::{Case, EFLAGS, NAMES, Registers, Vectors};
+use super::metadata::Revoked;
+use super::{Case, EFLAGS, EIP, NAMES, Registers, Vectors};
 use crate::harness::state::State;
 use crate::harness::undefined;
 
 const MEGABYTE: u64 = 1 << 20;
 /// Instructions after which a case that should halt is given up.
 const PATIENCE: u64 = 100_000;
+/// Times that a case may give control back before it halts: each event is at least one instruction, and a fault whose
+/// handler faults at once never gets to one.
+const EVENTS: usize = 1000;
+const HLT: u8 = 0xf4;
+/// Position of CS in [`Registers`].
+const CS: usize = 10;
 
 /// Nothing on the bus: input is all ones.
-struct Empty;
+struct Empty {
+    /// The 80386EX, which the vectors were made on, answers at 22 and 23 itself: REMAPCFG.
+    has_remapcfg: bool,
+}
 
 impl Bus for Empty {
-    fn port_in(&mut self, _: u16, _: u8, _: Ns) -> u32 {
-        u32::MAX
+    fn port_in(&mut self, port: u16, width: u8, _: Ns) -> u32 {
+        const REMAPCFG: [(u16, u32); 2] = [(0x22, 0x7f), (0x23, 0x42)];
+        let mut v = u32::MAX;
+        for (at, byte) in REMAPCFG {
+            let k = u32::from(at.wrapping_sub(port));
+            if self.has_remapcfg && k < u32::from(width) {
+                v = v & !(0xff << (8 * k)) | byte << (8 * k);
+            }
+        }
+        v
     }
     fn port_out(&mut self, _: u16, _: u8, _: u32, _: Ns) {}
     fn mmio_read(&mut self, _: u64, _: u8, _: Ns) -> u64 {
@@ -69,6 +87,8 @@ impl Bus for Empty {
 pub fn model_for(cpu: &str) -> Option<&'static str> {
     Some(match cpu {
         "8088" | "8086" => "8086",
+        "V20" | "V30" | "v20" | "v30" => "v30",
+        "186" | "80186" | "80188" => "80186",
         "C286" | "286" | "80286" => "286",
         "386E" | "386" | "80386" => "386",
         _ => return None,
@@ -82,6 +102,17 @@ pub struct Tally {
     pub passed: usize,
     /// Others.
     pub failed: usize,
+    /// Those that the suite's author has revoked: not run.
+    pub revoked: usize,
+}
+
+/// What is known about a file besides its contents.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// The flags that count; where nobody says, those that the instruction leaves undefined do not.
+    pub flags: Option<u32>,
+    /// Cases that have been revoked.
+    pub revoked: Revoked,
 }
 
 /// Flags that the manual leaves undefined after the case's instruction.
@@ -103,28 +134,35 @@ impl Machine {
     /// A machine of a model that [`CpuModel::new`] knows.
     pub fn new(model: CpuModel, tier: TierPolicy) -> Self {
         let ram = |start: u64, len| Region { start: Gpa(start), len, kind: RegionKind::Ram { offset: 0 } };
-        // The 8086's twenty address lines: the second megabyte is the first.
-        let (len, regions) = if model.era() == Era::I8086 {
+        // Twenty address lines before the 80286: the second megabyte is the first.
+        let (len, regions) = if model.era() < Era::I286 {
             (MEGABYTE, vec![ram(0, MEGABYTE), ram(MEGABYTE, MEGABYTE)])
         } else {
             (16 * MEGABYTE, vec![ram(0, 16 * MEGABYTE)])
         };
         let map = MemoryMap::new(regions).expect("regions in order");
         let space = AddressSpace::new(GuestRam::new(len).expect("a few megabytes of memory"), map);
-        let cpu = Vcpu::new(Mmu::new(Arc::clone(&space)), Box::new(Empty), model);
+        let cpu = Vcpu::new(
+            Mmu::new(Arc::clone(&space)),
+            Box::new(Empty { has_remapcfg: model.era() == Era::I386 }),
+            model,
+        );
         let config = EngineConfig { tier, code_cache_bytes: 4 << 20, ..EngineConfig::default() };
         let engine = Engine::new(config, Arc::clone(&space));
         Self { cpu, engine, space }
     }
 
-    /// Runs every case; gives the counts and what is wrong with the first that fails. `flags` are those that count; where
-    /// nobody says, those that the instruction leaves undefined do not.
-    pub fn run(&mut self, vectors: &Vectors, flags: Option<u32>, limit: usize) -> (Tally, Option<String>) {
+    /// Runs the first `limit` cases; gives the counts and what is wrong with the first that fails.
+    pub fn run(&mut self, vectors: &Vectors, beside: &Beside, limit: usize) -> (Tally, Option<String>) {
         let mut mask = vectors.mask;
-        let said = mask[EFLAGS].is_some() || flags.is_some();
-        let all = mask[EFLAGS].unwrap_or(u32::MAX) & flags.unwrap_or(u32::MAX);
+        let said = mask[EFLAGS].is_some() || beside.flags.is_some();
+        let all = mask[EFLAGS].unwrap_or(u32::MAX) & beside.flags.unwrap_or(u32::MAX);
         let (mut tally, mut first) = (Tally::default(), None);
         for case in vectors.cases.iter().take(limit) {
+            if case.hash.is_some_and(|hash| beside.revoked.contains(&hash)) {
+                tally.revoked += 1;
+                continue;
+            }
             let undefined = if said { 0 } else { undefined_flags(case) };
             mask[EFLAGS] = Some(all & !undefined);
             match self.case(case, &mask) {
@@ -143,12 +181,28 @@ impl Machine {
         for (at, byte) in &case.initial.ram {
             self.write(*at, *byte);
         }
+        let end = self.end(case);
+        if let Some(at) = end {
+            self.write(at, HLT);
+        }
         self.load(&case.initial.registers);
         let result = self.execute(case).and_then(|()| self.compare(case, mask));
         for (at, _) in case.initial.ram.iter().chain(&case.last.ram) {
             self.write(*at, 0);
         }
+        if let Some(at) = end {
+            self.write(at, 0);
+        }
         result
+    }
+
+    /// Where the HLT lies that ends the case, unless the case says what is there: with the vectors of the i386 it was
+    /// put on the bus.
+    fn end(&self, case: &Case) -> Option<u32> {
+        let last = |n: usize| case.last.registers[n].or(case.initial.registers[n]);
+        let at = (last(CS)? << 4).wrapping_add(last(EIP)?).wrapping_sub(1);
+        let named = case.initial.ram.iter().any(|(named, _)| *named == at);
+        (self.cpu.model.era() >= Era::I286 && !case.shuts_down && !named).then_some(at)
     }
 
     fn write(&self, at: u32, byte: u8) {
@@ -170,7 +224,7 @@ impl Machine {
             s.selector = get(10 + n) as u16;
             s.base = u64::from(s.selector) << 4;
         }
-        st.rip = get(super::EIP);
+        st.rip = get(EIP);
         if let Some(v) = registers[0] {
             st.cr0 = u64::from(v) & (cr0::MP | cr0::EM | cr0::TS) | cr0::ET;
         }
@@ -188,14 +242,21 @@ impl Machine {
     }
 
     fn execute(&mut self, case: &Case) -> Result<(), String> {
-        if self.cpu.model.era() == Era::I8086 {
+        if self.cpu.model.era() < Era::I286 {
             return self.step(case);
         }
-        match self.engine.run(&mut self.cpu, PATIENCE) {
-            Exit::Halted => Ok(()),
-            Exit::Report(text) => Err(text.into()),
-            exit => Err(format!("did not halt: {exit:?} at {:#x}", self.cpu.st.rip)),
+        for _ in 0..EVENTS {
+            match self.engine.run(&mut self.cpu, PATIENCE) {
+                Exit::Halted if !case.shuts_down => return Ok(()),
+                Exit::Shutdown if case.shuts_down => return Ok(()),
+                Exit::Shutdown => return Err("the processor shut down".into()),
+                // An IN, an OUT, a load of SS: a machine would look at its devices now.
+                Exit::Event => {}
+                Exit::Report(text) => return Err(text.into()),
+                exit => return Err(format!("did not halt: {exit:?} at {:#x}", self.cpu.st.rip)),
+            }
         }
+        Err(format!("did not halt: still at {:#x}", self.cpu.st.rip))
     }
 
     /// One instruction, with all iterations of a repeated one.
@@ -203,7 +264,7 @@ impl Machine {
         for _ in 0..PATIENCE {
             let (ip, cs) = (self.cpu.st.rip, self.cpu.st.seg[seg::CS as usize].base);
             let bytes: Vec<u8> = (0..15).map(|k| self.read(cs + ((ip + k) & 0xffff))).collect();
-            let block = self.cpu.model.isa().single(&bytes, ip, Mode(0));
+            let block = self.cpu.model.isa().single(&bytes, ip, self.cpu.st.mode);
             let insn: &Insn = match &block {
                 Some(block) => &block.insns[0],
                 None => return Err(format!("cannot be decoded: {:02x?}", case.bytes)),
