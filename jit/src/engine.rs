@@ -128,6 +128,8 @@ pub struct Engine {
     perf_map: Option<std::fs::File>,
     writes: Vec<CodeWrite>,
     space: Arc<AddressSpace>,
+    /// The instruction count at the last fault, and how many faults before it there were at the same.
+    faults: (u64, u32),
 }
 
 /// What tier 1 needs.
@@ -159,7 +161,7 @@ impl Engine {
         let table = Table::new(native.as_ref().map(|n| n.cache.memory()));
         let perf_map = config.perf_map.then(open_perf_map).flatten();
         let (stats, writes) = (Stats::default(), Vec::new());
-        Self { config, table, frame: new_frame(), stats, native, perf_map, writes, space }
+        Self { config, table, frame: new_frame(), stats, native, perf_map, writes, space, faults: (0, 0) }
     }
 
     /// Counters.
@@ -318,7 +320,10 @@ impl Engine {
     /// Looks at `st.stop`.
     fn stopped(&mut self, cpu: &mut Vcpu, until: u64) -> Option<Exit> {
         match std::mem::replace(&mut cpu.st.stop, stop::NONE) {
-            stop::FAULT => sys::deliver_fault(cpu).is_err().then_some(Exit::Shutdown),
+            stop::FAULT => {
+                self.count_fault(cpu);
+                sys::deliver_fault(cpu).is_err().then_some(Exit::Shutdown)
+            }
             stop::SHUTDOWN => Some(Exit::Shutdown),
             stop::EVENT => Some(Exit::Event),
             stop::AFTER => Some(if cpu.st.halted { Exit::Halted } else { Exit::Event }),
@@ -333,6 +338,20 @@ impl Engine {
                 let text = cpu.report.take().unwrap_or_else(|| "stopped for an unknown reason".into());
                 Some(Exit::Report(text))
             }
+        }
+    }
+
+    /// Faults whose handlers fault at once retire no instruction, and would never let go: from the hundredth on each of
+    /// them counts as one.
+    #[cold]
+    fn count_fault(&mut self, cpu: &mut Vcpu) {
+        const FREE: u32 = 100;
+        let now = cpu.st.icount();
+        let (at, count) = self.faults;
+        self.faults = (now, if at == now { count + 1 } else { 0 });
+        if self.faults.1 >= FREE {
+            cpu.st.budget -= 1;
+            self.faults.0 = cpu.st.icount();
         }
     }
 
