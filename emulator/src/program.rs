@@ -108,7 +108,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
     model.rng = config.seed;
     let tier = match config.tier {
         // Its rules live in tier 0 alone.
-        _ if model.era() == x86::model::Era::I8086 => TierPolicy::Zero,
+        _ if model.era() < x86::model::Era::I286 => TierPolicy::Zero,
         TierChoice::Auto => TierPolicy::Auto,
         TierChoice::Only0 => TierPolicy::Zero,
         TierChoice::Only1 => TierPolicy::One,

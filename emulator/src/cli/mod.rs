@@ -293,7 +293,12 @@ impl Parser {
 
 /// A kernel is entered in protected mode, which the first processors do not have.
 fn boots_with(config: &MachineConfig) -> Result<(), UserError> {
-    if config.kernel.is_some() && matches!(config.cpu.model.as_str(), "8086" | "8088" | "286") {
+    if config.kernel.is_some()
+        && matches!(
+            config.cpu.model.as_str(),
+            "8086" | "8088" | "80186" | "80188" | "186" | "v20" | "v30" | "286"
+        )
+    {
         return Err(UserError::new(
             format!("-cpu {}", config.cpu.model),
             "this processor cannot be started in 32-bit protected mode, as a kernel is",

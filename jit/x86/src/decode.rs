@@ -39,8 +39,8 @@ pub(crate) fn single_of(bytes: &[u8], ip: u64, mode: Mode, isa: Option<&Isa>) ->
 }
 
 fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> Option<Block> {
-    if isa.is_some_and(|isa| isa.era() == Era::I8086) {
-        return crate::i8086::block(bytes, ip, mode, max);
+    if isa.is_some_and(|isa| isa.era() < Era::I286) {
+        return crate::i8086::block(bytes, ip, mode, max, isa);
     }
     let mask = lift::select::ip_mask(mode);
     // 0F 0D and 0F 18..1F are hints: what this processor has no meaning for is a NOP there (CET, MPX, PREFETCHIT).
@@ -55,8 +55,11 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> O
             break;
         }
         decoder.decode_out(&mut x);
-        if isa.is_some_and(|isa| isa.era() == Era::I286) {
-            as_80286(&mut x, &mut decoder, &bytes[len..], mode);
+        let era = isa.map_or(Era::Modern, Isa::era);
+        match era {
+            Era::I286 => as_80286(&mut x, &mut decoder, &bytes[len..], mode),
+            Era::I386 if x.is_invalid() => as_80386(&mut x, &mut decoder, &bytes[len..], mode),
+            _ => {}
         }
         let mut i = if x.is_invalid() {
             match decoder.last_error() {
@@ -64,7 +67,11 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> O
                 error => invalid(error, &x, &bytes[len..], mode),
             }
         } else if isa.is_none_or(|isa| isa.admits(&mut x)) {
-            instruction(&x, mode)
+            let mut i = instruction(&x, mode);
+            if era <= Era::I386 {
+                crate::old::rules(&x, &mut i, era);
+            }
+            i
         } else {
             undefined()
         };
@@ -148,36 +155,68 @@ fn invalid(error: DecoderError, x: &Instruction, bytes: &[u8], mode: Mode) -> In
     i
 }
 
-/// What the 80286 sees differently: it ignores LOCK where later processors refuse it, and refuses more than ten bytes.
+const LOCK: u8 = 0xf0;
+
+/// Decodes again without LOCK what a later processor refuses for it, and goes on behind it.
+fn without_lock(x: &mut Instruction, decoder: &mut Decoder, bytes: &[u8], prefixes: usize, mode: Mode) {
+    let locks = bytes[..prefixes].iter().filter(|b| **b == LOCK).count();
+    if locks == 0 {
+        return;
+    }
+    let mut plain: Vec<u8> = bytes[..prefixes].iter().filter(|b| **b != LOCK).copied().collect();
+    plain.extend_from_slice(&bytes[prefixes..bytes.len().min(prefixes + MAX_LEN)]);
+    let at = x.ip().wrapping_add(locks as u64);
+    let y = Decoder::with_ip(mode.bitness(), &plain, at, DecoderOptions::FORCE_RESERVED_NOP).decode();
+    if !y.is_invalid() {
+        let start = decoder.position() - x.len();
+        let len = y.len() + locks;
+        *x = y;
+        x.set_len(len);
+        x.set_ip(at.wrapping_sub(locks as u64));
+        // Cannot fail: the bytes are there.
+        let _ = decoder.set_position(start + len);
+        decoder.set_ip(x.next_ip());
+    }
+}
+
+fn count_prefixes(bytes: &[u8], is_prefix: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().take_while(|b| is_prefix(**b)).count()
+}
+
+/// What the 80286 sees differently: it ignores LOCK where later processors refuse it, and refuses more than ten bytes, the
+/// prefixes of the i386 and its segment registers.
 #[cold]
 fn as_80286(x: &mut Instruction, decoder: &mut Decoder, bytes: &[u8], mode: Mode) {
-    const LOCK: u8 = 0xf0;
-    let prefixes =
-        bytes.iter().take_while(|b| matches!(**b, 0x26 | 0x2e | 0x36 | 0x3e | LOCK | 0xf2 | 0xf3)).count();
-    let locks = bytes[..prefixes].iter().filter(|b| **b == LOCK).count();
-    if x.is_invalid() && locks > 0 {
-        let mut plain: Vec<u8> = bytes[..prefixes].iter().filter(|b| **b != LOCK).copied().collect();
-        plain.extend_from_slice(&bytes[prefixes..bytes.len().min(prefixes + MAX_LEN)]);
-        let at = x.ip().wrapping_add(locks as u64);
-        let y = Decoder::with_ip(mode.bitness(), &plain, at, DecoderOptions::FORCE_RESERVED_NOP).decode();
-        if !y.is_invalid() {
-            let start = decoder.position() - x.len();
-            let len = y.len() + locks;
-            *x = y;
-            x.set_len(len);
-            x.set_ip(at.wrapping_sub(locks as u64));
-            // Cannot fail: the bytes are there.
-            let _ = decoder.set_position(start + len);
-            decoder.set_ip(x.next_ip());
-        }
+    let prefixes = count_prefixes(bytes, |b| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | LOCK | 0xf2 | 0xf3));
+    if x.is_invalid() {
+        without_lock(x, decoder, bytes, prefixes, mode);
     }
-    if x.len() > 10 {
+    let later =
+        |n: u32| x.op_kind(n) == OpKind::Register && matches!(x.op_register(n), Register::FS | Register::GS);
+    let refused = matches!(bytes.get(prefixes), Some(0x64..=0x67)) || (0..x.op_count()).any(later);
+    if x.len() > 10 || refused {
         x.set_code(Code::INVALID);
     }
 }
 
+/// LOCK may precede BT of memory on the i386 (80386 Programmer's Reference, LOCK).
+#[cold]
+fn as_80386(x: &mut Instruction, decoder: &mut Decoder, bytes: &[u8], mode: Mode) {
+    let prefix = |b| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | LOCK | 0xf2 | 0xf3);
+    let prefixes = count_prefixes(bytes, prefix);
+    let memory = |modrm: u8| modrm < 0xc0;
+    let bt = match bytes[prefixes..] {
+        [0x0f, 0xa3, modrm, ..] => memory(modrm),
+        [0x0f, 0xba, modrm, ..] => memory(modrm) && modrm & 0x38 == 0x20,
+        _ => false,
+    };
+    if bt {
+        without_lock(x, decoder, bytes, prefixes, mode);
+    }
+}
+
 /// An instruction that the model has not: #UD.
-fn undefined() -> Insn {
+pub(crate) fn undefined() -> Insn {
     let mut i = blank();
     i.ends = true;
     i.run = |c, _, rest| done(Err(c.ud()), c, rest);

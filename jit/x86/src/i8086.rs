@@ -1,6 +1,6 @@
-//! The 8086: its decoder, and what its instructions do differently from all later processors'.
+//! The 8086 and its kin: their decoder, and what their instructions do differently from all later processors'.
 //!
-//! It knows no invalid opcode: each of the 256 does something, often what another one does, because its decoder looks at
+//! The 8086 knows no invalid opcode: each of the 256 does something, often what another one does, because its decoder looks at
 //! fewer bits. So bytes are brought into the form that means the same to a later processor, then decoded as everywhere,
 //! and the few instructions with rules of their own get handlers from here (Intel's 8086 Family User's Manual; what it
 //! leaves open is as the public single-step vectors show it on hardware):
@@ -11,34 +11,39 @@
 //! - D0-D3 with extension 6 set all bits (SETMO), D2 and D3 if CL is not zero;
 //! - coprocessor escapes without a coprocessor read their operand and do nothing.
 //!
-//! Limit: stack words that wrap around the end of the segment raise #SS here.
+//! The 80186 adds its instructions, masks counts and raises #UD; what the V30 does differently is in [`crate::v30`].
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
 use crate::Vcpu;
 use crate::block::Block;
-use crate::decode::{MAX_LEN, blank, end_of_block, instruction};
+use crate::decode::{MAX_LEN, blank, end_of_block, instruction, undefined};
 use crate::emit::R;
 use crate::eval::done;
 use crate::insn::{Insn, Op, Opnd, Width};
 use crate::lift;
+use crate::model::{Era, Isa};
+use crate::old::{self, flag, result_flags, set_arith};
 use crate::state::{Mode, reg, rflags, seg};
+use crate::v30;
 
 /// What precedes the opcode.
 #[derive(Clone, Copy, Default)]
-struct Prefixes {
-    len: usize,
-    segment: Option<u8>,
-    repeat: Option<u8>,
+pub(crate) struct Prefixes {
+    pub len: usize,
+    pub segment: Option<u8>,
+    pub repeat: Option<u8>,
 }
 
-fn prefixes(bytes: &[u8]) -> Prefixes {
+fn prefixes(bytes: &[u8], era: Era) -> Prefixes {
     let mut p = Prefixes::default();
     for b in bytes.iter().take(MAX_LEN) {
         match b {
             0x26 | 0x2e | 0x36 | 0x3e => p.segment = Some(*b),
             0xf2 | 0xf3 => p.repeat = Some(*b),
-            0xf0 | 0xf1 => {}
+            0x64 | 0x65 if era == Era::V30 => p.repeat = Some(*b),
+            0xf0 => {}
+            0xf1 if era != Era::I186 => {}
             _ => break,
         }
         p.len += 1;
@@ -47,7 +52,7 @@ fn prefixes(bytes: &[u8]) -> Prefixes {
 }
 
 /// Bytes of a ModR/M operand, the ModR/M byte included.
-fn modrm_len(modrm: u8) -> usize {
+pub(crate) fn modrm_len(modrm: u8) -> usize {
     match (modrm >> 6, modrm & 7) {
         (0, 6) | (2, _) => 3,
         (1, _) => 2,
@@ -56,12 +61,13 @@ fn modrm_len(modrm: u8) -> usize {
 }
 
 /// Decodes a block. `None`: the first instruction reaches beyond `bytes`.
-pub(crate) fn block(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Block> {
+pub(crate) fn block(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> Option<Block> {
+    let era = isa.map_or(Era::I8086, Isa::era);
     let mut insns = Vec::new();
     let mut len = 0;
     while insns.len() < max && len < bytes.len() {
         let at = ip.wrapping_add(len as u64) & 0xffff;
-        let Some(mut i) = single(&bytes[len..], at, mode) else { break };
+        let Some(mut i) = single(&bytes[len..], at, mode, era) else { break };
         (i.ip, i.idx) = (at, insns.len() as u16);
         len += usize::from(i.len);
         let ends = i.ends;
@@ -77,23 +83,36 @@ pub(crate) fn block(bytes: &[u8], ip: u64, mode: Mode, max: usize) -> Option<Blo
     Some(Block { insns: insns.into(), count, ip, mode, len: len as u32 })
 }
 
-fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Insn> {
-    let p = prefixes(bytes);
+fn single(bytes: &[u8], ip: u64, mode: Mode, era: Era) -> Option<Insn> {
+    let p = prefixes(bytes, era);
     let rest = &bytes[p.len..];
     let opcode = *rest.first()?;
+    let modrm = rest.get(1).copied();
     match opcode {
-        0x0f => return Some(own(p.len + 1, true, |c, i, rest| done(pop_cs(c, i), c, rest))),
+        0x0f if era == Era::I8086 => {
+            return Some(own(p.len + 1, true, |c, i, rest| done(pop_cs(c, i), c, rest)));
+        }
+        0x0f if era == Era::V30 => return v30::extended(rest, ip, mode, p),
+        0x0f | 0x63..=0x67 | 0xf1 if era == Era::I186 => return Some(undefined()),
         0x9b => return Some(nothing(p.len + 1)),
-        0xd8..=0xdf => return Some(nothing(p.len + 1 + modrm_len(*rest.get(1)?))),
+        0x63 | 0x66 | 0x67 if era == Era::V30 => return Some(nothing(p.len + 1 + modrm_len(modrm?))),
+        0xd8..=0xdf => return Some(nothing(p.len + 1 + modrm_len(modrm?))),
+        // Operands in memory only.
+        0x62 if era == Era::I8086 => {}
+        0x62 | 0xc4 | 0xc5 if modrm? >= 0xc0 => {
+            return Some(if era == Era::I186 { undefined() } else { nothing(p.len + 2) });
+        }
         _ => {}
     }
     // As a later processor wants it: one segment prefix, a repeat prefix for strings only, the opcode that is meant.
-    let is_string = matches!(opcode, 0xa4..=0xa7 | 0xaa..=0xaf);
-    let mut plain: Vec<u8> = p.segment.into_iter().chain(p.repeat.filter(|_| is_string)).collect();
+    let is_string =
+        matches!(opcode, 0xa4..=0xa7 | 0xaa..=0xaf) || matches!(opcode, 0x6c..=0x6f if era > Era::I8086);
+    let carry = p.repeat.filter(|r| *r < 0xf2 && matches!(opcode, 0xa6 | 0xa7 | 0xae | 0xaf));
+    let repeat = p.repeat.filter(|_| is_string && carry.is_none()).map(|r| if r < 0xf2 { 0xf3 } else { r });
+    let mut plain: Vec<u8> = p.segment.into_iter().chain(repeat).collect();
     let added = plain.len();
     plain.extend_from_slice(&rest[..rest.len().min(MAX_LEN - added)]);
-    let modrm = plain.get(added + 1).copied();
-    let (code, fields) = meant(opcode, modrm);
+    let (code, fields) = meant(opcode, modrm, era);
     plain[added] = code;
     if let Some(fields) = fields {
         plain[added + 1] = fields;
@@ -105,7 +124,10 @@ fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Insn> {
     if decoder.last_error() == DecoderError::NoMoreBytes {
         return None;
     }
-    if x.is_invalid() {
+    if x.is_invalid() || era == Era::I186 && plain[added] == 0x8f && modrm? & 0x38 != 0 {
+        if era == Era::I186 {
+            return Some(undefined());
+        }
         // A form that it has no meaning for here: nothing happens. All of them have a ModR/M byte.
         return Some(nothing(p.len + 1 + modrm_len(modrm?)));
     }
@@ -114,29 +136,33 @@ fn single(bytes: &[u8], ip: u64, mode: Mode) -> Option<Insn> {
     // A direct branch has the offset of the next instruction there.
     i.disp &= 0xffff;
     i.len = (x.len() - added + p.len) as u8;
-    rules(&x, &mut i, opcode, modrm.unwrap_or(0), p.repeat.is_some());
+    rules(&x, &mut i, opcode, modrm.unwrap_or(0), p.repeat.is_some(), era);
+    if era == Era::V30 {
+        v30::rules(&mut i, opcode, carry);
+    }
     (usize::from(i.len) <= bytes.len()).then_some(i)
 }
 
 /// The opcode that a later processor knows by this meaning, and the ModR/M byte if that differs.
-fn meant(opcode: u8, modrm: Option<u8>) -> (u8, Option<u8>) {
+fn meant(opcode: u8, modrm: Option<u8>, era: Era) -> (u8, Option<u8>) {
     let field = |keep: u8, set: u8| modrm.map(|m| m & !0x38 | (m & keep | set));
     match opcode {
-        0x60..=0x6f => (opcode | 0x10, None),
-        0xc0 | 0xc1 | 0xc8 | 0xc9 => (opcode | 2, None),
+        0x60..=0x6f if era == Era::I8086 => (opcode | 0x10, None),
+        0xc0 | 0xc1 | 0xc8 | 0xc9 if era == Era::I8086 => (opcode | 2, None),
+        0xd6 if era == Era::V30 => (0xd7, None),
         // Two bits of the segment register's number are looked at.
         // MOV to CS is decoded as one to ES, and gets its own handler.
         0x8e if modrm.is_some_and(|m| m & 0x18 == 0x08) => (opcode, field(0, 0)),
         0x8c | 0x8e => (opcode, field(0x18, 0)),
-        0x8f | 0xc6 | 0xc7 => (opcode, field(0, 0)),
+        0x8f | 0xc6 | 0xc7 if era != Era::I186 => (opcode, field(0, 0)),
         0xf6 | 0xf7 if modrm.is_some_and(|m| m & 0x38 == 0x08) => (opcode, field(0, 0)),
-        0xff if modrm.is_some_and(|m| m & 0x38 == 0x38) => (opcode, field(0, 0x30)),
+        0xff if era != Era::I186 && modrm.is_some_and(|m| m & 0x38 == 0x38) => (opcode, field(0, 0x30)),
         _ => (opcode, None),
     }
 }
 
 /// Handlers for what has rules of its own.
-fn rules(x: &Instruction, i: &mut Insn, opcode: u8, modrm: u8, repeated: bool) {
+fn rules(x: &Instruction, i: &mut Insn, opcode: u8, modrm: u8, repeated: bool, era: Era) {
     macro_rules! run {
         ($ends:expr, $f:expr) => {{
             i.op = Op::Cold;
@@ -149,10 +175,10 @@ fn rules(x: &Instruction, i: &mut Insn, opcode: u8, modrm: u8, repeated: bool) {
         0x54 => run!(false, push_sp),
         0xff if extension >= 6 && modrm >> 6 == 3 && modrm & 7 == 4 => run!(false, push_sp),
         0x8e if extension & 3 == 1 => run!(true, mov_cs),
-        0xd0..=0xd3 => {
+        0xc0 | 0xc1 | 0xd0..=0xd3 if era > Era::I8086 || opcode >= 0xd0 => {
             if opcode >= 0xd2 {
                 i.src = Opnd::Gpr(reg::RCX);
-            } else {
+            } else if opcode >= 0xd0 {
                 (i.src, i.imm) = (Opnd::Imm, 1);
             }
             macro_rules! kinds {
@@ -167,7 +193,7 @@ fn rules(x: &Instruction, i: &mut Insn, opcode: u8, modrm: u8, repeated: bool) {
         }
         0xd4 => run!(true, aam),
         0xf6 | 0xf7 if extension == 6 => run!(true, |c: &mut Vcpu, i: &Insn| divide(c, i, false, false)),
-        0xf6 | 0xf7 if extension == 7 && repeated => {
+        0xf6 | 0xf7 if extension == 7 && repeated && era == Era::I8086 => {
             run!(true, |c: &mut Vcpu, i: &Insn| divide(c, i, true, true))
         }
         0xf6 | 0xf7 if extension == 7 => run!(true, |c: &mut Vcpu, i: &Insn| divide(c, i, true, false)),
@@ -181,26 +207,26 @@ fn rules(x: &Instruction, i: &mut Insn, opcode: u8, modrm: u8, repeated: bool) {
     }
 }
 
-fn own(len: usize, ends: bool, run: crate::insn::Handler) -> Insn {
+pub(crate) fn own(len: usize, ends: bool, run: crate::insn::Handler) -> Insn {
     let mut i = blank();
     (i.len, i.ends, i.run) = (len as u8, ends, run);
     i
 }
 
-fn nothing(len: usize) -> Insn {
+pub(crate) fn nothing(len: usize) -> Insn {
     own(len, false, |c, _, rest| done(Ok(()), c, rest))
 }
 
-fn word(c: &Vcpu, r: u8) -> u64 {
+pub(crate) fn word(c: &Vcpu, r: u8) -> u64 {
     c.st.gpr[r as usize] & 0xffff
 }
 
-fn set_word(c: &mut Vcpu, r: u8, v: u64) {
+pub(crate) fn set_word(c: &mut Vcpu, r: u8, v: u64) {
     let g = &mut c.st.gpr[r as usize];
     *g = *g & !0xffff | v & 0xffff;
 }
 
-fn push(c: &mut Vcpu, v: u64) -> R<()> {
+pub(crate) fn push(c: &mut Vcpu, v: u64) -> R<()> {
     let sp = word(c, reg::RSP).wrapping_sub(2) & 0xffff;
     c.write_seg(seg::SS, sp, Width::W, v & 0xffff)?;
     set_word(c, reg::RSP, sp);
@@ -235,78 +261,31 @@ fn mov_cs(c: &mut Vcpu, i: &Insn) -> R<()> {
     Ok(())
 }
 
-fn set_arith(c: &mut Vcpu, mask: u64, v: u64) {
-    let old = c.rflags();
-    c.set_rflags(old & !mask | v & mask);
-}
-
-fn flag(on: bool, bit: u64) -> u64 {
-    if on { bit } else { 0 }
-}
-
-/// SF, ZF and PF of a byte or word.
-fn result_flags(v: u64, w: Width) -> u64 {
-    flag(v & w.sign() != 0, rflags::SF)
-        | flag(v & w.mask() == 0, rflags::ZF)
-        | flag((v as u8).count_ones() & 1 == 0, rflags::PF)
-}
-
-/// ROL, ROR, RCL, RCR, SHL, SHR, SETMO, SAR: bit by bit, as often as the count says.
+/// Shifts and rotates: as often as the count says, which only the 80186 masks. Extension 6 is SETMO on the 8086: all bits
+/// are set.
 fn shift(c: &mut Vcpu, i: &Insn, kind: u8) -> R<()> {
+    let era = c.model.era();
+    let mask = if era == Era::I186 { 0x1f } else { 0xff };
+    let count = mask & if i.src == Opnd::Imm { i.imm } else { word(c, reg::RCX) };
+    if kind != 6 || count == 0 || era != Era::I8086 {
+        return old::shift(c, i, kind, count);
+    }
     let w = i.w;
     let at = lift::loc(c, i, i.dst);
-    let mut v = lift::read_for_write(c, at, w)? & w.mask();
-    let count = if i.src == Opnd::Imm { 1 } else { word(c, reg::RCX) & 0xff };
-    if count == 0 {
-        return Ok(());
-    }
-    let mut f = c.rflags();
-    if kind == 6 {
-        lift::write(c, at, w, w.mask())?;
-        set_arith(c, rflags::ARITH, result_flags(w.mask(), w));
-        return Ok(());
-    }
-    let top = w.bits() - 1;
-    for _ in 0..count {
-        let (high, low, carry) = (v >> top & 1, v & 1, f & rflags::CF);
-        let (next, out) = match kind {
-            0 => (v << 1 | high, high),
-            1 => (v >> 1 | low << top, low),
-            2 => (v << 1 | carry, high),
-            3 => (v >> 1 | carry << top, low),
-            4 => (v << 1, high),
-            5 => (v >> 1, low),
-            _ => (v >> 1 | high << top, low),
-        };
-        let aux = if kind == 4 { next & 0x10 } else { 0 };
-        v = next & w.mask();
-        let overflow = match kind {
-            0 | 2 | 4 => (v >> top & 1) ^ out,
-            _ => (v >> top & 1) ^ (v >> (top - 1) & 1),
-        };
-        f = f & !(rflags::CF | rflags::OF) | out | flag(overflow != 0 && kind != 7, rflags::OF);
-        if kind >= 4 {
-            f = f & !rflags::AF | aux;
-        }
-    }
-    lift::write(c, at, w, v)?;
-    let mut mask = rflags::CF | rflags::OF;
-    if kind >= 4 {
-        mask = rflags::ARITH;
-        f = f & !(rflags::SF | rflags::ZF | rflags::PF) | result_flags(v, w);
-    }
-    set_arith(c, mask, f);
+    lift::read_for_write(c, at, w)?;
+    lift::write(c, at, w, w.mask())?;
+    set_arith(c, rflags::ARITH, result_flags(w.mask(), w));
     Ok(())
 }
 
-/// Interrupt 0: unlike later processors' fault it returns behind the instruction.
-fn interrupt_0(c: &mut Vcpu, i: &Insn) -> R<()> {
+/// An interrupt by an instruction: unlike later processors' faults it returns behind it.
+pub(crate) fn interrupt(c: &mut Vcpu, i: &Insn, number: u64) -> R<()> {
     let flags = c.rflags();
     let (cs, next) = (u64::from(c.st.seg[seg::CS as usize].selector), i.next() & 0xffff);
     for v in [flags, cs, next] {
         push(c, v)?;
     }
-    let table = c.st.idtr.base;
+    let table = c.st.idtr.base + number * 4;
     let (ip, cs) = (c.read_w(seg::DS, table, Width::W)?, c.read_w(seg::DS, table + 2, Width::W)?);
     c.set_rflags(flags & !(rflags::IF | rflags::TF));
     load_cs(c, i, cs);
@@ -317,7 +296,9 @@ fn interrupt_0(c: &mut Vcpu, i: &Insn) -> R<()> {
 fn aam(c: &mut Vcpu, i: &Insn) -> R<()> {
     let (al, base) = (word(c, reg::RAX) & 0xff, i.imm & 0xff);
     let (Some(high), Some(low)) = (al.checked_div(base), al.checked_rem(base)) else {
-        return interrupt_0(c, i);
+        // The microcode has compared the upper half, 0, with the divisor.
+        set_arith(c, rflags::ARITH, result_flags(0, Width::B));
+        return interrupt(c, i, 0);
     };
     set_word(c, reg::RAX, high << 8 | low);
     set_arith(c, rflags::ARITH, result_flags(low, Width::B));
@@ -343,7 +324,7 @@ fn divide(c: &mut Vcpu, i: &Insn, signed: bool, negated: bool) -> R<()> {
     } else {
         dividend.checked_div(divisor).filter(|q| *q <= w.mask()).map(|q| (q, dividend % divisor))
     };
-    let Some((quotient, remainder)) = result else { return interrupt_0(c, i) };
+    let Some((quotient, remainder)) = result else { return interrupt(c, i, 0) };
     if w == Width::B {
         set_word(c, reg::RAX, (remainder & 0xff) << 8 | quotient & 0xff);
     } else {

@@ -186,7 +186,7 @@ pub struct Insn {
 }
 
 impl Insn {
-    /// RIP of the next instruction (truncated to the code size by the decoder's rule: 16-bit IP wraps in code).
+    /// RIP of the next instruction (before it wraps: see `lift::select::ip_mask`).
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.ip.wrapping_add(u64::from(self.len))

@@ -471,6 +471,8 @@ impl Mode {
 
     /// CS has a limit that its code's offsets may exceed (16- and 32-bit code).
     pub const CS_SHORT: u32 = 1 << 17;
+    /// The processor's instruction pointer has 16 bits (before the i386): code goes on at 0 behind FFFF.
+    pub const IP16: u32 = 1 << 18;
 
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0

@@ -90,6 +90,9 @@ impl Vcpu {
     /// translation bank. (Paging control changes also need [`Vcpu::paging_changed`].)
     pub fn mode_changed(&mut self) {
         self.st.compute_mode();
+        if self.model.era() < Era::I386 {
+            self.st.mode.0 |= Mode::IP16;
+        }
         self.privilege_changed();
     }
 
@@ -249,7 +252,7 @@ impl Vcpu {
             last <= limit
         };
         if !ok {
-            if self.model.era() == Era::I8086 {
+            if self.model.era() < Era::I286 {
                 return Ok(WRAPS | d.base << 24 | off);
             }
             return Err(self.segment_fault(s));
@@ -260,7 +263,7 @@ impl Vcpu {
     /// The linear address of byte `k` of an operand that the 8086 continues at offset 0, if `linear` marks one.
     fn wrapped(&self, linear: u64, k: u64) -> Option<u64> {
         let off = (linear & 0xff_ffff).wrapping_add(k) & 0xffff;
-        (linear & WRAPS != 0 && self.model.era() == Era::I8086).then(|| (linear >> 24 & 0xf_ffff) + off)
+        (linear & WRAPS != 0 && self.model.era() < Era::I286).then(|| (linear >> 24 & 0xf_ffff) + off)
     }
 
     /// Is the linear address canonical (48 bits, or 57 with LA57)?

@@ -241,10 +241,16 @@ fn set_or_move(x: &Instruction, i: &mut Insn) -> bool {
     true
 }
 
-/// Where RIP wraps as it goes on from instruction to instruction. In 16-bit code too at 32 bits: only branches truncate it, and
-/// code that runs past FFFFh meets the segment's limit. (The 8086's IP has 16 bits, see `crate::i8086`.)
+/// Where RIP wraps as it goes on from instruction to instruction. EIP has 32 bits in 16-bit code as well: only branches truncate
+/// it, and what runs on behind FFFFh meets the limit of its segment. (The first processors' IP has 16 bits.)
 pub fn ip_mask(mode: Mode) -> u64 {
-    if mode.has(Mode::CODE64) { u64::MAX } else { 0xffff_ffff }
+    if mode.has(Mode::CODE64) {
+        u64::MAX
+    } else if mode.has(Mode::IP16) {
+        0xffff
+    } else {
+        0xffff_ffff
+    }
 }
 
 fn branch(x: &Instruction, i: &mut Insn, mask: u64) -> bool {

@@ -3,7 +3,7 @@
 //! One place decides, when an instruction is decoded: a bit for each of iced-x86's `Code` values says that the model has
 //! no such instruction, and then it is #UD. What decodes to another instruction where a feature is missing (LZCNT is BSR
 //! there, TZCNT is BSF, PAUSE is NOP) is replaced here. Tests of single bits cost what modern models can afford; the 8086,
-//! whose decoder knows no invalid opcode, has a decoder of its own ([`crate::i8086`]).
+//! whose decoder knows no invalid opcode, has a decoder of its own ([`crate::i8086`]), as have the 80186 and the V30.
 //!
 //! A feature that is not implemented yet is left to the instruction's own family when the model is to have everything:
 //! so that it can be developed before CPUID shows it.
@@ -21,6 +21,10 @@ use crate::state::Mode;
 pub enum Era {
     /// 8086, 8088.
     I8086,
+    /// 80186, 80188.
+    I186,
+    /// NEC's V20 and V30.
+    V30,
     /// 80286.
     I286,
     /// i386.
@@ -45,7 +49,8 @@ enum Need {
 fn need(f: C) -> Need {
     Need::Feature(match f {
         C::INTEL8086 | C::FPU | C::FPU287 | C::FPU387 => return Need::Nothing,
-        C::INTEL186 | C::INTEL286 => return Need::Since(Era::I286),
+        C::INTEL186 => return Need::Since(Era::I186),
+        C::INTEL286 => return Need::Since(Era::I286),
         C::INTEL386 => return Need::Since(Era::I386),
         C::INTEL486 | C::SMM => return Need::Since(Era::I486),
         C::CPUID => return Need::Cpuid,

@@ -209,15 +209,25 @@ impl CpuModel {
 
     /// RFLAGS bits that are always set besides bit 1.
     pub fn flags_fixed(&self) -> u64 {
-        // The 8086 has no flags there, and the bus gives ones.
-        if self.era == Era::I8086 { 0xf000 } else { 0 }
+        // The 8086 and its kin have no flags there, and the bus gives ones.
+        if self.era < Era::I286 { 0xf000 } else { 0 }
+    }
+
+    /// CR0 bits that read as ones though they are not there: those of the machine status word of an 80286, and what the
+    /// i386 has of CR0 besides (the vectors made on an i386EX show 7FFEFFF0).
+    pub fn cr0_fixed(&self) -> u64 {
+        match self.era {
+            Era::I286 => 0xfff0,
+            Era::I386 => 0x7ffe_ffe0,
+            _ => 0,
+        }
     }
 
     /// RFLAGS bits that exist: the others keep their value. `protected`: in protected mode.
     pub fn flags_mask(&self, protected: bool) -> u64 {
         match self.era {
             // An 80286 in real mode has neither IOPL nor NT.
-            Era::I8086 => 0x0fff,
+            Era::I8086 | Era::I186 | Era::V30 => 0x0fff,
             Era::I286 if !protected => 0x0fff,
             Era::I286 => 0x7fff,
             Era::I386 => 0x3_7fff,

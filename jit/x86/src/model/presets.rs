@@ -172,6 +172,22 @@ pub(super) const PRESETS: &[Preset] = &[
     line(&["486"], "i486 with FPU and CPUID", Era::I486, Set::Of(&[I486]), old(0x480, 1), 32),
     line(&["386"], "i386 with i387, without CPUID", Era::I386, Set::Of(&[&[F::Fpu]]), old(0x308, 0), 32),
     line(&["286"], "80286 with 80287", Era::I286, Set::Of(&[&[F::Fpu]]), old(0, 0), 24),
+    line(
+        &["v30", "v20"],
+        "NEC V30 without FPU, in native mode; emulation of the 8080 (BRKEM) is not there",
+        Era::V30,
+        Set::Of(&[]),
+        old(0, 0),
+        20,
+    ),
+    line(
+        &["80186", "80188", "186"],
+        "80186 without FPU and peripherals, in real mode",
+        Era::I186,
+        Set::Of(&[]),
+        old(0, 0),
+        20,
+    ),
     line(&["8086", "8088"], "8086 without FPU, in real mode", Era::I8086, Set::Of(&[]), old(0, 0), 20),
 ];
 

@@ -58,7 +58,9 @@ pub(super) fn cr4_mask(m: &CpuModel) -> u64 {
 /// CR0 bits that exist: the i386 has neither write protection nor alignment checks, cache control or NE.
 pub(crate) fn cr0_mask(m: &CpuModel) -> u64 {
     match m.era() {
-        Era::I8086 | Era::I286 | Era::I386 => cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::PG,
+        Era::I8086 | Era::I186 | Era::V30 | Era::I286 | Era::I386 => {
+            cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::PG
+        }
         Era::I486 | Era::Modern => CR0_WRITABLE,
     }
 }
@@ -170,7 +172,7 @@ fn mov_from_cr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let (Opnd::Gpr(r), Opnd::Cr(n)) = (i.dst, i.src) else { return Err(cpu.ud()) };
     cpu.need_cpl0()?;
     let v = match n {
-        0 => cpu.st.cr0,
+        0 => cpu.st.cr0 | cpu.model.cr0_fixed(),
         2 => cpu.st.cr2,
         3 => cpu.st.cr3,
         4 if cr4_mask(&cpu.model) != 0 => cpu.st.cr4,
@@ -219,7 +221,7 @@ fn lmsw(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 fn smsw(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.check_umip()?;
     let w = if i.dst == Opnd::Mem { Width::W } else { i.w };
-    let v = cpu.st.cr0 & w.mask();
+    let v = (cpu.st.cr0 | cpu.model.cr0_fixed()) & w.mask();
     let at = lift::loc(cpu, i, i.dst);
     lift::write(cpu, at, w, v)
 }
@@ -265,7 +267,9 @@ fn store_table(cpu: &mut Vcpu, i: &Insn, t: TableReg) -> R<()> {
     let at = cpu.operand(i, len, Access::Write)?;
     cpu.probe(i.seg, at, u64::from(len), Access::Write)?;
     cpu.write::<u16>(i.seg, at, t.limit)?;
-    cpu.write_w(i.seg, at.wrapping_add(2), i.w2, t.base & i.w2.mask())
+    // The byte that the 80286's bases do not have is stored as ones (80286 Programmer's Reference, SGDT).
+    let absent = if cpu.model.era() == Era::I286 { 0xff00_0000 } else { 0 };
+    cpu.write_w(i.seg, at.wrapping_add(2), i.w2, (t.base | absent) & i.w2.mask())
 }
 
 fn sgdt(cpu: &mut Vcpu, i: &Insn) -> R<()> {

@@ -8,7 +8,7 @@ use crate::cc::CcKind;
 use crate::emit::{Emitter, R};
 use crate::insn::{AddrMode, Insn, Opnd, Width, prefix};
 use crate::lift;
-use crate::model::Feature;
+use crate::model::{Era, Feature};
 use crate::state::{Mode, reg, rflags};
 use crate::vcpu::{Vcpu, addr_mode, vector};
 
@@ -197,6 +197,10 @@ fn popa(cpu: &mut Vcpu, i: &Insn) -> R<()> {
         if r != usize::from(reg::RSP) {
             cpu.set_gpr(i.w, r as u8, *v);
         }
+    }
+    if i.w == Width::D && cpu.model.era() == Era::I386 {
+        // What is skipped there goes to ESP, of which a 16-bit stack then replaces the lower half.
+        cpu.set_gpr(Width::D, reg::RSP, v[usize::from(reg::RSP)]);
     }
     stack.commit(cpu);
     Ok(())

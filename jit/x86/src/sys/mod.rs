@@ -59,14 +59,7 @@ use handler;
 
 /// Offset of the next instruction, at the width of the running code's instruction pointer.
 pub(crate) fn next_rip(cpu: &Vcpu, i: &Insn) -> u64 {
-    let next = i.next();
-    if cpu.st.mode.has(Mode::CODE64) {
-        next
-    } else if cpu.model.era() == Era::I8086 {
-        next & 0xffff
-    } else {
-        next & 0xffff_ffff
-    }
+    i.next() & crate::lift::select::ip_mask(cpu.st.mode)
 }
 
 /// Goes on with the next instruction. Before anything that changes the mode.

@@ -7,6 +7,7 @@ use softmmu::Privilege;
 
 use crate::emit::R;
 use crate::insn::Width;
+use crate::model::Era;
 use crate::state::{Mode, Segment, reg, seg};
 use crate::vcpu::{Vcpu, vector};
 
@@ -103,9 +104,21 @@ impl Stack {
         Ok(d.base.wrapping_add(off) & 0xffff_ffff)
     }
 
+    /// The linear addresses of the two bytes of a word that the 8086 and its kin continue at the segment's beginning.
+    fn wrapped(&self, cpu: &Vcpu, off: u64) -> Option<[u64; 2]> {
+        let base = self.segment.base;
+        (off == 0xffff && cpu.model.era() < Era::I286).then(|| [base + off, base])
+    }
+
     /// Pushes the low `w` bits of `v`.
     pub fn push(&mut self, cpu: &mut Vcpu, w: Width, v: u64) -> R<()> {
         let sp = self.sp.wrapping_sub(u64::from(w.bytes())) & self.width.mask();
+        if let Some([low, high]) = self.wrapped(cpu, sp) {
+            cpu.write_implicit(self.privilege, seg::SS, low, Width::B, v & 0xff)?;
+            cpu.write_implicit(self.privilege, seg::SS, high, Width::B, v >> 8 & 0xff)?;
+            self.sp = sp;
+            return Ok(());
+        }
         let at = self.linear(cpu, sp, w.bytes())?;
         cpu.write_implicit(self.privilege, seg::SS, at, w, v & w.mask())?;
         self.sp = sp;
@@ -133,6 +146,10 @@ impl Stack {
 
     /// The value at the top.
     pub fn peek(&self, cpu: &mut Vcpu, w: Width) -> R<u64> {
+        if let Some([low, high]) = self.wrapped(cpu, self.sp) {
+            let low = cpu.read_implicit(self.privilege, seg::SS, low, Width::B)?;
+            return Ok(low | cpu.read_implicit(self.privilege, seg::SS, high, Width::B)? << 8);
+        }
         let at = self.linear(cpu, self.sp, w.bytes())?;
         cpu.read_implicit(self.privilege, seg::SS, at, w)
     }
