@@ -17,14 +17,19 @@ pub fn loaders(mut data: &[u8]) {
         if let Ok(vectors) = singlestep::parse(data) {
             let cases: usize = vectors.cases.iter().map(|c| c.initial.ram.len() + c.bytes.len()).sum();
             // Compressed files aside, nothing is made of nothing.
-            assert!(data.starts_with(&[0x1f, 0x8b]) || cases <= 64 * data.len(), "{cases} out of {}", data.len());
+            assert!(
+                data.starts_with(&[0x1f, 0x8b]) || cases <= 64 * data.len(),
+                "{cases} out of {}",
+                data.len()
+            );
         }
         return;
     }
     let layout = MemoryLayout::new(RAM).expect("a sensible size");
     let firmware = Firmware::new(&Board::pc(layout, 1));
     let e820 = layout.e820();
-    let (kernel, module) = if what & 2 != 0 { data.split_at(data.len() - data.len() / 4) } else { (data, &data[..0]) };
+    let (kernel, module) =
+        if what & 2 != 0 { data.split_at(data.len() - data.len() / 4) } else { (data, &data[..0]) };
     let modules = [Module { bytes: module, command_line: b"module" }];
     let request = BootRequest {
         kernel,

@@ -50,7 +50,9 @@ pub fn mutated(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
             1 if at < input.len() => drop(input.remove(at)),
             2 if at < input.len() => input[at] = rng.integer() as u8,
             3 if at < input.len() => input[at] ^= 1 << rng.below(8),
-            4 if at + 4 <= input.len() => input[at..at + 4].copy_from_slice(&(rng.integer() as u32).to_le_bytes()),
+            4 if at + 4 <= input.len() => {
+                input[at..at + 4].copy_from_slice(&(rng.integer() as u32).to_le_bytes())
+            }
             _ => {
                 if let Some(other) = seeds.get(rng.below(seeds.len().max(1) as u64) as usize) {
                     let from = rng.below(other.len() as u64 + 1) as usize;
@@ -73,7 +75,8 @@ mod tests {
         for seed in &seeds {
             run(seed);
         }
-        let one_in = std::env::var("RETRO_ONE_IN").map_or(1, |n| n.parse().expect("RETRO_ONE_IN is a number"));
+        let one_in =
+            std::env::var("RETRO_ONE_IN").map_or(1, |n| n.parse().expect("RETRO_ONE_IN is a number"));
         let mut rng = Rng(1);
         for _ in 0..rounds / one_in {
             run(&mutated(&mut rng, &seeds));

@@ -467,12 +467,26 @@ impl Rig {
         let st = &self.cpu.st;
         let mut memory = vec![0; RAM_LEN as usize];
         self.space.read(Gpa(0), &mut memory).expect("RAM");
-        let hash = memory
-            .chunks_exact(8)
-            .fold(0u64, |h, b| (h ^ u64::from_le_bytes(b.try_into().expect("eight"))).wrapping_mul(0x100_0000_01b3).rotate_left(5));
+        let hash = memory.chunks_exact(8).fold(0u64, |h, b| {
+            (h ^ u64::from_le_bytes(b.try_into().expect("eight")))
+                .wrapping_mul(0x100_0000_01b3)
+                .rotate_left(5)
+        });
         format!(
             "cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} xcr0 {:x} dr {:x?} cpl {} {:x?} gdtr {:x?} idtr {:x?} ldtr {:x?} tr {:x?} {:x?} memory {hash:x}",
-            st.cr0, st.cr2, st.cr3, st.cr4, st.xcr0, st.dr, st.cpl, st.seg, st.gdtr, st.idtr, st.ldtr, st.tr, st.msr,
+            st.cr0,
+            st.cr2,
+            st.cr3,
+            st.cr4,
+            st.xcr0,
+            st.dr,
+            st.cpl,
+            st.seg,
+            st.gdtr,
+            st.idtr,
+            st.ldtr,
+            st.tr,
+            st.msr,
         )
     }
 

@@ -32,7 +32,6 @@ mod tests;
 use iced_x86::{CpuidFeature, Instruction};
 
 use crate::insn::{Handler, Insn, Op};
-use crate::model::Era;
 use crate::state::Mode;
 use crate::vcpu::Vcpu;
 
