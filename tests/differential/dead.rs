@@ -31,6 +31,7 @@ fn program(rng: &mut Rng, code: Code) -> Option<(Vec<u8>, State, Instruction)> {
     let case = generate::case(rng, code, Bits::Long)?;
     let (mut s, x) = (case.state, case.insn);
     // What generated code is for, with few flags set already.
+    s.rflags &= !(1 << 18);
     s.mxcsr = 0x1f80 | if rng.one_in(2) { 0x20 } else { 0 };
     let mut bytes = Vec::new();
     let known = rng.one_in(2);
@@ -95,8 +96,17 @@ fn flags_of_unused_results() {
             if !undefined::result(&x, &state)
                 && let Some(after) = host::run(Bits::Long, &bytes, &insns, &state)
             {
-                let found = check::against_host(&tiers[0], &after, &insns, VISIBLE);
-                wrong.extend(found.into_iter().map(|d| format!("tier 0 / host: {d}")));
+                let found = check::against_host(
+                    &tiers[0],
+                    &after,
+                    &insns,
+                    &state,
+                    VISIBLE,
+                    undefined::status(&insns),
+                );
+                // Whether a page is there depends on the kernel.
+                let found = found.into_iter().filter(|d| !d.starts_with("error code"));
+                wrong.extend(found.map(|d| format!("tier 0 / host: {d}")));
             }
             if !wrong.is_empty() {
                 let text: Vec<_> = insns.iter().map(ToString::to_string).collect();
