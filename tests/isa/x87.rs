@@ -151,3 +151,20 @@ fn transcendental() {
     check("fyl2x", regs! {st0: f80(8.0), st1: f80(2.0)}, expect! {st0: f80(6.0)});
     check("fpatan", regs! {st0: f80(1.0), st1: f80(0.0)}, expect! {st0: f80(0.0)});
 }
+
+/// An unmasked underflow keeps FSTP from storing, but not from looking at the operand.
+#[test]
+fn suppressed_stores_check_alignment() {
+    let before =
+        |flags| regs! {flags: flags, rsi: i128::from(DATA) + 7, fcw: 0x36f, st0: 0x3001_8000_0000_0000_0001};
+    check("fstp qword [rsi]", before(1 << 18), expect! {fault: AC, code: 0});
+    check("fstp qword [rsi]", before(0), expect! {fsw: 0x8090});
+}
+
+/// CVTPI2PD from memory does not look at pending x87 exceptions; from an MMX register it does.
+#[test]
+fn conversions_and_pending_exceptions() {
+    let before = || regs! {rsi: i128::from(DATA), fcw: 0x37e, fsw: 0x8081, [DATA; 8]: 0x2_0000_0001, xmm0: 0};
+    check("cvtpi2pd xmm0, [rsi]", before(), expect! {xmm0: f64x2(2.0, 1.0)});
+    check("cvtpi2pd xmm0, mm0", before(), expect! {fault: MF});
+}

@@ -442,6 +442,15 @@ impl Vcpu {
         Ok(())
     }
 
+    /// The alignment check of an operand that is not accessed after all.
+    pub fn check_alignment(&mut self, linear: u64, len: u32) -> R<()> {
+        let user = self.mmu.checks_alignment() && self.st.cpl == 3;
+        if user && matches!(len, 2 | 4 | 8) && linear & u64::from(len - 1) != 0 {
+            return Err(self.raise(vector::AC, Some(0), 0));
+        }
+        Ok(())
+    }
+
     /// Reads an integer of run-time width through a segment, as helpers do.
     pub fn read_seg(&mut self, s: u8, off: u64, w: Width) -> R<u64> {
         let at = self.linear_any(s, off, w.bytes(), Access::Read)?;

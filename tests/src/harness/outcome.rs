@@ -19,9 +19,7 @@ const LONGEST: usize = 48;
 pub fn encode(before: &State, after: &After, flags: u64, sw: u16) -> String {
     let mut t = String::new();
     let (b, a) = (before, &after.state);
-    // #BR and #OF reach a program as the same signal as #GP.
-    let vector = if matches!(after.end.vector, 4 | 5) { 13 } else { after.end.vector };
-    let _ = write!(t, "#{vector}");
+    let _ = write!(t, "#{}", after.end.vector);
     if let Some(cr2) = after.end.cr2 {
         let _ = write!(t, " cr2={cr2:x}");
     }

@@ -217,7 +217,10 @@ fn source(cpu: &mut Vcpu, i: &Insn) -> R<u64> {
 }
 
 fn run(cpu: &mut Vcpu, i: &Insn, op: Mmx) -> R<()> {
-    x87::wait(cpu, i)?;
+    // SDM vol. 2, CVTPI2PD: with a memory operand it has nothing to do with the x87 unit, pending exceptions included.
+    if !(matches!(op, Mmx::FromInteger(Prec::F64)) && i.src == Opnd::Mem) {
+        x87::wait(cpu, i)?;
+    }
     match op {
         Mmx::Emms => {
             cpu.enter_mmx();

@@ -139,8 +139,9 @@ pub(super) fn store(cpu: &mut Vcpu, i: &Insn, f: Format, truncate: bool, pop: bo
     if masked {
         write(cpu, i, at, f.bytes(), v)?;
     } else {
-        // The operand is still checked: a page fault comes before the exception.
+        // The operand is still checked: a page fault or an alignment check comes before the exception.
         cpu.probe(i.seg, at, f.bytes().into(), Access::Write)?;
+        cpu.check_alignment(at, f.bytes())?;
     }
     note_memory(cpu, i, off);
     let s = &mut cpu.st.x87;
