@@ -279,7 +279,7 @@ fn aam(c: &mut Vcpu, i: &Insn) -> R<()> {
 
 fn aad(c: &mut Vcpu, _: &Insn) -> R<()> {
     let ax = word(c, reg::RAX);
-    let v = (ax >> 8) * 10 + (ax & 0xff) & 0xff;
+    let v = ((ax >> 8) * 10 + (ax & 0xff)) & 0xff;
     set_word(c, reg::RAX, v);
     set_arith(c, rflags::ARITH, result_flags(v, Width::B));
     Ok(())
