@@ -90,7 +90,7 @@ fn a_16_bit_tss_fills_the_upper_halves_with_ones() {
     (m.cpu.st.gpr[reg::RAX as usize], m.cpu.st.gpr[reg::RDI as usize]) = (0x1234_5678, 0x9abc_def0);
     m.run(&[0x9a, 0, 0, 0, 0, FREE as u8, 0]).unwrap();
     for r in 0..8u8 {
-        assert_eq!(*m.reg(r), 0xffff_0000 | 0x1111 * (u64::from(r) + 1), "register {r}");
+        assert_eq!(*m.reg(r), 0xffff_0000 | (0x1111 * (u64::from(r) + 1)), "register {r}");
     }
     assert_eq!((m.cpu.st.rip, m.sel(seg::FS), m.sel(seg::GS)), (0x7100, 0, 0));
     // And back: a 32-bit TSS restores all.
