@@ -41,6 +41,19 @@ fn alignment_is_checked_at_level_3() {
     }
     *m.reg(reg::RSP) = 0x9ffe;
     assert_eq!(m.run(&[0x50]), Err(ac()), "PUSH");
+    for code in [
+        &[0x9c][..],
+        &[0x9d],
+        &[0x60],
+        &[0x61],
+        &[0xc8, 0, 0, 0],
+        &[0xcb],
+        &[0xcf],
+        &[0x9a, 0, 0x60, 0, 0, super::protected::CODE3 as u8, 0],
+    ] {
+        assert_eq!(m.run(code), Err(ac()), "{code:x?} on a stack that is not aligned");
+        assert_eq!(*m.reg(reg::RSP), 0x9ffe, "{code:x?}");
+    }
     // Off again: without AC, without AM, or below level 3; and its own handler's accesses are the supervisor's.
     *m.reg(reg::RBX) = PLACE + 2;
     m.cpu.st.cr0 &= !cr0::AM;
