@@ -138,7 +138,7 @@ impl Section {
     repeated! {
         rep_movsb = rep movsb; rep_movsw = rep movsw; rep_movsd = rep movsd;
         rep_stosb = rep stosb; rep_stosw = rep stosw; rep_stosd = rep stosd;
-        rep_insw = rep insw; rep_outsw = rep outsw; rep_insb = rep insb;
+        rep_insw = rep insw; rep_outsw = rep outsw; rep_insb = rep insb; rep_insd = rep insd; rep_outsd = rep outsd;
         repe_cmpsb = repe cmpsb;
     }
 }

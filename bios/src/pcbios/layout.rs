@@ -213,6 +213,10 @@ pub mod ebda {
     pub const BOOT_NEXT: i32 = 0x1b0;
     /// The monitor's next address.
     pub const MONITOR_AT: i32 = 0x1b4;
+    /// Bus master ports of the IDE controller, or 0.
+    pub const BUS_MASTER: i32 = 0x1b8;
+    /// Two physical region descriptors for its DMA.
+    pub const REGIONS: i32 = 0x1d0;
     /// Entries of the drives.
     pub const DRIVES: i32 = 0x200;
     /// The map that INT 15h AX=E820h tells: 20 bytes each.
@@ -233,7 +237,7 @@ pub mod drive {
     pub const MAX: i32 = 16;
     /// What it is: [`super::kind`].
     pub const KIND: i32 = 0;
-    /// bit 0: 48-bit addresses.
+    /// bit 0: 48-bit addresses, bit 1: DMA.
     pub const FLAGS: i32 = 1;
     /// ATA: device register, 0xe0 or 0xf0.
     pub const UNIT: i32 = 2;

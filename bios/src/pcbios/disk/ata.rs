@@ -1,4 +1,4 @@
-//! ATA disks by programmed I/O, on the two legacy channels.
+//! ATA disks on the two legacy channels, by bus master DMA ([`super::dma`]) or programmed I/O.
 
 use iced_x86::code_asm::*;
 
@@ -8,12 +8,16 @@ use crate::pcbios::layout::{bda, drive, ebda, kind, op};
 
 /// Commands.
 mod command {
-    pub const READ: i32 = 0x20;
-    pub const READ_EXT: i32 = 0x24;
-    pub const WRITE: i32 = 0x30;
-    pub const WRITE_EXT: i32 = 0x34;
-    pub const VERIFY: i32 = 0x40;
-    pub const VERIFY_EXT: i32 = 0x42;
+    pub const READ: u8 = 0x20;
+    pub const READ_EXT: u8 = 0x24;
+    pub const READ_DMA: u8 = 0xc8;
+    pub const READ_DMA_EXT: u8 = 0x25;
+    pub const WRITE: u8 = 0x30;
+    pub const WRITE_EXT: u8 = 0x34;
+    pub const WRITE_DMA: u8 = 0xca;
+    pub const WRITE_DMA_EXT: u8 = 0x35;
+    pub const VERIFY: u8 = 0x40;
+    pub const VERIFY_EXT: u8 = 0x42;
     pub const FLUSH: i32 = 0xe7;
     pub const IDENTIFY: i32 = 0xec;
     pub const IDENTIFY_PACKET: i32 = 0xa1;
@@ -192,6 +196,10 @@ fn describe(s: &mut Section) -> Emit {
         label ".size";
         mov dword_ptr(si + drive::BLOCKS).fs(), eax;
         mov dword_ptr(si + drive::BLOCKS + 4).fs(), edx;
+        test byte_ptr(ebda::SECTOR + 99).fs(), 1; // DMA
+        jz ".no_dma";
+        or byte_ptr(si + drive::FLAGS).fs(), 2;
+        label ".no_dma";
         mov ax, word_ptr(ebda::SECTOR + 2).fs();
         mov cx, word_ptr(ebda::SECTOR + 6).fs();
         mov dx, word_ptr(ebda::SECTOR + 12).fs();
@@ -310,6 +318,9 @@ fn transfer(s: &mut Section) -> Emit {
         jbe ".chunk";
         mov cx, CHUNK;
         label ".chunk";
+        call "dma_regions";
+        jnc "ata_dma";
+        offset bx, "commands_pio";
         call "ata_issue";
         jc ".ret";
         cmp byte_ptr(ebda::RQ_OP).fs(), op::VERIFY;
@@ -319,17 +330,17 @@ fn transfer(s: &mut Section) -> Emit {
         jc ".ret";
         push cx;
         mov dx, word_ptr(si + drive::PORT).fs();
-        mov cx, 256;
+        mov cx, 128;
         cmp byte_ptr(ebda::RQ_OP).fs(), op::WRITE;
         je ".write";
         les di, ptr(ebda::RQ_BUFFER).fs();
-        rep_insw;
+        rep_insd;
         jmp ".moved";
         label ".write";
         push si;
         push ds;
         lds si, ptr(ebda::RQ_BUFFER).fs();
-        rep_outsw;
+        rep_outsd;
         pop ds;
         pop si;
         label ".moved";
@@ -381,7 +392,13 @@ fn transfer(s: &mut Section) -> Emit {
 
 fn issue(s: &mut Section) -> Emit {
     code! { s;
-        proc "ata_issue"; // CX: blocks, by the request, SI: entry. Keeps CX
+        // For reading, writing, verifying: with 28 and with 48 bits of address.
+        proc "commands_pio";
+        db &[command::READ, command::WRITE, command::VERIFY, command::READ_EXT, command::WRITE_EXT, command::VERIFY_EXT];
+        proc "commands_dma";
+        db &[command::READ_DMA, command::WRITE_DMA, 0, command::READ_DMA_EXT, command::WRITE_DMA_EXT, 0];
+        proc "ata_issue"; // CX: blocks, BX: commands (in CS), by the request, SI: entry. Keeps CX
+        push bx;
         call "ata_select";
         mov dx, word_ptr(si + drive::PORT).fs();
         add dl, 2;
@@ -403,9 +420,7 @@ fn issue(s: &mut Section) -> Emit {
         and al, 0x0f;
         or al, byte_ptr(si + drive::UNIT).fs();
         out dx, al;
-        mov al, command::READ;
-        mov ah, command::WRITE;
-        mov bl, command::VERIFY;
+        pop bx;
         jmp ".command";
         label ".long";
         mov ebx, eax;
@@ -428,17 +443,13 @@ fn issue(s: &mut Section) -> Emit {
         call ".low";
         mov al, byte_ptr(si + drive::UNIT).fs();
         out dx, al;
-        mov al, command::READ_EXT;
-        mov ah, command::WRITE_EXT;
-        mov bl, command::VERIFY_EXT;
+        pop bx;
+        add bx, 3;
         label ".command";
         inc dx;
-        cmp byte_ptr(ebda::RQ_OP).fs(), op::WRITE;
-        jb ".go";
-        mov al, ah;
-        je ".go";
-        mov al, bl;
-        label ".go";
+        movzx ax, byte_ptr(ebda::RQ_OP).fs();
+        add bx, ax;
+        mov al, byte_ptr(bx).cs();
         out dx, al;
         call "ata_pause";
         clc;

@@ -5,6 +5,7 @@
 
 mod ata;
 mod atapi;
+mod dma;
 mod edd;
 pub mod el_torito;
 mod fixed;
@@ -19,6 +20,7 @@ pub fn emit(s: &mut Section) -> Emit {
     fixed::emit(s)?;
     edd::emit(s)?;
     ata::emit(s)?;
+    dma::emit(s)?;
     atapi::emit(s)?;
     floppy::emit(s)?;
     el_torito::emit(s)

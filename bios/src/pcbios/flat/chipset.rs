@@ -91,6 +91,20 @@ pub fn emit(s: &mut Section) -> Emit {
         mov var16(ebda::PM_BASE), PM_BASE;
         mov var16(ebda::SLEEP_OFF), 0x3c00; // SLP_TYP 7
         jmp "level_triggers";
+        proc "ide_function"; // EBX: function, with its addresses: the disks' DMA. -> EAX: command bits that it needs
+        mov eax, 8;
+        call "cfg_read";
+        shr eax, 16;
+        cmp ax, 0x0101;
+        mov eax, 0;
+        jne ".ret";
+        mov eax, 0x20;
+        call "cfg_read";
+        and eax, 0xfffc;
+        mov var16(ebda::BUS_MASTER), ax;
+        mov eax, 4;
+        label ".ret";
+        ret;
         proc "level_triggers"; // interrupts 9 (power management), 10 and 11 (PCI)
         mov dx, 0x4d0;
         mov al, 0;

@@ -117,6 +117,10 @@ fn bus(s: &mut Section) -> Emit {
         call "cfg_read";
         movzx ecx, ax;
         or ecx, 0x0103;
+        push ecx;
+        call "ide_function";
+        pop ecx;
+        or ecx, eax;
         mov eax, reg::COMMAND;
         call "cfg_write";
         jmp ".after";
