@@ -96,7 +96,7 @@ fn run(arguments: &[String]) -> Result<Invocation, UserError> {
         _ => rest,
     };
     let defaults = MachineConfig { ram_bytes: 512 << 20, no_reboot: true, ..MachineConfig::default() };
-    let mut parser = Parser::new(defaults);
+    let mut parser = Parser { ready_made: true, ..Parser::new(defaults) };
     if let Some(printed) = parser.options(rest)? {
         return Ok(Invocation::Print(printed));
     }
@@ -113,6 +113,8 @@ struct Parser {
     drives: Vec<drive::Asked>,
     /// `-snapshot`.
     snapshot: bool,
+    /// The kernel of a ready-made guest follows.
+    ready_made: bool,
     /// `-display` was given.
     display_chosen: bool,
     /// `-nodefaults`: no serial port on the terminal unless one is asked for.
@@ -128,6 +130,7 @@ impl Parser {
             nographic: false,
             drives: Vec::new(),
             snapshot: false,
+            ready_made: false,
             display_chosen: false,
             no_default_serial: false,
         }
@@ -240,7 +243,8 @@ impl Parser {
         // Without firmware there is no picture: the kernel's console is the serial port.
         let terminal_is_free =
             !self.nographic && self.serial.is_empty() && !config.monitor && config.debugcon != STDIO;
-        if !self.display_chosen && terminal_is_free && config.has_vga() && std::io::stdin().is_terminal() {
+        let shows_picture = config.has_vga() && !self.ready_made;
+        if !self.display_chosen && terminal_is_free && shows_picture && std::io::stdin().is_terminal() {
             config.display = DisplayChoice::Terminal;
         }
         let no_serial = self.no_default_serial
