@@ -183,4 +183,36 @@ mod tests {
         memory.show(wanted, MappedBars::default());
         assert_eq!(space.load::<u32>(Gpa(0xf_0000)), Ok(0x1234_5678));
     }
+
+    #[test]
+    fn video_memory_is_where_its_bar_says() {
+        let layout = MemoryLayout::with_rom(4 << 20, 1 << 17).unwrap().unwrap();
+        let frame_buffer = layout.array_bytes();
+        let rom = frame_buffer + PcDevices::FRAME_BUFFER_LEN;
+        let display = Display { frame_buffer, rom, rom_len: 0x1_0000 };
+        let ram = GuestRam::new(rom + display.rom_len).unwrap();
+        let space = AddressSpace::new(ram, MemoryMap::new(layout.regions()).unwrap());
+        let mut memory = Memory::new(space.clone(), layout, Some(display));
+        let mut show = |frame_buffer, vga_rom| {
+            memory.show(BridgeMemory::default(), MappedBars { frame_buffer, vga_rom });
+        };
+        let place = 0xe000_0000;
+        show(Some(place), Some(0xfebe_0000));
+        space.store(Gpa(place + 4), 0x1234_5678u32).unwrap();
+        assert!(space.store(Gpa(0xfebe_0000), 0u32).is_err(), "a ROM");
+        assert_eq!(space.load::<u32>(Gpa(0xfebe_0000)), Ok(0));
+        // It moves, contents and all; nothing stays behind.
+        show(Some(0xd000_0000), None);
+        assert_eq!(space.load::<u32>(Gpa(0xd000_0004)), Ok(0x1234_5678));
+        assert!(space.load::<u32>(Gpa(place)).is_err() && space.load::<u32>(Gpa(0xfebe_0000)).is_err());
+        // Over RAM, the system ROM, a device, or each other: what was there stays.
+        for at in [0x40_0000 - 0x1000, 0xff00_0000, 0xfe00_0000, 0] {
+            show(Some(at), Some(0xffff_0000));
+            assert_eq!(space.load::<u32>(Gpa(0x3f_fff0)), Ok(0));
+            assert_eq!(space.load::<u32>(Gpa(0xffff_fff0)), Ok(0));
+            assert!(space.load::<u32>(Gpa(0xfec0_0000)).is_err());
+        }
+        show(Some(0xd000_0000), Some(0xd000_0000));
+        assert_eq!(space.load::<u32>(Gpa(0xd000_0004)), Ok(0x1234_5678));
+    }
 }
