@@ -58,7 +58,9 @@ use handler;
 
 /// Offset of the next instruction, at the width of the running code's instruction pointer.
 pub(crate) fn next_rip(cpu: &Vcpu, i: &Insn) -> u64 {
-    i.next() & crate::lift::select::ip_mask(cpu.st.mode)
+    // The 8086's IP has 16 bits, also when it is single-stepped.
+    let eight = cpu.model.era() == crate::model::Era::I8086;
+    i.next() & if eight { 0xffff } else { crate::lift::select::ip_mask(cpu.st.mode) }
 }
 
 /// Goes on with the next instruction. Before anything that changes the mode.
