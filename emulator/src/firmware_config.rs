@@ -184,4 +184,46 @@ mod tests {
         config.fw_cfg.push(text("opt/x"));
         assert!(contents(&config, &board).unwrap_err().to_string().contains("already"));
     }
+
+    /// A bzImage of protocol 2.15 with one setup sector and 64 bytes of code.
+    fn bzimage() -> Vec<u8> {
+        let mut file = vec![0; 1024 + 64];
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0x1f1, &[1]);
+        put(0x1f4, &4u32.to_le_bytes());
+        put(0x1fe, &[0x55, 0xaa, 0xeb, 0x66]);
+        put(0x202, b"HdrS");
+        put(0x206, &0x20fu16.to_le_bytes());
+        put(0x211, &[1]);
+        put(0x22c, &0x7fff_ffffu32.to_le_bytes());
+        put(1024, &[0xf4; 64]);
+        file
+    }
+
+    #[test]
+    fn firmware_is_given_a_kernel_in_parts() {
+        let board = Board::pc(MemoryLayout::new(64 << 20).unwrap(), 1);
+        let mut all = FwCfgContents::new();
+        add_kernel(&mut all, &board, &bzimage(), Some(vec![7; 5000]), "quiet").unwrap();
+        let mut device = devices::fw_cfg::FwCfg::new(all, devices::memory::Dma::default());
+        let mut read = |key: u16, len: usize| -> Vec<u8> {
+            use devices::PortDevice;
+            device.port_write(devices::fw_cfg::SELECTOR, 2, key.into(), 0);
+            (0..len).map(|_| device.port_read(devices::fw_cfg::DATA, 1, 0) as u8).collect()
+        };
+        let mut number = |key| u32::from_le_bytes(read(key, 4).try_into().unwrap());
+        assert_eq!((number(key::SETUP_SIZE), number(key::KERNEL_SIZE)), (1024, 64));
+        assert_eq!((number(key::CMDLINE_SIZE), number(key::INITRD_SIZE)), (6, 5000));
+        // As high as the firmware's own tables let it be, on a page.
+        let at = number(key::INITRD_ADDR);
+        assert_eq!(at, (64 << 20) - 0x2_0000 - 0x2000);
+        assert_eq!(read(key::CMDLINE_DATA, 7), *b"quiet\0\0");
+        assert_eq!(read(key::KERNEL_DATA, 65), [vec![0xf4; 64], vec![0]].concat());
+        let setup = read(key::SETUP_DATA, 1024);
+        assert_eq!(setup[0x210..0x212], [0xff, 0x81]);
+        assert_eq!(setup[0x218..0x21c], at.to_le_bytes());
+        assert_eq!(setup[0x228..0x22c], CMDLINE_AT.to_le_bytes());
+        // A file that is none.
+        assert!(add_kernel(&mut FwCfgContents::new(), &board, &[0; 2000], None, "").is_err());
+    }
 }
