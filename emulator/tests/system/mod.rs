@@ -187,16 +187,18 @@ fn firmware_shadows_itself() {
 #[test]
 fn a_non_maskable_interrupt_ends_a_halt_with_interrupts_off() {
     const IDT: u32 = 0x5000;
+    const HANDLER: u32 = 0x7000;
+    let handler = assemble(32, HANDLER.into(), |a| {
+        a.inc(ebx)?;
+        a.iretd()
+    });
     passes(&[], |a, failed| {
-        let (mut handler, mut over) = (a.create_label(), a.create_label());
+        place(a, HANDLER, &handler)?;
         a.mov(esp, 0x9000)?;
-        a.lea(eax, dword_ptr(handler))?;
-        a.mov(word_ptr(IDT + 16), ax)?;
+        a.mov(dword_ptr(IDT + 16), HANDLER as i32)?;
         a.mov(word_ptr(IDT + 18), cs)?;
-        a.mov(word_ptr(IDT + 20), 0x8e00)?;
-        a.shr(eax, 16)?;
-        a.mov(word_ptr(IDT + 22), ax)?;
-        a.mov(word_ptr(0x5100), 0xff)?;
+        a.mov(dword_ptr(IDT + 20), 0x8e00)?;
+        a.mov(dword_ptr(0x5100), 0xff)?;
         a.mov(dword_ptr(0x5102), IDT as i32)?;
         a.lidt(fword_ptr(0x5100))?;
         // Input 2 of the I/O APIC, the 8254, becomes an NMI; the 8254 fires once in a while.
@@ -210,11 +212,6 @@ fn a_non_maskable_interrupt_ends_a_halt_with_interrupts_off() {
         a.xor(ebx, ebx)?;
         a.cli()?;
         a.hlt()?;
-        a.jmp(over)?;
-        a.set_label(&mut handler)?;
-        a.inc(ebx)?;
-        a.iretd()?;
-        a.set_label(&mut over)?;
         a.mov(eax, ebx)?;
         expect(a, 1, failed)
     });
