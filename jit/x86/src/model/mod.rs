@@ -2,9 +2,11 @@
 //!
 //! [`features`] is one table with one line for each feature; [`cpuid`](CpuModel::cpuid) makes the leaves from it.
 //!
-//! The identity is GenuineIntel, family 6, model 8Fh: Linux keeps no erratum, vulnerability or bad-microcode entry for
-//! it beyond those that IA32_ARCH_CAPABILITIES (see [`ARCH_CAPABILITIES`]) denies, so that a guest runs without
-//! retpolines and page-table isolation. The hypervisor bit is set, with the signature `RetrogradeVM`.
+//! The identity is GenuineIntel, family 6, model 8Bh, a number that Intel has not given: software that goes by the model
+//! (GCC's `target_clones("arch=...")`, `__builtin_cpu_is`) would take the instructions of a processor that it knows for
+//! granted, AVX-512 where that has it. Linux keeps no erratum, vulnerability or bad-microcode entry for it beyond those
+//! that IA32_ARCH_CAPABILITIES (see [`ARCH_CAPABILITIES`]) denies, so that a guest runs without retpolines and page-table
+//! isolation. The hypervisor bit is set, with the signature `RetrogradeVM`.
 
 mod cpuid;
 mod features;

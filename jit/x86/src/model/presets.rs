@@ -19,8 +19,8 @@ pub(super) struct Identity {
     pub max_extended: u32,
 }
 
-/// Our own: family 6, model 8Fh, stepping 8.
-const OURS: Identity = Identity { signature: 0x0008_06f8, max_basic: 0x16, max_extended: 0x8000_0008 };
+/// Our own: family 6, model 8Bh, stepping 8.
+const OURS: Identity = Identity { signature: 0x0008_06b8, max_basic: 0x16, max_extended: 0x8000_0008 };
 
 const fn old(signature: u32, max_basic: u32) -> Identity {
     Identity { signature, max_basic, max_extended: 0 }

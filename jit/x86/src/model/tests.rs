@@ -18,6 +18,24 @@ fn identity() {
     assert_eq!(m.cpuid(&st, 0x15, 0), [1, 1, 1_000_000_000, 0]);
 }
 
+/// Programs pick code by the model number alone, as of a processor with AVX-512: stress-ng's clones for `arch=sapphirerapids`
+/// ran into #UD when this was that processor's number.
+#[test]
+fn the_default_is_no_processor_with_more_instructions() {
+    let (m, st) = (CpuModel::default(), CpuState::power_on());
+    let signature = m.cpuid(&st, 1, 0)[0];
+    let model = signature >> 4 & 15 | signature >> 12 & 0xf0;
+    let avx512 =
+        [0x55, 0x57, 0x66, 0x6a, 0x6c, 0x7d, 0x7e, 0x85, 0x8c, 0x8d, 0x8f, 0x9d, 0xa7, 0xad, 0xae, 0xcf];
+    // Those of Intel's processors with AVX-VNNI, VAES or GFNI.
+    let newer = [
+        0x86, 0x96, 0x97, 0x9a, 0x9c, 0xaa, 0xac, 0xaf, 0xb5, 0xb6, 0xb7, 0xba, 0xbd, 0xbe, 0xbf, 0xc5, 0xc6,
+        0xcc,
+    ];
+    assert_eq!(signature >> 8 & 15, 6);
+    assert!(!avx512.contains(&model) && !newer.contains(&model), "{model:x}h");
+}
+
 #[test]
 fn every_listed_model_exists_and_levels_nest() {
     assert!(CpuModel::models().all(|(name, _)| CpuModel::new(name).is_ok()));
