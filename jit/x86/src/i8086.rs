@@ -67,7 +67,9 @@ pub(crate) fn block(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&
     let mut len = 0;
     while insns.len() < max && len < bytes.len() {
         let at = ip.wrapping_add(len as u64) & 0xffff;
-        let Some(mut i) = single(&bytes[len..], at, mode, era) else { break };
+        // An operand whose bytes say nothing is part of the instruction all the same.
+        let whole = |i: &Insn| usize::from(i.len) <= bytes.len() - len;
+        let Some(mut i) = single(&bytes[len..], at, mode, era).filter(whole) else { break };
         (i.ip, i.idx) = (at, insns.len() as u16);
         len += usize::from(i.len);
         let ends = i.ends;
