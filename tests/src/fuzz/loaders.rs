@@ -51,7 +51,7 @@ pub fn loaders(mut data: &[u8]) {
 
 /// Headers of each kind.
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let mut multiboot = vec![0; 64];
+    let mut multiboot = [0; 64];
     multiboot[..4].copy_from_slice(&0x1bad_b002u32.to_le_bytes());
     multiboot[4..8].copy_from_slice(&0x1_0000u32.to_le_bytes());
     multiboot[8..12].copy_from_slice(&0u32.wrapping_sub(0x1bad_b002 + 0x1_0000).to_le_bytes());
