@@ -22,7 +22,7 @@ fn without_a_disk_it_says_so() {
 }
 
 /// The rescue media have a menu, from which "c" leads to the command line.
-fn to_grubs_prompt(pc: &mut Pc) {
+pub fn to_grubs_prompt(pc: &mut Pc) {
     pc.until_screen("GNU/Linux", 300);
     let text = pc.text();
     assert!(text.contains("GNU GRUB  version") && text.contains("Memtest86+"), "{text}");
@@ -59,7 +59,7 @@ fn memtest_on_a_cd_tests() {
 }
 
 /// Linux from a medium that a boot loader of its own reads, to the marker and to power-off.
-fn linux_boots(mut pc: Pc) {
+pub fn linux_boots(mut pc: Pc) {
     pc.until("Linux' marker", 600, |pc| pc.serial.shows("RETRO-BOOT-OK"));
     pc.until("power-off", 60, |pc| pc.run(1_000_000) == Ended::PowerOff);
     for bad in ["Kernel panic", "BUG:", "Oops", "Call Trace"] {

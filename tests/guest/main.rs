@@ -6,5 +6,6 @@ mod debian;
 mod firmware;
 mod input;
 mod memtest;
+mod own_bios;
 mod reboot;
 mod restore;

@@ -1,6 +1,6 @@
 //! A PC with firmware, drives and a display, watched and typed at as a user does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use emulator::boot::prepare;
 use emulator::config::{Chardev, MachineConfig};
@@ -56,6 +56,21 @@ impl Pc {
     pub fn seabios(drives: Vec<DriveConfig>, order: &str, ram_bytes: u64, tier: TierPolicy) -> Option<Self> {
         let rom = guests::for_test(&SEABIOS)?;
         guests::for_test(&VGA_BIOS)?;
+        Some(Self::with_firmware(rom, drives, order, ram_bytes, tier))
+    }
+
+    /// A PC that starts our own BIOS.
+    pub fn own_bios(drives: Vec<DriveConfig>, order: &str, ram_bytes: u64, tier: TierPolicy) -> Self {
+        Self::with_firmware("builtin".into(), drives, order, ram_bytes, tier)
+    }
+
+    fn with_firmware(
+        rom: PathBuf,
+        drives: Vec<DriveConfig>,
+        order: &str,
+        ram_bytes: u64,
+        tier: TierPolicy,
+    ) -> Self {
         let config = MachineConfig {
             ram_bytes,
             bios: Some(rom),
@@ -64,7 +79,7 @@ impl Pc {
             serial: vec![Chardev::Null],
             ..MachineConfig::default()
         };
-        Some(Self::power_on(&config, tier))
+        Self::power_on(&config, tier)
     }
 
     /// A PC at its first instruction.

@@ -1,0 +1,79 @@
+//! Our own BIOS on our own board: the monitor, and the same media that SeaBIOS boots. (`bios/tests` has it in QEMU.)
+
+use emulator::guests::{self, GRUB_CD, GRUB_FLOPPY, MEMTEST_CD};
+use emulator::machine::Ended;
+use jit::TierPolicy;
+use tests::harness::media::{isolinux_cd, syslinux_disk};
+use tests::harness::pc::{Pc, cd, floppy, hard_disk};
+
+use crate::firmware::{linux_boots, to_grubs_prompt};
+
+const RAM: u64 = 64 << 20;
+
+fn without_drives(tier: TierPolicy) -> Pc {
+    Pc::own_bios(Vec::new(), "cad", RAM, tier)
+}
+
+#[test]
+fn the_monitor_shows_the_machine() {
+    for tier in [TierPolicy::Zero, TierPolicy::One] {
+        let mut pc = without_drives(tier);
+        pc.until_screen("This is the monitor", 30);
+        let text = pc.text();
+        assert!(text.contains("Memory: 65536 KiB"), "{text}");
+        pc.type_keys("p\n");
+        pc.until_screen("00:00.0 8086:1237 class 0600", 10);
+        // The area of the ROM is RAM now, with the same contents.
+        pc.type_keys("d ffff0\n");
+        pc.until_screen("000FFFF0  EA 5B E0 00 F0", 10);
+        pc.type_keys("m\n");
+        pc.until_screen("0000000000000000 000000000009F000 1", 10);
+        // The power button's way off.
+        pc.type_keys("q\n");
+        pc.until("power-off", 10, |pc| pc.run(1_000_000) == Ended::PowerOff);
+    }
+}
+
+#[test]
+fn grub_on_a_floppy_takes_commands() {
+    let Some(image) = guests::for_test(&GRUB_FLOPPY) else { return };
+    let mut pc = Pc::own_bios(vec![floppy(&image)], "a", RAM, TierPolicy::Auto);
+    to_grubs_prompt(&mut pc);
+    pc.type_keys("echo hi $grub_platform\n");
+    pc.until_screen("hi pc", 60);
+}
+
+#[test]
+fn grub_on_a_cd_takes_commands() {
+    let Some(image) = guests::for_test(&GRUB_CD) else { return };
+    let mut pc = Pc::own_bios(vec![cd(&image)], "d", RAM, TierPolicy::Auto);
+    to_grubs_prompt(&mut pc);
+    pc.type_keys("ls\n");
+    pc.until_screen("(cd0", 60);
+}
+
+#[test]
+fn memtest_on_a_cd_tests() {
+    let Some(image) = guests::for_test(&MEMTEST_CD) else { return };
+    let mut pc = Pc::own_bios(vec![cd(&image)], "d", RAM, TierPolicy::Auto);
+    pc.until("memtest's test", 300, |pc| {
+        let text = pc.text();
+        text.contains("Memtest86+ v") && text.contains("Errors: 0") && text.contains("Pass ")
+    });
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn linux_from_a_fat_disk_by_syslinux() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(disk) = syslinux_disk(folder.path()) else { return };
+    linux_boots(Pc::own_bios(vec![hard_disk(&disk, false)], "c", 4 * RAM, TierPolicy::Auto));
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn linux_from_a_cd_by_isolinux() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(disk) = isolinux_cd(folder.path()) else { return };
+    linux_boots(Pc::own_bios(vec![cd(&disk)], "d", 4 * RAM, TierPolicy::Auto));
+}
