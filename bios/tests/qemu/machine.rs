@@ -1,7 +1,7 @@
 //! A QEMU that runs our BIOS, watched through its monitor, its serial line and its debug console.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,6 @@ pub struct Qemu {
     process: Child,
     folder: tempfile::TempDir,
     serial: Option<UnixStream>,
-    heard: Vec<u8>,
 }
 
 /// The path of an image of an installed package.
@@ -43,13 +42,18 @@ impl Qemu {
             .args(["-accel", "tcg", "-display", "none", "-monitor", "stdio", "-no-reboot"])
             .args(["-bios", &at("bios.bin"), "-debugcon", &format!("file:{}", at("debug"))])
             .args(["-global", "isa-debugcon.iobase=0x402"])
-            .args(["-serial", &format!("unix:{},server=on,wait=off", at("serial"))])
+            // What is sent before anybody listens is in the log.
+            .args([
+                "-chardev",
+                &format!("socket,id=line,path={},server=on,wait=off,logfile={}", at("serial"), at("heard")),
+            ])
+            .args(["-serial", "chardev:line"])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("QEMU starts");
-        Some(Self { process, folder, serial: None, heard: Vec::new() })
+        Some(Self { process, folder, serial: None })
     }
 
     fn monitor(&mut self, command: &str) {
@@ -114,10 +118,7 @@ impl Qemu {
             let start = Instant::now();
             loop {
                 match UnixStream::connect(&path) {
-                    Ok(line) => {
-                        line.set_read_timeout(Some(LOOK)).expect("a time limit");
-                        return line;
-                    }
+                    Ok(line) => return line,
                     Err(why) => assert!(start.elapsed() < PATIENCE, "the serial line: {why}"),
                 }
                 std::thread::sleep(LOOK);
@@ -129,14 +130,13 @@ impl Qemu {
     pub fn wait_for_serial(&mut self, text: &str) -> String {
         let start = Instant::now();
         loop {
-            let mut some = [0; 4096];
-            let count = self.serial().read(&mut some).unwrap_or(0);
-            self.heard.extend_from_slice(&some[..count]);
-            let heard = String::from_utf8_lossy(&self.heard).into_owned();
+            let heard = fs::read(self.path("heard")).unwrap_or_default();
+            let heard = String::from_utf8_lossy(&heard).into_owned();
             if heard.contains(text) {
                 return heard;
             }
             assert!(start.elapsed() < PATIENCE, "\"{text}\" is not sent, but\n{heard}");
+            std::thread::sleep(LOOK);
         }
     }
 
