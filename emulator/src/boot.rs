@@ -42,7 +42,7 @@ pub struct Prepared {
 pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     match (&config.bios, &config.kernel) {
         (Some(rom), _) => return prepare_rom(config, Rom::named(rom)?),
-        (None, None) => return prepare_rom(config, Rom::default_for_disks()?),
+        (None, None) => return prepare_rom(config, Rom::default_for_disks()),
         (None, Some(_)) => {}
     }
     let layout = MemoryLayout::new(config.ram_bytes)

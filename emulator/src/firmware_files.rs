@@ -8,8 +8,6 @@ use crate::cli::UserError;
 /// Folders of data files, as QEMU's packages use them.
 const FOLDERS: [&str; 4] =
     ["/usr/share/seabios", "/usr/share/qemu", "/usr/local/share/qemu", "/usr/share/OVMF"];
-/// SeaBIOS, as its package calls it.
-const SEABIOS: &str = "bios-256k.bin";
 /// The VGA BIOS for this board's adapter.
 const VGA_BIOS: &str = "vgabios-stdvga.bin";
 
@@ -49,9 +47,9 @@ impl Rom {
         Self::read(found.unwrap_or_else(|| name.into()))
     }
 
-    /// What boots disks when no ROM is named: SeaBIOS where the host has it, else our own.
-    pub fn default_for_disks() -> Result<Self, UserError> {
-        search(SEABIOS.as_ref(), None).map_or_else(|| Ok(Self::built_in()), Self::read)
+    /// What boots disks when no ROM is named: our own BIOS, whatever the host has, so that a run depends on its images only.
+    pub fn default_for_disks() -> Self {
+        Self::built_in()
     }
 
     /// The VGA BIOS that goes with it; empty: the ROM draws by itself.
