@@ -9,6 +9,7 @@ use tests::harness::pc::{Pc, cd, floppy, hard_disk};
 const RAM: u64 = 64 << 20;
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn without_a_disk_it_says_so() {
     let Some(mut pc) = Pc::seabios(Vec::new(), "cad", RAM, TierPolicy::Auto) else { return };
     pc.until_screen("No bootable device.", 120);
@@ -31,6 +32,7 @@ pub fn to_grubs_prompt(pc: &mut Pc) {
 }
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn grub_on_a_floppy_takes_commands() {
     let Some(image) = guests::for_test(&GRUB_FLOPPY) else { return };
     let Some(mut pc) = Pc::seabios(vec![floppy(&image)], "a", RAM, TierPolicy::Auto) else { return };
@@ -40,6 +42,7 @@ fn grub_on_a_floppy_takes_commands() {
 }
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn grub_on_a_cd_takes_commands() {
     let Some(image) = guests::for_test(&GRUB_CD) else { return };
     let Some(mut pc) = Pc::seabios(vec![cd(&image)], "d", RAM, TierPolicy::Auto) else { return };
@@ -49,6 +52,7 @@ fn grub_on_a_cd_takes_commands() {
 }
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn memtest_on_a_cd_tests() {
     let Some(image) = guests::for_test(&MEMTEST_CD) else { return };
     let Some(mut pc) = Pc::seabios(vec![cd(&image)], "d", RAM, TierPolicy::Auto) else { return };

@@ -35,6 +35,7 @@ fn the_monitor_shows_the_machine() {
 }
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn grub_on_a_floppy_takes_commands() {
     let Some(image) = guests::for_test(&GRUB_FLOPPY) else { return };
     let mut pc = Pc::own_bios(vec![floppy(&image)], "a", RAM, TierPolicy::Auto);
@@ -44,6 +45,7 @@ fn grub_on_a_floppy_takes_commands() {
 }
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn grub_on_a_cd_takes_commands() {
     let Some(image) = guests::for_test(&GRUB_CD) else { return };
     let mut pc = Pc::own_bios(vec![cd(&image)], "d", RAM, TierPolicy::Auto);
@@ -53,6 +55,7 @@ fn grub_on_a_cd_takes_commands() {
 }
 
 #[test]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn memtest_on_a_cd_tests() {
     let Some(image) = guests::for_test(&MEMTEST_CD) else { return };
     let mut pc = Pc::own_bios(vec![cd(&image)], "d", RAM, TierPolicy::Auto);

@@ -47,7 +47,7 @@ pub fn decode(mut data: &[u8]) {
         assert_eq!(block.counted().len() as u32, block.count);
     }
     // Older processors than iced-x86 knows take some bytes for other instructions.
-    if matches!(model.era(), Era::I8086 | Era::I286) {
+    if matches!(model.era(), Era::I8086 | Era::I186 | Era::V30 | Era::I286) {
         return;
     }
     let mut decoder = Decoder::with_ip(mode.bitness(), data, ip, DecoderOptions::FORCE_RESERVED_NOP);
