@@ -9,7 +9,7 @@ use tests::harness::pc::{Pc, cd, floppy, hard_disk};
 const RAM: u64 = 64 << 20;
 
 #[test]
-#[ignore = "slow: cargo xtask test --nightly"]
+#[ignore = "fails: the screen is empty after 120 virtual seconds"]
 fn without_a_disk_it_says_so() {
     let Some(mut pc) = Pc::seabios(Vec::new(), "cad", RAM, TierPolicy::Auto) else { return };
     pc.until_screen("No bootable device.", 120);
@@ -42,7 +42,7 @@ fn grub_on_a_floppy_takes_commands() {
 }
 
 #[test]
-#[ignore = "slow: cargo xtask test --nightly"]
+#[ignore = "not seen to pass: minutes without the expected text"]
 fn grub_on_a_cd_takes_commands() {
     let Some(image) = guests::for_test(&GRUB_CD) else { return };
     let Some(mut pc) = Pc::seabios(vec![cd(&image)], "d", RAM, TierPolicy::Auto) else { return };

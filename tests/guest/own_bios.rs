@@ -45,7 +45,7 @@ fn grub_on_a_floppy_takes_commands() {
 }
 
 #[test]
-#[ignore = "slow: cargo xtask test --nightly"]
+#[ignore = "not seen to pass: minutes without the expected text"]
 fn grub_on_a_cd_takes_commands() {
     let Some(image) = guests::for_test(&GRUB_CD) else { return };
     let mut pc = Pc::own_bios(vec![cd(&image)], "d", RAM, TierPolicy::Auto);
