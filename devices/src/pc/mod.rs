@@ -5,6 +5,7 @@
 //!
 //! Limit: a local APIC window that a guest relocates is found here only if the board maps that page as MMIO.
 
+mod bus_time;
 mod interrupts;
 mod peripherals;
 mod state;
@@ -30,6 +31,7 @@ use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
 use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
+pub use bus_time::port_time;
 pub use peripherals::{MappedBars, Peripherals};
 pub use state::{PcState, StateMismatch};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use devices::memory::GuestMemory;
-use devices::pc::PcDevices;
+use devices::pc::{PcDevices, port_time};
 use devices::vga::{VIDEO_MEMORY, VideoMemory};
 use softmmu::{AddressSpace, Gpa};
 use x86::{Bus, Ns};
@@ -90,6 +90,9 @@ impl Bus for PcBus {
         tracing::trace!(target: "io", "out port {port:#06x} size {size} value {value:#x} at {now} ns");
         self.devices.port_write(port, size, value, now);
         self.remap();
+    }
+    fn port_time(&self, port: u16) -> Ns {
+        port_time(port)
     }
     fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64 {
         self.accesses += 1;

@@ -15,6 +15,10 @@ pub trait Bus: Send + std::any::Any {
     fn port_in(&mut self, port: u16, size: u8, now: Ns) -> u32;
     /// Writes `size` (1, 2 or 4) bytes to an I/O port.
     fn port_out(&mut self, port: u16, size: u8, value: u32, now: Ns);
+    /// Virtual nanoseconds that an access to `port` takes, in addition to the instruction's own: it is over that much later.
+    fn port_time(&self, _port: u16) -> Ns {
+        0
+    }
     /// Reads `size` (1, 2, 4 or 8) bytes of device memory, which do not cross a page.
     fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64;
     /// Writes `size` (1, 2, 4 or 8) bytes of device memory, which do not cross a page.

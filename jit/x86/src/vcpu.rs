@@ -196,6 +196,13 @@ impl Vcpu {
         s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(1).wrapping_add(s.time_offset)
     }
 
+    /// An access to `port` took its time. The instruction executes alone and leaves its block, so that the engine and the
+    /// board look at the clock again before the next one.
+    pub fn pass_time(&mut self, port: u16) {
+        debug_assert!(self.st.single, "port accesses execute alone");
+        self.st.time_offset = self.st.time_offset.wrapping_add(self.bus.port_time(port));
+    }
+
     // ---- addresses --------------------------------------------------------------------------------------------
 
     /// The linear address of `len` bytes at `off` in `seg`, with the checks that `mode` asks for.

@@ -43,6 +43,7 @@ fn input(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_single()?;
     let now = cpu.now_single();
     let v = cpu.bus.port_in(port, i.w.bytes() as u8, now);
+    cpu.pass_time(port);
     super::note_access(cpu, i, port, i.w, true);
     cpu.set_gpr(i.w, reg::RAX, u64::from(v) & i.w.mask());
     super::note_port(cpu, port, i.w.bytes());
@@ -58,6 +59,7 @@ fn output(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let v = cpu.gpr(i.w, reg::RAX) as u32;
     cpu.bus.port_out(port, i.w.bytes() as u8, v, now);
     cpu.sync_a20();
+    cpu.pass_time(port);
     super::note_access(cpu, i, port, i.w, false);
     super::note_port(cpu, port, i.w.bytes());
     cpu.stop_after();

@@ -38,6 +38,7 @@ struct Nothing {
     smi: bool,
     init: bool,
     a20_off: bool,
+    port_time: Ns,
 }
 
 impl Bus for Nothing {
@@ -45,6 +46,9 @@ impl Bus for Nothing {
         0xabcd_0000 | u32::from(port)
     }
     fn port_out(&mut self, _: u16, _: u8, _: u32, _: Ns) {}
+    fn port_time(&self, _: u16) -> Ns {
+        self.port_time
+    }
     fn mmio_read(&mut self, _: u64, _: u8, _: Ns) -> u64 {
         u64::MAX
     }
