@@ -95,6 +95,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let now = c.now_single();
             let v = c.bus.port_in(port, w.bytes() as u8, now);
             c.write_w(seg::ES, to, w, u64::from(v) & w.mask())?;
+            c.pass_time(port);
             crate::sys::note_access(c, i, port, w, true);
             crate::sys::note_port(c, port, w.bytes());
             c.stop_after();
@@ -109,6 +110,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let now = c.now_single();
             c.bus.port_out(port, w.bytes() as u8, v as u32, now);
             c.sync_a20();
+            c.pass_time(port);
             crate::sys::note_access(c, i, port, w, false);
             crate::sys::note_port(c, port, w.bytes());
             c.stop_after();
@@ -141,6 +143,11 @@ fn repeat(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
         return once(c, i, s, w);
     }
     let mut left = c.gpr(i.aw, reg::RCX);
+    if left == 0 && matches!(s, Str::Ins | Str::Outs) {
+        // Whether the port may be reached is asked before the count is looked at (seen on processors).
+        let port = c.gpr(Width::W, reg::RDX) as u16;
+        crate::sys::check_io(c, port, w)?;
+    }
     // The block has paid for one iteration; `budget` says how many more there may be.
     let allowed = if c.st.single { 1 } else { c.st.budget.max(0) as u64 + 1 };
     let mut done = 0u64;

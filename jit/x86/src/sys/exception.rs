@@ -422,7 +422,9 @@ fn deliver_long(cpu: &mut Vcpu, ev: &Event) -> R<()> {
     let old_cpl = cpu.st.cpl;
     let cpl = if target.is_conforming() { old_cpl } else { code.dpl() };
     let ist = gate.raw >> 32 & 7;
-    let old_rsp = cpu.st.gpr[reg::RSP as usize];
+    // The upper half is undefined in compatibility mode (AMD APM vol. 2, 4.5.3 and 2.5): processors clear it here.
+    let width = if cpu.st.mode.has(Mode::CODE64) { Width::Q } else { Width::D };
+    let old_rsp = cpu.st.gpr[reg::RSP as usize] & width.mask();
     let rsp = if ist != 0 {
         cpu.tss_rsp(0x1c + 8 * ist)?
     } else if cpl != old_cpl {

@@ -130,16 +130,20 @@ fn transfer_real(cpu: &mut Vcpu, i: &Insn, to: Target, call: bool) -> R<()> {
         return Err(cpu.gp(0));
     }
     if call {
-        push_return(cpu, i, i.w)?;
+        push_return(cpu, i, i.w, &cs)?;
     }
     let cpl = cpu.st.cpl;
     cpu.go_far(cs, to.offset, cpl);
     Ok(())
 }
 
-/// Pushes CS and the next RIP on the current stack.
-fn push_return(cpu: &mut Vcpu, i: &Insn, w: Width) -> R<()> {
+/// Pushes CS and the next RIP on the stack that the running code has; in `target`, the stack pointer is that code's.
+fn push_return(cpu: &mut Vcpu, i: &Insn, w: Width, target: &Segment) -> R<()> {
     let mut stack = Stack::current(cpu);
+    // From 64-bit to compatibility mode: found on processors by the addresses of their page faults.
+    if stack.width == Width::Q && target.attrs & Segment::L == 0 {
+        stack = Stack::other(cpu, cpu.st.seg[seg::SS as usize], stack.sp, cpu.st.cpl, 0);
+    }
     let cs = u64::from(cpu.st.seg[seg::CS as usize].selector);
     stack.push(cpu, w, cs)?;
     let rip = next_rip(cpu, i);
@@ -156,7 +160,7 @@ fn transfer_code(cpu: &mut Vcpu, i: &Insn, to: Target, d: &Descriptor, call: boo
     cpu.check_rip(&cs, to.offset)?;
     cpu.mark_accessed(d)?;
     if call {
-        push_return(cpu, i, i.w)?;
+        push_return(cpu, i, i.w, &cs)?;
     }
     let cpl = cpu.st.cpl;
     cpu.go_far(cs, to.offset, cpl);
@@ -205,7 +209,7 @@ fn through_call_gate(cpu: &mut Vcpu, i: &Insn, gate: &Descriptor, call: bool) ->
     } else {
         cpu.mark_accessed(&d)?;
         if call {
-            push_return(cpu, i, w)?;
+            push_return(cpu, i, w, &cs)?;
         }
     }
     cpu.go_far(cs, offset, new_cpl);

@@ -3,6 +3,7 @@
 use iced_x86::{CpuidFeature, Instruction, Mnemonic};
 
 use crate::harness::generate::address;
+use crate::harness::layout::{STACK, STACK_LEN};
 use crate::harness::state::State;
 
 /// Has the host's CPU all of these?
@@ -57,6 +58,9 @@ pub fn fsgsbase() -> bool {
 /// * alignment checks of operands of more than eight bytes: not on Intel's processors (SDM vol. 2, 2.4), but on AMD's;
 /// * far pointers with 64-bit offsets: AMD's processors do not have them;
 /// * alignment of the place that ENTER looks at last, where nothing is written, and of MASKMOVQ's;
+/// * RETF that releases a number of bytes which is no multiple of the operand's size, with alignment checks: AMD's read there;
+/// * which of its two operands CMPS meets first, when one is not aligned and the other not mapped;
+/// * a near CALL to an address that is not canonical whose push faults, too: #GP first by the SDM, the push's fault on AMD's;
 /// * PUSH of a selector in 32-bit code: Intel's write two bytes, AMD's four (SDM vol. 2, PUSH, leaves both open);
 /// * INT1, whose saved RIP some hypervisors get wrong;
 /// * SYSRET outside 64-bit mode: #UD on Intel's, #GP on AMD's;
@@ -89,8 +93,16 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
         return true;
     }
     let size = x.memory_size().size();
-    // Open for RETF: this host gave #AC where ours finds the selector bad first (#GP); which is right was not settled.
-    let unsaid = matches!(x.mnemonic(), M::Enter | M::Maskmovq | M::Retf);
+    let unsaid = match x.mnemonic() {
+        M::Enter | M::Maskmovq | M::Cmpsw | M::Cmpsd | M::Cmpsq => true,
+        M::Retf => match code {
+            C::Retfw_imm16 => x.immediate16() & 1 != 0,
+            C::Retfd_imm16 => x.immediate16() & 3 != 0,
+            C::Retfq_imm16 => x.immediate16() & 7 != 0,
+            _ => false,
+        },
+        _ => false,
+    };
     if state.rflags >> 18 & 1 != 0 && (unsaid || at.is_some() && size == 0 || size > 8) {
         return true;
     }
@@ -100,6 +112,10 @@ pub fn is_open(x: &Instruction, state: &State) -> bool {
             && x.op0_register().is_segment_register()
             && x.stack_pointer_increment() == -4
     {
+        return true;
+    }
+    let pushes = STACK + 8..=STACK + STACK_LEN as u64;
+    if code == C::Call_rm64 && (!pushes.contains(&state.gpr[4]) || state.rflags >> 18 & 1 != 0) {
         return true;
     }
     let components = matches!(

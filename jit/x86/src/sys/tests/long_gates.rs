@@ -302,3 +302,23 @@ fn stack_faults_of_addresses_that_are_not_canonical() {
     *m.reg(reg::RAX) = NONCANONICAL - 4;
     assert_eq!(m.run(&[0x48, 0x8b, 0x08]), Err(gp(0)));
 }
+
+#[test]
+fn from_64_bit_to_compatibility_mode_the_stack_pointer_has_32_bits() {
+    let mut m = machine();
+    user(&mut m);
+    // 32-bit code at 60h. CALL m16:32 [rbx] pushes by ESP already; the register keeps its upper half.
+    m.put32(POINTER, 0x6000);
+    m.put16(POINTER + 4, 0x63);
+    *m.reg(reg::RBX) = POINTER;
+    *m.reg(reg::RSP) = 0x5555_0000_a004;
+    m.run(&[0xff, 0x1b]).unwrap();
+    assert_eq!((m.cpu.st.rip, m.sel(seg::CS), *m.reg(reg::RSP)), (0x6000, 0x63, 0x9ffc));
+    assert_eq!((m.get32(0x9ffc), m.get32(0xa000)), (CODE as u32 + 2, u32::from(CODE64_3)));
+    // What interrupts 32-bit code finds no upper half.
+    *m.reg(reg::RSP) = 0xffff_ffff_0000_a000;
+    idt(&mut m, 0x80, gate(CODE64, 0x5000, 0xee, 0));
+    m.run(&[0xcd, 0x80]).unwrap();
+    let sp = *m.reg(reg::RSP);
+    assert_eq!(m.get64(sp + 24), 0xa000);
+}

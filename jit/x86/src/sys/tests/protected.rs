@@ -293,8 +293,27 @@ fn io_permission_map() {
     assert_eq!(m.run(&[0xe4, 2]), Ok(()));
     assert_eq!(m.run(&[0x66, 0xe5, 2]), Err(gp(0)), "port 3 is not allowed");
     assert_eq!(m.run(&[0xe4, 0x80]), Err(gp(0)), "beyond the map");
+    // REP INSB and OUTSB ask before they look at the count.
+    (*m.reg(reg::RCX), *m.reg(reg::RDX)) = (0, 1);
+    assert_eq!(m.run(&[0xf3, 0x6c]), Err(gp(0)));
+    assert_eq!(m.run(&[0xf3, 0x6e]), Err(gp(0)));
+    *m.reg(reg::RDX) = 0;
+    assert_eq!(m.run(&[0xf3, 0x6c]), Ok(()));
     m.cpu.st.flags |= rflags::IOPL;
     assert_eq!(m.run(&[0xe4, 0x80]), Ok(()));
+}
+
+#[test]
+fn port_accesses_take_virtual_time_and_are_one_instruction() {
+    let mut m = user();
+    m.bus(Nothing { port_time: 700, ..Nothing::default() });
+    let (count, now) = (m.cpu.st.icount(), m.cpu.st.now());
+    m.run(&[0xe4, 0]).unwrap();
+    m.run(&[0xe6, 0]).unwrap();
+    m.run(&[0x90]).unwrap();
+    assert_eq!((m.cpu.st.icount() - count, m.cpu.st.now() - now), (3, 3 + 2 * 700));
+    assert_eq!(m.run(&[0xe4, 1]), Err(gp(0)));
+    assert_eq!(m.cpu.st.now() - now, 3 + 2 * 700, "a refused access takes none");
 }
 
 #[test]
