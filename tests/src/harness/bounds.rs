@@ -46,6 +46,9 @@ pub fn settle(x: &Instruction, before: &State, ours: &After, host: &mut After) {
             address(x, before).map_or(0..0, |at| at..at.saturating_add(x.memory_size().size() as u64));
         let long = image.end - image.start > 8 && image.contains(&a) && image.contains(&b);
         if long || matches!(x.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq) {
+            if a != b {
+                host.end.code = ours.end.code;
+            }
             host.end.cr2 = ours.end.cr2;
         }
     }
