@@ -114,6 +114,7 @@ fn board() -> PcDevices {
         floppies: Some([Some(Some(disk(737_280))), Some(None)]),
         vga: Some((OwnMemory::new(), 0x1_0000)),
         boot_order: [0x12, 0x30],
+        ..Peripherals::default()
     });
     pc
 }

@@ -145,7 +145,7 @@ fn run_machine(
 ) -> Result<ExitStatus, Failure> {
     let drives = storage::open_all(&config.drives)?;
     let mut machine = Machine::new(spec(config, &prepared)?)?;
-    machine.plug(config.has_ide().then_some(drives.ide), drives.floppies, config.boot.cmos());
+    machine.plug(config.has_ide().then_some(drives.ide), drives.floppies, drives.cards, config.boot.cmos());
     if let Some(setup) = prepared.setup {
         machine.set_up(setup);
     }

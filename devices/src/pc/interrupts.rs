@@ -1,4 +1,4 @@
-//! Interrupt propagation: lines -> 8259A pair and I/O APIC -> local APICs.
+//! Interrupt propagation: lines -> 8259A pair and I/O APIC -> local APICs; messages of PCI functions -> local APICs.
 //!
 //! `settle` runs after everything that may have moved a line or a controller. It carries levels and the edges that
 //! happened since, lets the I/O APIC send, and finds the next deadline.
@@ -102,10 +102,22 @@ impl PcDevices {
         if intr_rose {
             self.lapics.iter_mut().for_each(LocalApic::lint0_rose);
         }
+        self.deliver_messages();
         let lapics = &mut self.lapics;
         self.ioapic.set_pins(pins.high as u32, pins.edges() as u32);
         self.ioapic.service(|message| deliver(lapics, message, None));
         self.deadline = self.find_deadline();
+    }
+
+    /// Message-signalled interrupts are writes to memory: where local APICs answer, or RAM if the guest wants that.
+    fn deliver_messages(&mut self) {
+        for message in self.messages.take() {
+            if let Some(interrupt) = message.interrupt() {
+                deliver(&mut self.lapics, &interrupt, None);
+            } else if !message.is_interrupt() {
+                self.memory.write(message.address, &message.data.to_le_bytes());
+            }
+        }
     }
 
     fn find_deadline(&self) -> Option<Ns> {

@@ -25,14 +25,14 @@ use crate::i8042::I8042;
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
 use crate::memory::Dma;
-use crate::pci::{BridgeMemory, PciBus, devfn};
+use crate::pci::{BridgeMemory, MessagePort, PciBus, devfn};
 use crate::pic8259::PicPair;
 use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
 use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
 pub use bus_time::port_time;
-pub use peripherals::{MappedBars, Peripherals};
+pub use peripherals::{MappedBars, PciCard, Peripherals};
 pub use state::{PcState, StateMismatch};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
 pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit, pirq_of};
@@ -72,6 +72,8 @@ pub struct PcDevices {
     seen_intr: bool,
     /// PIRQ of each connected PCI interrupt pin.
     pirqs: Vec<u8>,
+    /// Where PCI functions send interrupt messages; empty between two accesses.
+    messages: MessagePort,
     dma: Dma8237,
     pic: PicPair,
     pit: Pit8254,
@@ -123,6 +125,7 @@ impl PcDevices {
             seen_levels: 0,
             seen_intr: false,
             pirqs: Vec::new(),
+            messages: MessagePort::new(),
             dma: Dma8237::new(),
             pic: PicPair::new(),
             pit: Pit8254::new(line(LINE_PIT)),
@@ -173,6 +176,7 @@ impl PcDevices {
         self.ioapic.reset();
         self.lapics.iter_mut().for_each(LocalApic::reset);
         self.lines.take_rose();
+        self.messages.take();
         self.event = None;
         self.settle();
     }

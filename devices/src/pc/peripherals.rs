@@ -8,7 +8,7 @@ use crate::block::Disk;
 use crate::clock::earlier;
 use crate::floppy::Floppy;
 use crate::ide::{DriveSpec, DriveSpecs, Ide};
-use crate::pci::PciFunction;
+use crate::pci::{PciFunction, PciSlot, devfn};
 use crate::vga::{Picture, TextScreen, VIDEO_MEMORY, Vga, VideoMemory, WINDOW, WINDOW_LEN};
 use crate::{Ns, Timed};
 
@@ -21,9 +21,22 @@ pub struct Peripherals {
     pub floppies: Option<[Option<Option<Disk>>; 2]>,
     /// The display: its memory, and the length of its ROM BAR (0 for none).
     pub vga: Option<(Arc<dyn VideoMemory>, u64)>,
+    /// More PCI functions.
+    pub cards: Vec<PciCard>,
     /// CMOS registers 3Dh and 38h: the boot order.
     pub boot_order: [u8; 2],
 }
+
+/// A PCI function to be plugged in.
+pub struct PciCard {
+    /// Device and function number; `None`: function 0 of the first free device.
+    pub at: Option<(u8, u8)>,
+    /// Makes it, with what the board has for it.
+    pub make: Box<dyn FnOnce(PciSlot) -> Box<dyn PciFunction>>,
+}
+
+/// The first device number that a card without a place gets: the ones before are the chipset's and the display's.
+const FIRST_SLOT: u8 = 3;
 
 /// Memory of PCI functions that is plain memory: the board maps it where the guest has put it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +62,7 @@ const UNTRANSLATED: u64 = 1024 * 16 * 63;
 impl PcDevices {
     /// Plugs peripherals in.
     pub fn plug(&mut self, peripherals: Peripherals) {
-        let Peripherals { ide, floppies, vga, boot_order } = peripherals;
+        let Peripherals { ide, floppies, vga, cards, boot_order } = peripherals;
         // FPU and PS/2 mouse.
         let mut equipment = 0x06;
         if let Some(drives) = ide {
@@ -71,20 +84,47 @@ impl PcDevices {
         if let Some((memory, rom_len)) = vga {
             self.pci.vga = Some(Vga::new(memory, rom_len));
         }
+        // Those with a place first, so that no other takes it.
+        let (placed, free): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.at.is_some());
+        for card in placed.into_iter().chain(free) {
+            self.plug_card(card);
+        }
         self.rtc.set_cmos(cmos::EQUIPMENT, equipment);
         self.rtc.set_cmos(cmos::BOOT_FLAG_2, boot_order[0]);
         self.rtc.set_cmos(cmos::BOOT_FLAG_1, boot_order[1]);
         self.settle();
     }
 
+    /// Is a card of the user's choice possible there? Two functions of one place are a mistake of whoever wired the board.
+    pub fn has_pci_function(&mut self, device: u8, function: u8) -> bool {
+        self.pci.has(devfn(device, function))
+    }
+
+    fn plug_card(&mut self, card: PciCard) {
+        let free = |pci: &mut crate::pci::PciBus| pci.free_device(FIRST_SLOT).map(|device| (device, 0));
+        let Some((device, function)) = card.at.or_else(|| free(&mut self.pci)) else {
+            return tracing::warn!("there is no free PCI slot: a card was left out");
+        };
+        let slot = PciSlot {
+            memory: self.memory.clone(),
+            intx: self.connect_pci_interrupt(device, 1),
+            messages: self.messages.clone(),
+        };
+        self.pci.attach(devfn(device, function), (card.make)(slot));
+    }
+
     pub(super) fn storage_deadline(&self) -> Option<Ns> {
         let ide = self.pci.ide.as_ref().and_then(Timed::next_deadline);
-        earlier(ide, self.floppy.as_ref().and_then(Timed::next_deadline))
+        let cards = self.pci.attached().filter_map(PciFunction::timed).filter_map(Timed::next_deadline).min();
+        earlier(earlier(ide, cards), self.floppy.as_ref().and_then(Timed::next_deadline))
     }
 
     pub(super) fn advance_storage(&mut self, now: Ns) {
         if let Some(ide) = &mut self.pci.ide {
             ide.advance(now);
+        }
+        for function in self.pci.attached_mut().filter_map(|function| function.timed_mut()) {
+            function.advance(now);
         }
         if let Some(floppy) = &mut self.floppy {
             floppy.run(now, &mut self.dma);
@@ -131,6 +171,7 @@ impl PcDevices {
     /// Flushes every disk.
     pub fn flush_disks(&mut self) -> std::io::Result<()> {
         self.pci.ide.as_mut().map_or(Ok(()), Ide::flush)?;
+        self.pci.attached_mut().try_for_each(|function| function.flush())?;
         self.floppy.as_mut().map_or(Ok(()), Floppy::flush)
     }
 }

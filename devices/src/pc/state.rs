@@ -76,6 +76,7 @@ impl PcDevices {
             seen_levels,
             seen_intr,
             pirqs: _,
+            messages: _,
             dma,
             pic,
             pit,
@@ -169,6 +170,7 @@ impl PcDevices {
         self.lapics.iter_mut().zip(lapics).for_each(|(lapic, state)| lapic.restore(state));
         // Devices drove their lines while they were restored; what counts is what was saved.
         self.lines.restore(lines);
+        self.messages.take();
         self.seen_levels = seen_levels;
         self.seen_intr = seen_intr;
         self.event = event;

@@ -1,6 +1,7 @@
 //! The board driven as firmware and kernels drive it.
 
 use super::*;
+use crate::pci::{BarKind, ConfigSpace, Msi, Msix, MsixLayout, PciFunction, PciSlot};
 
 fn board(cpus: u8) -> PcDevices {
     PcDevices::new(&PcConfig {
@@ -365,6 +366,7 @@ fn a_disk_a_floppy_and_a_display_interrupt_and_answer() {
         floppies: Some([Some(Some(disk(1_474_560))), None]),
         vga: Some((crate::vga::OwnMemory::new(), 0)),
         boot_order: [0x12, 0x30],
+        ..Peripherals::default()
     });
     assert_ne!(pc.save(), plain);
     init_pic(&mut pc);
@@ -413,4 +415,149 @@ fn a_disk_a_floppy_and_a_display_interrupt_and_answer() {
     assert_ne!(pc.save(), state);
     pc.restore(state.clone()).unwrap();
     assert_eq!(pc.save(), state);
+}
+
+/// A card that interrupts by its timer, and by a write to its register: INTA#, MSI or MSI-X, as the guest wants it.
+struct Alarm {
+    config: ConfigSpace,
+    slot: PciSlot,
+    msi: Msi,
+    msix: Msix,
+    due: Option<Ns>,
+    asserted: bool,
+}
+
+impl Alarm {
+    fn card(at: Option<(u8, u8)>) -> PciCard {
+        let make = |slot: PciSlot| -> Box<dyn PciFunction> {
+            let mut config = ConfigSpace::endpoint(0x1b36, 0x00ff, 0xff_0000, 0);
+            config.add_bar(0, BarKind::Memory32, 0x1000);
+            config.set_interrupt_pin(1);
+            let msi = Msi::new(&mut config, 0x40, 2, true, slot.messages.clone());
+            let layout = MsixLayout { vectors: 2, bar: 0, table: 0x800, pending: 0x900 };
+            let msix = Msix::new(&mut config, 0x60, layout, slot.messages.clone());
+            Box::new(Self { config, slot, msi, msix, due: None, asserted: false })
+        };
+        PciCard { at, make: Box::new(make) }
+    }
+    fn interrupt(&mut self) {
+        if self.msix.enabled(&self.config) {
+            self.msix.send(&self.config, 1);
+        } else if self.msi.enabled(&self.config) {
+            self.msi.send(&mut self.config, 1);
+        } else {
+            self.asserted = true;
+        }
+        self.drive();
+    }
+    fn drive(&mut self) {
+        let messages = self.msix.enabled(&self.config) || self.msi.enabled(&self.config);
+        self.config.drive_intx(&self.slot.intx, self.asserted && !messages);
+    }
+}
+
+impl Timed for Alarm {
+    fn next_deadline(&self) -> Option<Ns> {
+        self.due
+    }
+    fn advance(&mut self, now: Ns) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            self.interrupt();
+        }
+    }
+}
+
+impl PciFunction for Alarm {
+    fn config(&self) -> &ConfigSpace {
+        &self.config
+    }
+    fn config_mut(&mut self) -> &mut ConfigSpace {
+        &mut self.config
+    }
+    fn config_written(&mut self, _offset: u8, _len: u8) {
+        self.msi.config_written(&mut self.config);
+        self.msix.config_written(&self.config);
+        self.drive();
+    }
+    fn bar_read(&mut self, bar: u8, offset: u64, size: u8, _now: Ns) -> u64 {
+        self.msix.read(bar, offset, size).unwrap_or(self.asserted.into())
+    }
+    fn bar_write(&mut self, bar: u8, offset: u64, size: u8, value: u64, now: Ns) {
+        if !self.msix.write(&self.config, bar, offset, size, value) {
+            self.asserted = false;
+            self.due = (value > 0).then_some(now + value);
+            self.drive();
+        }
+    }
+    fn timed(&self) -> Option<&dyn Timed> {
+        Some(self)
+    }
+    fn timed_mut(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
+    }
+}
+
+#[test]
+fn a_card_interrupts_by_its_pin_by_msi_and_by_msi_x() {
+    const BAR: u64 = 0xfebf_0000;
+    let memory = crate::memory::test_memory::Flat::new(0x1000);
+    let mut pc =
+        PcDevices::new(&PcConfig { cpus: 2, memory: Dma::new(memory.clone()), ..PcConfig::default() });
+    pc.plug(Peripherals {
+        cards: vec![Alarm::card(None), Alarm::card(Some((3, 0)))],
+        ..Peripherals::default()
+    });
+    assert!(pc.has_pci_function(3, 0) && pc.has_pci_function(4, 0) && !pc.has_pci_function(5, 0));
+    let config = |pc: &mut PcDevices, register: u32, size: u8, value: u32| {
+        pc.port_write(0xcf8, 4, 0x8000_2000 | register & 0xfc, 0);
+        pc.port_write(0xcfc + (register & 3) as u16, size, value, 0);
+    };
+    config(&mut pc, 0x10, 4, BAR as u32);
+    config(&mut pc, 0x04, 2, 0x06);
+    for cpu in 0..2 {
+        lapic(&mut pc, cpu, 0xf0, 0x1ff);
+    }
+    // Device 4, INTA#: PIRQD, pin 19 of the I/O APIC.
+    ioapic(&mut pc, 0x10 + 2 * 19, 0x8047);
+    let alarm = |pc: &mut PcDevices, at: Ns| {
+        pc.mmio_write(0, BAR, 4, at, 0);
+        assert_eq!(pc.next_deadline(), Some(at));
+        pc.advance(at);
+    };
+    let status = |pc: &mut PcDevices| {
+        pc.port_write(0xcf8, 4, 0x8000_2004, 0);
+        pc.port_read(0xcfe, 1, 0) & 8
+    };
+    alarm(&mut pc, 100);
+    assert_eq!((pc.acknowledge(0, 100), status(&mut pc)), (Some(0x47), 8));
+    config(&mut pc, 0x04, 2, 0x406);
+    lapic(&mut pc, 0, 0xb0, 0);
+    assert_eq!(
+        (pc.acknowledge(0, 100), status(&mut pc)),
+        (None, 8),
+        "the pin is turned off, the status tells"
+    );
+    config(&mut pc, 0x04, 2, 0x06);
+    assert_eq!(pc.acknowledge(0, 100), Some(0x47));
+    pc.mmio_write(0, BAR, 4, 0, 0);
+    lapic(&mut pc, 0, 0xb0, 0);
+    // MSI, two vectors, to processor 1.
+    for (register, size, value) in [(0x44, 4, 0xfee0_1000u32), (0x4c, 2, 0x50), (0x42, 1, 0x11)] {
+        config(&mut pc, register, size, value);
+    }
+    alarm(&mut pc, 200);
+    assert_eq!((pc.acknowledge(0, 200), pc.acknowledge(1, 200), status(&mut pc)), (None, Some(0x51), 0));
+    // MSI-X, first masked; the state with what is pending is saved.
+    pc.mmio_write(0, BAR + 0x810, 8, 0xfee0_0000, 0);
+    pc.mmio_write(0, BAR + 0x818, 4, 0x62, 0);
+    config(&mut pc, 0x63, 1, 0x80);
+    alarm(&mut pc, 300);
+    assert_eq!((pc.acknowledge(0, 300), pc.mmio_read(0, BAR + 0x900, 8, 300)), (None, 2));
+    pc.mmio_write(0, BAR + 0x81c, 4, 0, 0);
+    assert_eq!((pc.acknowledge(0, 300), pc.mmio_read(0, BAR + 0x900, 8, 300)), (Some(0x62), 0));
+    // A message to memory is a write there.
+    pc.mmio_write(0, BAR + 0x810, 8, 0x800, 0);
+    alarm(&mut pc, 400);
+    assert_eq!(memory.get(0x800, 4), [0x62, 0, 0, 0]);
 }

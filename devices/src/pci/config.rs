@@ -1,5 +1,7 @@
 //! A function's 256 bytes of configuration space.
 
+use crate::IrqLine;
+
 /// What a base address register maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarKind {
@@ -13,12 +15,20 @@ pub enum BarKind {
 
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;
+const STATUS_INTERRUPT: u8 = 0x08;
+const STATUS_CAPABILITIES: u8 = 0x10;
 const BAR_0: usize = 0x10;
+const CAPABILITIES: usize = 0x34;
 const ROM_BAR: usize = 0x30;
 const INTERRUPT_LINE: usize = 0x3c;
 const INTERRUPT_PIN: usize = 0x3d;
 const COMMAND_IO: u8 = 1;
 const COMMAND_MEMORY: u8 = 2;
+const COMMAND_MASTER: u8 = 4;
+/// In the second byte.
+const COMMAND_INTX_DISABLE: u8 = 0x04;
+/// The header ends here; capabilities may begin.
+const HEADER: usize = 0x40;
 
 /// Configuration space with a type 0 header.
 #[derive(Clone, Debug)]
@@ -32,6 +42,8 @@ pub struct ConfigSpace {
     clear_by_one: [u8; 256],
     /// Bits that it may not write for now.
     locked: [u8; 256],
+    /// Bits that the function changes of its own accord: they are part of a saved state.
+    owned: [u8; 256],
 }
 
 impl ConfigSpace {
@@ -43,6 +55,7 @@ impl ConfigSpace {
             writable: [0; 256],
             clear_by_one: [0; 256],
             locked: [0; 256],
+            owned: [0; 256],
         };
         space.fixed(0x00, &vendor.to_le_bytes());
         space.fixed(0x02, &device.to_le_bytes());
@@ -50,6 +63,7 @@ impl ConfigSpace {
         space.fixed(0x09, &class.to_le_bytes()[..3]);
         space.register(COMMAND, &[0, 0], &[0x47, 0x05]);
         space.clear_by_one[STATUS + 1] = 0xf9;
+        space.owned[STATUS] = STATUS_INTERRUPT;
         space.register(INTERRUPT_LINE, &[0], &[0xff]);
         space
     }
@@ -74,6 +88,36 @@ impl ConfigSpace {
     /// INTA# = 1 to INTD# = 4.
     pub fn set_interrupt_pin(&mut self, pin: u8) {
         self.fixed(INTERRUPT_PIN, &[pin]);
+    }
+
+    /// Puts a capability into the function's list: `id` at `at` (a multiple of 4 from 40h on), a pointer to the one that was put
+    /// there before it, then `body`, of which software may write the `writable` bits.
+    ///
+    /// The function's own registers there can be read at `at + 2` and on; what the function changes itself must be told
+    /// with [`ConfigSpace::own`].
+    pub fn add_capability(&mut self, at: usize, id: u8, body: &[u8], writable: &[u8]) {
+        assert!(at >= HEADER && at.is_multiple_of(4), "a capability at {at:#x}");
+        assert!(at + 2 + body.len() <= 256 && writable.len() <= body.len(), "capability {id:#x} is too long");
+        assert!(self.initial[at] == 0, "two capabilities at {at:#x}");
+        let next = self.initial[CAPABILITIES];
+        self.fixed(at, &[id, next]);
+        self.register(at + 2, body, writable);
+        self.fixed(CAPABILITIES, &[at as u8]);
+        self.fixed(STATUS, &[self.initial[STATUS] | STATUS_CAPABILITIES]);
+    }
+
+    /// Where the capability `id` is.
+    pub fn capability(&self, id: u8) -> Option<usize> {
+        // As many as there is room for: the list that functions define has no loop, and this has none either.
+        let mut at = usize::from(self.bytes[CAPABILITIES]);
+        for _ in 0..(256 - HEADER) / 4 {
+            match at {
+                0..HEADER => return None,
+                _ if self.bytes[at] == id => return Some(at),
+                _ => at = usize::from(self.bytes[at + 1] & !3),
+            }
+        }
+        None
     }
 
     /// Defines base address register `index` (0 to 5) for `size` bytes, a power of two.
@@ -128,7 +172,25 @@ impl ConfigSpace {
         Some((flags & 1 != 0, (high << 32 | mask(at)).wrapping_neg()))
     }
 
-    fn dword(&self, at: usize) -> u32 {
+    /// May the function read and write memory, and send message-signalled interrupts?
+    pub fn is_bus_master(&self) -> bool {
+        self.bytes[COMMAND] & COMMAND_MASTER != 0
+    }
+
+    /// Drives the function's interrupt pin, unless the command register turns it off; the status register tells its state in
+    /// any case. To be called again whenever configuration space was written. A function that interrupts by messages at the
+    /// moment gives `false`.
+    pub fn drive_intx(&mut self, line: &IrqLine, asserted: bool) {
+        if asserted {
+            self.bytes[STATUS] |= STATUS_INTERRUPT;
+        } else {
+            self.bytes[STATUS] &= !STATUS_INTERRUPT;
+        }
+        line.set(asserted && self.bytes[COMMAND + 1] & COMMAND_INTX_DISABLE == 0);
+    }
+
+    /// The 32 bits at `at`.
+    pub fn dword(&self, at: usize) -> u32 {
         (0..4).fold(0, |value, n| value | u32::from(self.bytes[at + n]) << (8 * n))
     }
 
@@ -161,6 +223,17 @@ impl ConfigSpace {
         self.locked[offset] = bits;
     }
 
+    /// Says that the function itself changes these bits, by [`ConfigSpace::set`] and [`ConfigSpace::clear`]: a restored
+    /// state has them.
+    pub fn own(&mut self, offset: usize, bits: u8) {
+        self.owned[offset] |= bits;
+    }
+
+    /// Sets bits of the function's own accord.
+    pub fn set(&mut self, offset: usize, bits: u8) {
+        self.bytes[offset] |= bits;
+    }
+
     /// Clears bits of the function's own accord.
     pub fn clear(&mut self, offset: usize, bits: u8) {
         self.bytes[offset] &= !bits;
@@ -169,7 +242,7 @@ impl ConfigSpace {
     /// Restores saved bytes: what neither software nor the function writes keeps its value.
     pub fn restore(&mut self, saved: &[u8]) {
         for (at, byte) in saved.iter().enumerate().take(256) {
-            let variable = self.writable[at] | self.clear_by_one[at];
+            let variable = self.writable[at] | self.clear_by_one[at] | self.owned[at];
             self.bytes[at] = self.initial[at] & !variable | byte & variable;
         }
     }

@@ -3,10 +3,16 @@
 //!
 //! A function is its [`ConfigSpace`]: bytes with a mask of what software may write. Base address registers need no
 //! code: their address bits above the size are writable, which is all that the sizing protocol looks at.
+//!
+//! A function that is plugged in gets a [`PciSlot`]: its way to memory, its interrupt pin, and the [`MessagePort`] for
+//! [`Msi`] and [`Msix`]. It uses the pin while neither of these is on.
 
 mod bridge_memory;
 mod config;
 mod functions;
+mod message;
+mod msi;
+mod msix;
 mod q35_host;
 
 use std::collections::BTreeMap;
@@ -14,11 +20,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ide::Ide;
+use crate::memory::Dma;
 use crate::vga::Vga;
-use crate::{Ns, PortDevice};
+use crate::{IrqLine, Ns, PortDevice, Timed};
 pub use bridge_memory::{BridgeMemory, HIGH_SMRAM, PAM_START, SMRAM, Shadow};
 pub use config::{BarKind, ConfigSpace};
 pub use functions::{I440Fx, Piix3Isa, Piix4Pm};
+pub use message::{MessagePort, MsiMessage};
+pub use msi::{MSI, Msi};
+pub use msix::{MSI_X, MSIX_ENTRY, Msix, MsixLayout, MsixState};
 pub use q35_host::Q35Host;
 
 /// CONFIG_ADDRESS port (32-bit accesses only).
@@ -27,6 +37,18 @@ pub const CONFIG_ADDRESS: u16 = 0xcf8;
 pub const CONFIG_DATA: u16 = 0xcfc;
 
 const ENABLE: u32 = 1 << 31;
+
+/// What the board gives a function that is plugged in.
+#[derive(Clone, Debug)]
+pub struct PciSlot {
+    /// Guest memory. It can be reached while the command register allows it ([`ConfigSpace::is_bus_master`]): the function's
+    /// business.
+    pub memory: Dma,
+    /// INTA#; see [`ConfigSpace::drive_intx`].
+    pub intx: IrqLine,
+    /// For [`Msi::new`] and [`Msix::new`].
+    pub messages: MessagePort,
+}
 
 /// One function on bus 0.
 pub trait PciFunction: Send {
@@ -44,6 +66,18 @@ pub trait PciFunction: Send {
     fn bar_write(&mut self, _bar: u8, _offset: u64, _size: u8, _value: u64, _now: Ns) {}
     /// Reset of what is not in the configuration space.
     fn reset(&mut self) {}
+    /// The function as something that acts on its own as time passes.
+    fn timed(&self) -> Option<&dyn Timed> {
+        None
+    }
+    /// The same, to be advanced. A function that gives one here gives it there.
+    fn timed_mut(&mut self) -> Option<&mut dyn Timed> {
+        None
+    }
+    /// Flushes what its drives hold: for the end of the run.
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
     /// The state that is not in the configuration space.
     fn save(&self) -> Vec<u8> {
         Vec::new()
@@ -119,6 +153,26 @@ impl PciBus {
     pub fn attach(&mut self, at: u8, function: Box<dyn PciFunction>) {
         assert!(self.function(at).is_none(), "two PCI functions at {at:#04x}");
         self.attached.insert(at, function);
+    }
+
+    /// The first device from `from` on at whose place there is nothing.
+    pub fn free_device(&mut self, from: u8) -> Option<u8> {
+        (from..32).find(|device| (0..8).all(|function| self.function(devfn(*device, function)).is_none()))
+    }
+
+    /// Whether there is a function at this place.
+    pub fn has(&mut self, at: u8) -> bool {
+        self.function(at).is_some()
+    }
+
+    /// Functions that were plugged in.
+    pub fn attached(&self) -> impl Iterator<Item = &dyn PciFunction> {
+        self.attached.values().map(|function| function.as_ref())
+    }
+
+    /// The same, to be changed.
+    pub fn attached_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn PciFunction>> {
+        self.attached.values_mut()
     }
 
     /// Platform reset.

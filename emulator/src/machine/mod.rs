@@ -20,7 +20,7 @@ use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
 use devices::ide::DriveSpecs;
 use devices::memory::Dma;
-use devices::pc::{PcConfig, PcDevices, Peripherals};
+use devices::pc::{PcConfig, PcDevices, PciCard, Peripherals};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
 use x86::Vcpu;
@@ -178,11 +178,12 @@ impl Machine {
         Ok(Self { cpu, engine, space, spec, display, control: Default::default(), setup: None, boot: None })
     }
 
-    /// Plugs drives in (and the display that the machine was made with): to be called before [`Machine::boot`].
+    /// Plugs drives and cards in (and the display that the machine was made with): to be called before [`Machine::boot`].
     pub fn plug(
         &mut self,
         ide: Option<DriveSpecs>,
         floppies: [Option<Option<Disk>>; 2],
+        cards: Vec<PciCard>,
         boot_order: [u8; 2],
     ) {
         let vga = self.display.map(|display| {
@@ -190,7 +191,7 @@ impl Machine {
             (Arc::new(memory) as Arc<dyn devices::vga::VideoMemory>, display.rom_len)
         });
         let floppies = floppies.iter().any(Option::is_some).then_some(floppies);
-        self.devices().plug(Peripherals { ide, floppies, vga, boot_order });
+        self.devices().plug(Peripherals { ide, floppies, vga, cards, boot_order });
     }
 
     /// What the firmware does to the hardware, now and after each reset: to be called before [`Machine::boot`].

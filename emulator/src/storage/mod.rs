@@ -17,6 +17,7 @@ use std::path::Path;
 
 use devices::block::Disk;
 use devices::ide::{DriveSpec, DriveSpecs};
+use devices::pc::PciCard;
 
 pub use config::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
 use overlay::Overlay;
@@ -145,6 +146,8 @@ pub struct Drives {
     pub ide: DriveSpecs,
     /// Floppy drives; `Some(None)`: one without a medium.
     pub floppies: [Option<Option<Disk>>; 2],
+    /// Controllers that are PCI cards, with their drives.
+    pub cards: Vec<PciCard>,
 }
 
 /// Opens every image that the configuration names.

@@ -98,7 +98,12 @@ impl Pc {
             no_reboot: config.no_reboot,
         };
         let mut machine = Machine::new(spec).expect("a machine");
-        machine.plug(config.has_ide().then_some(drives.ide), drives.floppies, config.boot.cmos());
+        machine.plug(
+            config.has_ide().then_some(drives.ide),
+            drives.floppies,
+            drives.cards,
+            config.boot.cmos(),
+        );
         if let Some(setup) = prepared.setup {
             machine.set_up(setup);
         }
