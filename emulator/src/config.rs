@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use devices::harness::{HarnessConfig, PostConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::storage::{BootOrder, DriveConfig};
+use crate::storage::{BootOrder, DriveConfig, PluggedDevice};
 use crate::terminal::Use;
 
 /// RAM when `-m` is not given, bytes (QEMU's default).
@@ -198,6 +198,8 @@ pub struct MachineConfig {
     pub append: String,
     /// Disks, CDs and floppies.
     pub drives: Vec<DriveConfig>,
+    /// Controllers, and drives at them, that are plugged in one by one.
+    pub devices: Vec<PluggedDevice>,
     /// What firmware boots from.
     pub boot: BootOrder,
     /// A display adapter is there; `None`: if firmware runs.
@@ -243,6 +245,7 @@ impl Default for MachineConfig {
             initrd: None,
             append: String::new(),
             drives: Vec::new(),
+            devices: Vec::new(),
             boot: BootOrder::default(),
             vga: None,
             display: DisplayChoice::None,
@@ -281,12 +284,6 @@ impl MachineConfig {
     /// Is there a display adapter?
     pub fn has_vga(&self) -> bool {
         self.vga.unwrap_or(self.boots_firmware())
-    }
-
-    /// Is there an IDE function?
-    pub fn has_ide(&self) -> bool {
-        self.boots_firmware()
-            || self.drives.iter().any(|drive| drive.interface == crate::storage::Interface::Ide)
     }
 
     /// Does firmware run, rather than a kernel of the user's alone?

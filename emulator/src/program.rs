@@ -143,9 +143,9 @@ fn run_machine(
     prepared: Prepared,
     mut console: HostConsole,
 ) -> Result<ExitStatus, Failure> {
-    let drives = storage::open_all(&config.drives)?;
+    let drives = storage::open_all(config)?;
     let mut machine = Machine::new(spec(config, &prepared)?)?;
-    machine.plug(config.has_ide().then_some(drives.ide), drives.floppies, drives.cards, config.boot.cmos());
+    machine.plug(drives, config.boot.cmos());
     if let Some(setup) = prepared.setup {
         machine.set_up(setup);
     }

@@ -56,9 +56,10 @@ pub fn add(devices: &mut TestDevices, text: &str) -> Result<(), UserError> {
         }
         "retro-post" => devices.post.push(post(&option, items)?),
         _ => {
-            let remedy = match nearest(&name, NAMES) {
+            let names = NAMES.into_iter().chain(super::plugged::names());
+            let remedy = match nearest(&name, names.clone()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are {}; leave it out", NAMES.join(", ")),
+                None => format!("there are {}; leave it out", names.collect::<Vec<_>>().join(", ")),
             };
             return Err(UserError::new(option, format!("there is no device \"{name}\""), remedy));
         }

@@ -16,6 +16,7 @@ pub struct Asked {
 fn asked(option: String, file: Option<PathBuf>, interface: Interface, media: Media) -> Asked {
     let config = DriveConfig {
         option,
+        id: None,
         file,
         format: None,
         interface,
@@ -56,12 +57,13 @@ pub fn parse(value: &str) -> Result<Asked, UserError> {
             "if" => config.interface = interface(&option, text)?,
             "media" => config.media = media(&option, text)?,
             "index" => drive.index = Some(number(&option, "index", text, 3)? as u8),
+            "id" => config.id = item.value,
             "bus" => bus = Some(number(&option, "bus", text, 1)? as u8),
             "unit" => unit = Some(number(&option, "unit", text, 1)? as u8),
             "readonly" | "read-only" => config.read_only = switch(&option, item.value.as_deref())?,
             "snapshot" => config.snapshot = switch(&option, item.value.as_deref())?,
             // What does not change what a guest sees, or is so anyway.
-            "cache" | "aio" | "id" | "discard" | "werror" | "rerror" | "detect-zeroes" | "serial"
+            "cache" | "aio" | "discard" | "werror" | "rerror" | "detect-zeroes" | "serial"
             | "copy-on-read" => {}
             key => {
                 let known = ["file", "format", "if", "media", "index", "readonly", "snapshot"];

@@ -12,6 +12,7 @@ mod error;
 mod lists;
 mod log_items;
 mod options;
+mod plugged;
 mod rtc;
 mod sizes;
 
@@ -183,7 +184,7 @@ impl Parser {
             Opt::LogItems if is_help(value) => return Ok(Some(log_items::help())),
             Opt::Machine if is_help(value) => return Ok(Some(MACHINE_HELP.into())),
             Opt::Device if is_help(value) => {
-                return Ok(Some(device::HELP.into()));
+                return Ok(Some([device::HELP, plugged::HELP].concat()));
             }
             Opt::Accel if is_help(value) => return Ok(Some("Accelerators:\n  tcg\n".into())),
             Opt::Memory => config.ram_bytes = sizes::memory(value)?,
@@ -216,7 +217,10 @@ impl Parser {
             Opt::Net | Opt::Nic => none_only(name, value, "there is no network yet")?,
             Opt::Nographic => (self.nographic, config.nographic) = (true, true),
             Opt::NoReboot => config.no_reboot = true,
-            Opt::Device => device::add(&mut config.test, value)?,
+            Opt::Device => match plugged::parse(value)? {
+                Some(device) => config.devices.push(device),
+                None => device::add(&mut config.test, value)?,
+            },
             Opt::Global => device::global(&mut config.test, value)?,
             Opt::FwCfg => {
                 let items = items(value).into_iter().map(|item| (item.key, item.value)).collect::<Vec<_>>();
@@ -276,6 +280,7 @@ impl Parser {
                 "give one of them file:PATH or null",
             ));
         }
+        crate::storage::plan(&config.drives, &config.devices)?;
         device::check(&config.test)?;
         boots_with(&config)?;
         if let Some(initrd) = self.initrd {

@@ -133,6 +133,7 @@ impl Machine {
     ) -> Result<(), String> {
         let config = DriveConfig {
             option: "change".into(),
+            id: None,
             file: medium,
             format: None,
             interface: if matches!(drive, Removable::Cd(_)) { Interface::Ide } else { Interface::Floppy },

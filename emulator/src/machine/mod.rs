@@ -15,18 +15,17 @@ use std::sync::Arc;
 
 use bios::{EntryState, MemoryLayout};
 use devices::PowerEvent;
-use devices::block::Disk;
 use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
-use devices::ide::DriveSpecs;
 use devices::memory::Dma;
-use devices::pc::{PcConfig, PcDevices, PciCard, Peripherals};
+use devices::pc::{PcConfig, PcDevices, Peripherals};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
 use x86::Vcpu;
 use x86::model::CpuModel;
 use x86::state::rflags;
 
+use crate::storage::Drives;
 use bus::PcBus;
 use gate::{InputGate, Wait};
 
@@ -179,13 +178,8 @@ impl Machine {
     }
 
     /// Plugs drives and cards in (and the display that the machine was made with): to be called before [`Machine::boot`].
-    pub fn plug(
-        &mut self,
-        ide: Option<DriveSpecs>,
-        floppies: [Option<Option<Disk>>; 2],
-        cards: Vec<PciCard>,
-        boot_order: [u8; 2],
-    ) {
+    pub fn plug(&mut self, drives: Drives, boot_order: [u8; 2]) {
+        let Drives { ide, floppies, cards } = drives;
         let vga = self.display.map(|display| {
             let memory = bus::VideoRam { space: self.space.clone(), offset: display.frame_buffer };
             (Arc::new(memory) as Arc<dyn devices::vga::VideoMemory>, display.rom_len)

@@ -34,10 +34,14 @@ pub enum Media {
 }
 
 /// A drive.
+///
+/// One that is connected nowhere is there for a [`PluggedDevice`] that names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriveConfig {
     /// What the user wrote, for messages.
     pub option: String,
+    /// Its name (`id=`).
+    pub id: Option<String>,
     /// The image; `None`: an empty drive.
     pub file: Option<PathBuf>,
     /// Its format; `None`: to be found out.
@@ -59,6 +63,32 @@ impl DriveConfig {
     pub fn is_read_only(&self) -> bool {
         self.read_only || self.media == Media::Cdrom
     }
+}
+
+/// What the user plugs in with `-device`: a controller, or a drive at a controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluggedDevice {
+    /// What the user wrote, for messages.
+    pub option: String,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its name (`id=`).
+    pub id: Option<String>,
+    /// The name of the drive with its contents (`drive=`).
+    pub drive: Option<String>,
+    /// The bus that it is on (`bus=`), and its number there (`unit=`).
+    pub bus: Option<(String, Option<u8>)>,
+    /// PCI device and function number (`addr=`).
+    pub address: Option<(u8, u8)>,
+}
+
+/// What can be plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// A hard disk at an IDE channel or a port of an AHCI controller.
+    AtaDisk,
+    /// A CD-ROM drive there.
+    AtaCd,
 }
 
 /// What firmware is told of the boot order.

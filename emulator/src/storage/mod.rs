@@ -6,6 +6,7 @@
 
 mod config;
 mod overlay;
+mod plan;
 mod qcow2;
 mod raw;
 #[cfg(test)]
@@ -19,11 +20,13 @@ use devices::block::Disk;
 use devices::ide::{DriveSpec, DriveSpecs};
 use devices::pc::PciCard;
 
-pub use config::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
+pub use config::{BootOrder, DeviceKind, DriveConfig, ImageFormat, Interface, Media, PluggedDevice};
 use overlay::Overlay;
+pub use plan::{Connected, Plan, plan};
 
 use crate::boot::explain;
 use crate::cli::UserError;
+use crate::config::MachineConfig;
 
 /// First bytes of formats, and what to say of those that are not there.
 const FOREIGN: [(&[u8], &str); 5] = [
@@ -142,8 +145,8 @@ fn lock(file: &File, write: bool) -> Result<(), &'static str> {
 /// All drives of a machine with their media.
 #[derive(Default)]
 pub struct Drives {
-    /// IDE drives in their places.
-    pub ide: DriveSpecs,
+    /// IDE drives in their places; `None`: there is no IDE function.
+    pub ide: Option<DriveSpecs>,
     /// Floppy drives; `Some(None)`: one without a medium.
     pub floppies: [Option<Option<Disk>>; 2],
     /// Controllers that are PCI cards, with their drives.
@@ -151,36 +154,51 @@ pub struct Drives {
 }
 
 /// Opens every image that the configuration names.
-pub fn open_all(drives: &[DriveConfig]) -> Result<Drives, UserError> {
+pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
+    let plan = plan(&config.drives, &config.devices)?;
     let mut all = Drives::default();
-    for drive in drives {
-        let medium = drive.file.as_deref().map(|path| open(drive, path)).transpose()?;
-        let index = usize::from(drive.index);
+    if config.boots_firmware() || plan.ide.iter().any(Option::is_some) {
+        all.ide = Some(open_places(plan.ide)?);
+    }
+    for drive in &config.drives {
         match drive.interface {
-            Interface::Ide => {
-                all.ide[index] = Some(match drive.media {
-                    Media::Cdrom => DriveSpec::CdRom(medium),
-                    Media::Disk => match medium {
-                        Some(disk) => DriveSpec::HardDisk(disk),
-                        None => continue,
-                    },
-                });
+            Interface::Ide => {}
+            Interface::Floppy => all.floppies[usize::from(drive.index & 1)] = Some(open_floppy(drive)?),
+            // One that no device uses is opened too, so that mistakes are told.
+            Interface::None if !config.devices.iter().any(|d| d.drive.is_some() && d.drive == drive.id) => {
+                open_medium(drive)?;
             }
-            Interface::Floppy => {
-                if let Some(disk) = &medium
-                    && devices::floppy::Geometry::of(disk.len()).is_none()
-                {
-                    return Err(UserError::new(
-                        drive.option.clone(),
-                        format!("no floppy disk has {} bytes", disk.len()),
-                        "give it as a disk with -hda",
-                    ));
-                }
-                all.floppies[index] = Some(medium);
-            }
-            // Opened, so that mistakes are told, but connected to nothing.
             Interface::None => {}
         }
     }
     Ok(all)
+}
+
+fn open_medium(drive: &DriveConfig) -> Result<Option<Disk>, UserError> {
+    drive.file.as_deref().map(|path| open(drive, path)).transpose()
+}
+
+/// Opens the drives of a controller.
+fn open_places<const N: usize>(places: [Option<Connected>; N]) -> Result<[Option<DriveSpec>; N], UserError> {
+    let mut specs = [const { None }; N];
+    for (spec, place) in specs.iter_mut().zip(places) {
+        let Some(Connected { drive, media }) = place else { continue };
+        let medium = drive.as_ref().map(open_medium).transpose()?.flatten();
+        *spec = match media {
+            Media::Cdrom => Some(DriveSpec::CdRom(medium)),
+            Media::Disk => medium.map(DriveSpec::HardDisk),
+        };
+    }
+    Ok(specs)
+}
+
+fn open_floppy(drive: &DriveConfig) -> Result<Option<Disk>, UserError> {
+    let medium = open_medium(drive)?;
+    if let Some(disk) = &medium
+        && devices::floppy::Geometry::of(disk.len()).is_none()
+    {
+        let problem = format!("no floppy disk has {} bytes", disk.len());
+        return Err(UserError::new(drive.option.clone(), problem, "give it as a disk with -hda"));
+    }
+    Ok(medium)
 }

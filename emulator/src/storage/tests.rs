@@ -7,6 +7,7 @@ use super::*;
 
 fn drive(path: &Path) -> DriveConfig {
     DriveConfig {
+        id: None,
         option: "-hda".into(),
         file: Some(path.into()),
         format: None,
@@ -152,5 +153,11 @@ fn mistakes_are_one_line_with_a_remedy() {
     let damaged = message(&drive(&file("c", &[&b"QFI\xfb\0\0\0\x09"[..], &[0xff; 512]].concat())));
     assert!(damaged.contains("qcow2") && !damaged.contains('\n'), "{damaged}");
     let floppy = DriveConfig { interface: Interface::Floppy, ..drive(&file("d", &vec![0; 3 << 20])) };
-    assert!(open_all(&[floppy]).err().unwrap().to_string().contains("no floppy disk"));
+    assert!(
+        open_all(&MachineConfig { drives: vec![floppy], ..MachineConfig::default() })
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("no floppy disk")
+    );
 }

@@ -26,6 +26,7 @@ pub struct Pc {
 pub fn drive(path: &Path, interface: Interface, media: Media, index: u8, keep: bool) -> DriveConfig {
     DriveConfig {
         option: "-drive".into(),
+        id: None,
         file: Some(path.into()),
         format: None,
         interface,
@@ -85,7 +86,7 @@ impl Pc {
     /// A PC at its first instruction.
     pub fn power_on(config: &MachineConfig, tier: TierPolicy) -> Self {
         let prepared = prepare(config).unwrap_or_else(|e| panic!("{e}"));
-        let drives = storage::open_all(&config.drives).unwrap_or_else(|e| panic!("{e}"));
+        let drives = storage::open_all(config).unwrap_or_else(|e| panic!("{e}"));
         let spec = Spec {
             layout: prepared.layout,
             model: CpuModel::by_name("max").expect("the model"),
@@ -98,12 +99,7 @@ impl Pc {
             no_reboot: config.no_reboot,
         };
         let mut machine = Machine::new(spec).expect("a machine");
-        machine.plug(
-            config.has_ide().then_some(drives.ide),
-            drives.floppies,
-            drives.cards,
-            config.boot.cmos(),
-        );
+        machine.plug(drives, config.boot.cmos());
         if let Some(setup) = prepared.setup {
             machine.set_up(setup);
         }

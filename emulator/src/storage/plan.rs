@@ -1,0 +1,191 @@
+//! Which drive is connected where: from what the user asked for to places at controllers.
+//!
+//! A bus is what QEMU calls one: an IDE channel with two units, or a port of an AHCI controller with one. Drives of the
+//! board (`-hda`, `if=ide`) have their places by their index; those of `-device` name a bus, or take the first free place.
+
+use super::config::{DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
+use crate::cli::UserError;
+
+/// Units of the two IDE channels.
+const CHANNEL_UNITS: usize = 2;
+
+/// A drive at a place: `None` for a CD drive without a medium that no `-drive` describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The drive; its `media` is the kind of device that it is connected as.
+    pub drive: Option<DriveConfig>,
+    /// Disk or CD.
+    pub media: Media,
+}
+
+/// A bus with its places.
+struct Bus {
+    name: String,
+    units: Vec<Option<Connected>>,
+}
+
+/// Where every drive is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The IDE channels: primary master and slave, secondary master and slave.
+    pub ide: [Option<Connected>; 4],
+}
+
+/// Finds a place for each drive.
+pub fn plan(drives: &[DriveConfig], devices: &[PluggedDevice]) -> Result<Plan, UserError> {
+    let mut buses: Vec<Bus> = ["ide.0", "ide.1"].map(|name| bus(name, CHANNEL_UNITS)).into();
+    for drive in drives.iter().filter(|drive| drive.interface == Interface::Ide) {
+        let index = usize::from(drive.index);
+        let place = buses.get_mut(index / CHANNEL_UNITS).map(|bus| &mut bus.units[index % CHANNEL_UNITS]);
+        let there = drive.media == Media::Cdrom || drive.file.is_some();
+        if let Some(place) = place.filter(|_| there) {
+            *place = Some(Connected { drive: Some(drive.clone()), media: drive.media });
+        }
+    }
+    let mut used = Vec::new();
+    for device in devices {
+        connect(device, drives, &mut used, &mut buses)?;
+    }
+    let mut plan = Plan::default();
+    for (place, unit) in plan.ide.iter_mut().zip(buses.into_iter().flat_map(|bus| bus.units)) {
+        *place = unit;
+    }
+    Ok(plan)
+}
+
+fn bus(name: &str, units: usize) -> Bus {
+    Bus { name: name.into(), units: (0..units).map(|_| None).collect() }
+}
+
+/// The drive that `device` names, which no other may use.
+pub fn contents<'a>(
+    device: &PluggedDevice,
+    drives: &'a [DriveConfig],
+    used: &mut Vec<String>,
+) -> Result<Option<&'a DriveConfig>, UserError> {
+    let Some(name) = &device.drive else { return Ok(None) };
+    let error = |problem: String, remedy: &str| Err(UserError::new(&device.option, problem, remedy));
+    let Some(drive) = drives.iter().find(|drive| drive.id.as_ref() == Some(name)) else {
+        return error(format!("there is no drive \"{name}\""), "add -drive if=none,id=NAME,file=PATH");
+    };
+    if drive.interface != Interface::None || used.contains(name) {
+        return error(
+            format!("the drive \"{name}\" is connected already"),
+            "give -drive if=none for a drive that a -device names, and one -device for each",
+        );
+    }
+    used.push(name.clone());
+    Ok(Some(drive))
+}
+
+/// Connects an ATA or ATAPI drive.
+fn connect(
+    device: &PluggedDevice,
+    drives: &[DriveConfig],
+    used: &mut Vec<String>,
+    buses: &mut [Bus],
+) -> Result<(), UserError> {
+    let media = match device.kind {
+        DeviceKind::AtaDisk => Media::Disk,
+        DeviceKind::AtaCd => Media::Cdrom,
+    };
+    let drive = contents(device, drives, used)?;
+    if media == Media::Disk && drive.is_none_or(|drive| drive.file.is_none()) {
+        return Err(UserError::new(
+            &device.option,
+            "a disk needs contents",
+            "add drive=ID of a -drive with a file",
+        ));
+    }
+    let drive = drive.map(|drive| DriveConfig { media, ..drive.clone() });
+    *place(device, buses)? = Some(Connected { drive, media });
+    Ok(())
+}
+
+/// The place that `device` asks for, or the first free one.
+fn place<'a>(device: &PluggedDevice, buses: &'a mut [Bus]) -> Result<&'a mut Option<Connected>, UserError> {
+    let names = buses.iter().map(|bus| bus.name.as_str()).collect::<Vec<_>>().join(", ");
+    let free = |problem: String| UserError::new(&device.option, problem, format!("there are {names}"));
+    let Some((name, unit)) = &device.bus else {
+        let first = buses.iter_mut().flat_map(|bus| &mut bus.units).find(|unit| unit.is_none());
+        return first.ok_or_else(|| free("every place for a drive is taken".into()));
+    };
+    let Some(bus) = buses.iter_mut().find(|bus| bus.name == *name) else {
+        return Err(free(format!("there is no bus \"{name}\"")));
+    };
+    let count = bus.units.len();
+    let taken = || free(format!("bus \"{name}\" has no free place there (it has {count})"));
+    let found = match unit {
+        Some(unit) => bus.units.get_mut(usize::from(*unit)).filter(|unit| unit.is_none()),
+        None => bus.units.iter_mut().find(|unit| unit.is_none()),
+    };
+    found.ok_or_else(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drive(id: &str, interface: Interface, index: u8) -> DriveConfig {
+        DriveConfig {
+            option: "-drive".into(),
+            id: Some(id.into()),
+            file: Some("a".into()),
+            format: None,
+            interface,
+            media: Media::Disk,
+            index,
+            read_only: false,
+            snapshot: false,
+        }
+    }
+
+    fn device(kind: DeviceKind, drive: Option<&str>, bus: Option<(&str, Option<u8>)>) -> PluggedDevice {
+        PluggedDevice {
+            option: "-device x".into(),
+            kind,
+            id: None,
+            drive: drive.map(Into::into),
+            bus: bus.map(|(name, unit)| (name.into(), unit)),
+            address: None,
+        }
+    }
+
+    #[test]
+    fn drives_by_index_by_bus_and_where_there_is_room() {
+        let drives =
+            [drive("a", Interface::Ide, 2), drive("b", Interface::None, 0), drive("c", Interface::None, 1)];
+        let devices = [
+            device(DeviceKind::AtaCd, None, Some(("ide.1", None))),
+            device(DeviceKind::AtaDisk, Some("b"), Some(("ide.0", Some(1)))),
+            device(DeviceKind::AtaCd, Some("c"), None),
+        ];
+        let plan = plan(&drives, &devices).unwrap();
+        let ids = plan.ide.map(|unit| {
+            let unit = unit.unwrap();
+            (unit.drive.and_then(|drive| drive.id), unit.media)
+        });
+        let (disk, cd) = (Media::Disk, Media::Cdrom);
+        let id = |name: &str| Some(name.to_owned());
+        assert_eq!(ids, [(id("c"), cd), (id("b"), disk), (id("a"), disk), (None, cd)]);
+    }
+
+    #[test]
+    fn mistakes() {
+        let drives = [drive("a", Interface::Ide, 0), drive("b", Interface::None, 0)];
+        for (drive, bus, hint) in [
+            (Some("x"), None, "no drive \"x\""),
+            (Some("a"), None, "connected already"),
+            (None, None, "needs contents"),
+            (Some("b"), Some(("ide.2", None)), "ide.0, ide.1"),
+            (Some("b"), Some(("ide.0", Some(0))), "no free place"),
+            (Some("b"), Some(("ide.0", Some(2))), "no free place"),
+        ] {
+            let line = plan(&drives, &[device(DeviceKind::AtaDisk, drive, bus)]).unwrap_err().to_string();
+            assert!(line.contains(hint), "{line}");
+        }
+        let twice =
+            [device(DeviceKind::AtaDisk, Some("b"), None), device(DeviceKind::AtaCd, Some("b"), None)];
+        assert!(plan(&drives, &twice).unwrap_err().to_string().contains("connected already"));
+    }
+}
