@@ -12,6 +12,7 @@
 //! [`pc::PcDevices`] is the whole PC: one table says which device sits at which port and interrupt.
 
 pub mod acpi_pm;
+pub mod ahci;
 pub mod apic;
 pub mod block;
 mod clock;

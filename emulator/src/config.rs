@@ -18,6 +18,16 @@ pub const MAX_CPUS: u32 = 1;
 /// Seed of everything random in the machine when `-seed` is not given.
 pub const DEFAULT_SEED: u64 = 0x5245_5452_4f47_5241;
 
+/// The board: chipset and what belongs to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BoardKind {
+    /// i440FX and PIIX, with IDE.
+    #[default]
+    Pc,
+    /// Q35 and ICH9, with PCI Express configuration and AHCI.
+    Q35,
+}
+
 /// A processor model and what to change in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuChoice {
@@ -182,6 +192,8 @@ pub struct LogConfig {
 /// A whole machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineConfig {
+    /// The board.
+    pub board: BoardKind,
     /// RAM in bytes: a multiple of 64 KiB that [`bios::MemoryLayout`] accepts.
     pub ram_bytes: u64,
     /// Number of processors.
@@ -237,6 +249,7 @@ pub struct MachineConfig {
 impl Default for MachineConfig {
     fn default() -> Self {
         Self {
+            board: BoardKind::default(),
             ram_bytes: DEFAULT_RAM,
             cpus: 1,
             cpu: CpuChoice::of(x86::model::CpuModel::default_name()),

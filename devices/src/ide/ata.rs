@@ -1,7 +1,9 @@
 //! The commands of a hard disk (ATA/ATAPI-6, chapter 8).
 
-use super::bus_master::BusMaster;
-use super::drive::{BUFFER, COMMAND_LATENCY, Drive, NS_PER_BYTE, SECTOR, Work, error};
+use super::bus_master::Carrier;
+use serde::{Deserialize, Serialize};
+
+use super::drive::{BUFFER, COMMAND_LATENCY, Drive, NS_PER_BYTE, QueueError, SECTOR, Work, error, status};
 use super::identify;
 use crate::Ns;
 use crate::memory::Dma;
@@ -10,6 +12,30 @@ use crate::memory::Dma;
 const LBA: u8 = 0x40;
 /// Largest block of READ MULTIPLE.
 pub(super) const MAX_MULTIPLE: u8 = 128;
+
+/// A queued command (NCQ).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Queued {
+    /// By which the host tells it from others, 0 to 31.
+    pub tag: u8,
+    pub lba: u64,
+    pub sectors: u32,
+    pub write: bool,
+    /// Forced unit access.
+    pub sync: bool,
+}
+
+impl Queued {
+    /// Is it one that a command can be?
+    pub fn is_sane(&self) -> bool {
+        self.tag < 32 && self.lba < 1 << 48 && (1..=0x1_0000).contains(&self.sectors)
+    }
+
+    /// How long it takes.
+    pub fn duration(&self) -> Ns {
+        u64::from(self.sectors) * SECTOR as u64 * NS_PER_BYTE
+    }
+}
 
 impl Drive {
     /// The first sector and the number of sectors that the registers name.
@@ -94,6 +120,7 @@ impl Drive {
                 }
             }
             0xef => self.set_features(now),
+            0x2f => self.read_log(now),
             0x91 => {
                 // INITIALIZE DEVICE PARAMETERS.
                 let (heads, sectors) = ((self.state.device & 0xf) + 1, self.state.count[0]);
@@ -183,7 +210,7 @@ impl Drive {
     }
 
     /// What a command does once its time has come.
-    pub(super) fn ata_work(&mut self, work: Work, now: Ns, bus_master: &mut BusMaster, dma: &Dma) {
+    pub(super) fn ata_work(&mut self, work: Work, now: Ns, bus_master: &mut dyn Carrier, dma: &Dma) {
         match work {
             Work::Finish => self.finish(),
             Work::ReadSectors { left: 0, .. } => self.offer(None),
@@ -246,30 +273,124 @@ impl Drive {
         sectors: u32,
         write: bool,
         sync: bool,
-        bus_master: &mut BusMaster,
+        bus_master: &mut dyn Carrier,
         dma: &Dma,
     ) {
+        match self.carry_sectors(lba, sectors, write, sync, bus_master, dma) {
+            None => {}
+            Some(Ok(())) => self.finish(),
+            Some(Err(error)) => self.fail(error),
+        }
+    }
+
+    /// Moves sectors between medium and memory; `None`: the carrier has no room left, and the drive waits. The error is what
+    /// the error register is to say.
+    fn carry_sectors(
+        &mut self,
+        lba: u64,
+        sectors: u32,
+        write: bool,
+        sync: bool,
+        carrier: &mut dyn Carrier,
+        dma: &Dma,
+    ) -> Option<Result<(), u8>> {
         let from = lba.saturating_mul(SECTOR as u64);
         let len = sectors.min(0x1_0000) as usize * SECTOR;
         let mut each = |drive: &mut Self, done: usize, piece: &mut [u8]| {
             let at = from.saturating_add(done as u64);
             if write { drive.write_medium(at, piece) } else { drive.read_medium(at, piece) }
         };
-        match self.through_bus_master(len, !write, bus_master, dma, &mut each) {
-            None => {}
-            Some(true) => {
-                let flush = write && (sync || !self.state.write_cache);
-                if flush && !self.flush_medium() {
-                    return self.fail(error::UNC);
-                }
-                self.finish();
-            }
-            Some(false) => self.fail(error::ABRT),
+        if !self.through_bus_master(len, !write, carrier, dma, &mut each)? {
+            return Some(Err(error::ABRT));
         }
+        let flush = write && (sync || !self.state.write_cache);
+        Some(if flush && !self.flush_medium() { Err(error::UNC) } else { Ok(()) })
+    }
+
+    /// Is `command` READ or WRITE FPDMA QUEUED? Then what the registers name: whether it writes, its tag, the first sector and
+    /// their number, and whether it is to be on the medium at its end.
+    pub(crate) fn queued_command(&self, command: u8) -> Option<Queued> {
+        let s = &self.state;
+        if !self.sata || self.is_cd() || !matches!(command, 0x60 | 0x61) {
+            return None;
+        }
+        let sectors = match u32::from(u16::from_le_bytes(s.features)) {
+            0 => 0x1_0000,
+            sectors => sectors,
+        };
+        let [low, mid, high] = [s.lba_low, s.lba_mid, s.lba_high];
+        let lba = u64::from_le_bytes([low[0], mid[0], high[0], low[1], mid[1], high[1], 0, 0]);
+        Some(Queued {
+            tag: s.count[0] >> 3,
+            lba,
+            sectors,
+            write: command == 0x61,
+            sync: s.device & 0x80 != 0,
+        })
+    }
+
+    /// Takes a queued command: it is ready for the next one at once.
+    pub(crate) fn accept_queued(&mut self) {
+        let s = &mut self.state;
+        (s.status, s.error, s.irq) = (status::DRDY | status::DSC, 0, false);
+    }
+
+    /// Carries a queued command out. After an error the drive has dropped its queue.
+    pub(crate) fn carry_out_queued(
+        &mut self,
+        queued: &Queued,
+        carrier: &mut dyn Carrier,
+        dma: &Dma,
+    ) -> Result<(), u8> {
+        let Queued { tag, lba, sectors, write, sync } = *queued;
+        let beyond = lba + u64::from(sectors) > self.sectors();
+        let read_only = self.medium.as_ref().is_none_or(|medium| medium.read_only());
+        let result = if beyond {
+            Err(error::IDNF)
+        } else if write && read_only {
+            Err(error::ABRT)
+        } else {
+            self.carry_sectors(lba, sectors, write, sync, carrier, dma).unwrap_or(Err(error::ABRT))
+        };
+        let s = &mut self.state;
+        (s.status, s.error) = (status::DRDY | status::DSC, 0);
+        if let Err(error) = result {
+            s.queue_error = Some(QueueError { tag, lba, error });
+            (s.status, s.error) = (s.status | status::ERR, error);
+        }
+        result
+    }
+
+    /// READ LOG EXT: the directory, and the log of the queued command that failed last (ATA8-ACS, annex A).
+    fn read_log(&mut self, now: Ns) {
+        let s = &mut self.state;
+        if !self.sata || s.count != [1, 0] || s.lba_mid[0] != 0 {
+            return self.fail(error::ABRT);
+        }
+        let mut page = vec![0; SECTOR];
+        match s.lba_low[0] {
+            0x00 => {
+                page[0] = 1; // version
+                page[2 * 0x10] = 1; // pages of log 10h
+            }
+            0x10 => {
+                let none = QueueError { tag: 0x80, lba: 0, error: 0 };
+                let QueueError { tag, lba, error } = s.queue_error.take().unwrap_or(none);
+                let [a, b, c, d, e, f, ..] = lba.to_le_bytes();
+                let status = if tag == 0x80 { 0x50 } else { 0x51 };
+                page[..14].copy_from_slice(&[tag, 0, status, error, a, b, c, 0x40, d, e, f, 0, 0, 0]);
+                let sum = page.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                page[SECTOR - 1] = sum.wrapping_neg();
+            }
+            _ => return self.fail(error::ABRT),
+        }
+        s.buffer = page;
+        (s.pos, s.end) = (0, SECTOR);
+        self.busy(Work::ReadSectors { lba: 0, left: 0, block: 1 }, now, COMMAND_LATENCY);
     }
 
     /// DATA SET MANAGEMENT: each entry has 48 bits of address and 16 of length.
-    fn trim(&mut self, sectors: u32, bus_master: &mut BusMaster, dma: &Dma) {
+    fn trim(&mut self, sectors: u32, bus_master: &mut dyn Carrier, dma: &Dma) {
         let mut list = vec![0; sectors.min(255) as usize * SECTOR];
         let mut each = |_: &mut Self, done: usize, piece: &mut [u8]| {
             list[done..done + piece.len()].copy_from_slice(piece);

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bus_master::BusMaster;
+use super::bus_master::Carrier;
 use super::drive::{BUFFER, COMMAND_LATENCY, Drive, NS_PER_BYTE, SECTOR, Work, error};
 use super::identify;
 use crate::Ns;
@@ -20,7 +20,7 @@ const TO_HOST: u8 = 0x02;
 
 /// Sense key, additional sense code and qualifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sense {
+pub(crate) struct Sense {
     pub key: u8,
     pub code: u8,
     pub qualifier: u8,
@@ -40,7 +40,7 @@ const MEDIUM_CHANGED: Sense = sense(6, 0x28, 0);
 
 /// What a CD drive keeps beyond the task file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Cd {
+pub(crate) struct Cd {
     sense: Sense,
     locked: bool,
     tray_open: bool,
@@ -88,7 +88,7 @@ impl Drive {
     }
 
     /// See [`super::Ide::change_medium`].
-    pub(super) fn change_medium(&mut self, medium: Option<Disk>, force: bool) -> bool {
+    pub(crate) fn change_medium(&mut self, medium: Option<Disk>, force: bool) -> bool {
         if !self.is_cd() || self.cd().locked && !force {
             return false;
         }
@@ -209,7 +209,7 @@ impl Drive {
     }
 
     /// The whole reply at once by the bus master.
-    pub(super) fn reply_dma(&mut self, lba: u32, left: u32, bus_master: &mut BusMaster, dma: &Dma) {
+    pub(super) fn reply_dma(&mut self, lba: u32, left: u32, bus_master: &mut dyn Carrier, dma: &Dma) {
         let from = u64::from(lba) * BLOCK as u64;
         let moved = if left > 0 {
             let len = left.min(0x1_0000) as usize * BLOCK;

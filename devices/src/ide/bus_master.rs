@@ -1,4 +1,5 @@
-//! A channel's bus master: the physical region descriptor table (82371SB data sheet, 2.7; SFF-8038i).
+//! A channel's bus master: the physical region descriptor table (82371SB data sheet, 2.7; SFF-8038i); and what a drive
+//! needs of it, which an AHCI port has too.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +17,17 @@ const CAPABLE: u8 = 0x60;
 /// A table must not cross 64 KiB, so it has no more entries than this.
 const MAX_ENTRIES: usize = 8192;
 
+/// What carries a drive's data between it and memory.
+pub(crate) trait Carrier {
+    /// The memory of the next `len` bytes, which go to memory or come from there; `None`: it is set up for the other way.
+    fn regions(&mut self, dma: &Dma, len: usize, to_memory: bool) -> Option<Regions>;
+    /// A transfer has ended: `exhausted` as in [`Regions`]; `failed`: memory did not answer.
+    fn finish(&mut self, exhausted: bool, failed: bool);
+}
+
 /// The registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct BusMaster {
+pub(crate) struct BusMaster {
     command: u8,
     status: u8,
     table: u32,
@@ -26,17 +35,17 @@ pub(super) struct BusMaster {
 
 /// The memory of one transfer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Regions {
+pub(crate) struct Regions {
     /// Address and length of each piece; together not more than what was asked for.
     pub pieces: Vec<(u64, usize)>,
-    /// The table held less than was asked for.
+    /// The table held less than was asked for, and the drive waits for the rest.
     pub short: bool,
     /// The table ended together with the transfer.
     pub exhausted: bool,
 }
 
 impl BusMaster {
-    pub(super) fn read(&self, offset: u8) -> u8 {
+    pub(crate) fn read(&self, offset: u8) -> u8 {
         match offset {
             0 => self.command,
             2 => self.status,
@@ -45,7 +54,7 @@ impl BusMaster {
         }
     }
 
-    pub(super) fn write(&mut self, offset: u8, value: u8) {
+    pub(crate) fn write(&mut self, offset: u8, value: u8) {
         match offset {
             0 => {
                 let started = value & !self.command & START != 0;
@@ -70,32 +79,21 @@ impl BusMaster {
     }
 
     /// Does it move data now?
-    pub(super) fn active(&self) -> bool {
+    pub(crate) fn active(&self) -> bool {
         self.command & START != 0 && self.status & ACTIVE != 0
     }
 
-    /// Which way is it set up?
-    pub(super) fn to_memory(&self) -> bool {
-        self.command & TO_MEMORY != 0
-    }
-
     /// The drive asserted its interrupt.
-    pub(super) fn interrupt(&mut self) {
+    pub(crate) fn interrupt(&mut self) {
         self.status |= INTERRUPT;
     }
 
-    /// A transfer has ended: `exhausted` as in [`Regions`]; `failed`: memory did not answer.
-    pub(super) fn finish(&mut self, exhausted: bool, failed: bool) {
-        if exhausted || failed {
-            self.status &= !ACTIVE;
-        }
-        if failed {
-            self.status |= ERROR;
-        }
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
     }
 
     /// Walks the table for a transfer of `len` bytes.
-    pub(super) fn regions(&self, dma: &Dma, len: usize) -> Regions {
+    fn walk(&self, dma: &Dma, len: usize) -> Regions {
         let mut regions = Regions { pieces: Vec::new(), short: false, exhausted: false };
         let mut left = len;
         for n in 0..MAX_ENTRIES {
@@ -121,8 +119,19 @@ impl BusMaster {
         regions.short = left > 0;
         regions
     }
+}
 
-    pub(super) fn reset(&mut self) {
-        *self = Self::default();
+impl Carrier for BusMaster {
+    fn regions(&mut self, dma: &Dma, len: usize, to_memory: bool) -> Option<Regions> {
+        (to_memory == (self.command & TO_MEMORY != 0)).then(|| self.walk(dma, len))
+    }
+
+    fn finish(&mut self, exhausted: bool, failed: bool) {
+        if exhausted || failed {
+            self.status &= !ACTIVE;
+        }
+        if failed {
+            self.status |= ERROR;
+        }
     }
 }

@@ -45,7 +45,7 @@ impl Channel {
     pub(super) fn new(drives: [Option<DriveSpec>; 2], index: u8, dma: Dma, irq: IrqLine) -> Self {
         let mut place = 2 * index;
         let drives = drives.map(|spec| {
-            let drive = spec.map(|spec| Drive::new(spec, place));
+            let drive = spec.map(|spec| Drive::new(spec, place, false));
             place += 1;
             drive
         });

@@ -4,35 +4,44 @@ use serde::{Deserialize, Serialize};
 
 use super::DriveSpec;
 use super::atapi::Cd;
-use super::bus_master::BusMaster;
+use super::bus_master::Carrier;
 use crate::Ns;
 use crate::block::Disk;
 use crate::memory::Dma;
 
-pub(super) mod status {
+pub(crate) mod status {
     pub const ERR: u8 = 0x01;
     pub const DRQ: u8 = 0x08;
     pub const DSC: u8 = 0x10;
     pub const DRDY: u8 = 0x40;
     pub const BSY: u8 = 0x80;
 }
-pub(super) mod error {
+pub(crate) mod error {
     pub const ABRT: u8 = 0x04;
     pub const IDNF: u8 = 0x10;
     pub const UNC: u8 = 0x40;
 }
 
-pub(super) const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 /// Most that a drive's buffer holds: READ MULTIPLE of 128 sectors, or 32 sectors of a CD.
-pub(super) const BUFFER: usize = 0x1_0000;
+pub(crate) const BUFFER: usize = 0x1_0000;
 /// From a command to the first byte.
-pub(super) const COMMAND_LATENCY: Ns = 20_000;
+pub(crate) const COMMAND_LATENCY: Ns = 20_000;
 /// A quarter of a gigabyte per second.
-pub(super) const NS_PER_BYTE: Ns = 4;
+pub(crate) const NS_PER_BYTE: Ns = 4;
+
+/// What a command comes with: address bytes from the lowest on, features and count with the second byte of 48-bit commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Registers {
+    pub features: Deep,
+    pub count: Deep,
+    pub lba: [u8; 6],
+    pub device: u8,
+}
 
 /// What a busy drive will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// End the command.
     Finish,
     /// Fill the buffer with sectors for the host to read, `block` at a time.
@@ -53,7 +62,7 @@ pub(super) enum Work {
 
 /// Where the drive is in a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Idle,
     /// Until `due`.
     Busy(Work),
@@ -65,11 +74,19 @@ pub(super) enum Phase {
     BusMaster(Work),
 }
 
+/// A queued command that failed: its tag, first sector and error, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueError {
+    pub tag: u8,
+    pub lba: u64,
+    pub error: u8,
+}
+
 /// Two bytes deep, for the commands with 48-bit addresses.
-pub(super) type Deep = [u8; 2];
+pub(crate) type Deep = [u8; 2];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DriveState {
+pub(crate) struct DriveState {
     pub features: Deep,
     pub count: Deep,
     pub lba_low: Deep,
@@ -94,19 +111,23 @@ pub(super) struct DriveState {
     pub transfer_mode: u8,
     pub write_cache: bool,
     pub read_ahead: bool,
+    /// The queued command that failed last.
+    pub queue_error: Option<QueueError>,
     pub cd: Option<Cd>,
 }
 
 /// See the module.
-pub(super) struct Drive {
+pub(crate) struct Drive {
     pub state: DriveState,
     pub medium: Option<Disk>,
-    /// 0 to 3.
+    /// 0 to 3 at the IDE channels, 0 to 31 at a SATA controller: its port.
     pub place: u8,
+    /// The drive is a serial one: it has queued commands and the log that goes with them.
+    pub sata: bool,
 }
 
 impl Drive {
-    pub(super) fn new(spec: DriveSpec, place: u8) -> Self {
+    pub(crate) fn new(spec: DriveSpec, place: u8, sata: bool) -> Self {
         let (medium, cd) = match spec {
             DriveSpec::HardDisk(disk) => (Some(disk), None),
             DriveSpec::CdRom(medium) => (medium, Some(Cd::default())),
@@ -131,19 +152,20 @@ impl Drive {
             transfer_mode: 0x45,
             write_cache: true,
             read_ahead: true,
+            queue_error: None,
             cd,
         };
-        let mut drive = Self { state, medium, place };
+        let mut drive = Self { state, medium, place, sata };
         drive.signature();
         drive
     }
 
-    pub(super) fn is_cd(&self) -> bool {
+    pub(crate) fn is_cd(&self) -> bool {
         self.state.cd.is_some()
     }
 
     /// 512-byte sectors of a disk.
-    pub(super) fn sectors(&self) -> u64 {
+    pub(crate) fn sectors(&self) -> u64 {
         self.medium.as_ref().map_or(0, |disk| disk.len() / SECTOR as u64)
     }
 
@@ -160,11 +182,11 @@ impl Drive {
     }
 
     /// Power-on or PCI reset.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.signature();
         let s = &mut self.state;
         (s.multiple, s.geometry, s.transfer_mode) = (16, (16, 63), 0x45);
-        (s.write_cache, s.read_ahead) = (true, true);
+        (s.write_cache, s.read_ahead, s.queue_error) = (true, true, None);
         s.buffer.clear();
         (s.pos, s.end) = (0, 0);
         if let Some(cd) = &mut s.cd {
@@ -173,36 +195,36 @@ impl Drive {
     }
 
     /// SRST is set ...
-    pub(super) fn soft_reset(&mut self) {
+    pub(crate) fn soft_reset(&mut self) {
         self.signature();
         self.state.status = status::BSY;
     }
 
     /// ... and cleared.
-    pub(super) fn soft_reset_ends(&mut self) {
+    pub(crate) fn soft_reset_ends(&mut self) {
         self.signature();
     }
 
-    pub(super) fn diagnostic(&mut self, now: Ns) {
+    pub(crate) fn diagnostic(&mut self, now: Ns) {
         self.signature();
         self.state.status = status::BSY;
         self.busy(Work::Finish, now, COMMAND_LATENCY);
     }
 
-    pub(super) fn irq(&self) -> bool {
+    pub(crate) fn irq(&self) -> bool {
         self.state.irq
     }
 
     /// The status register was read.
-    pub(super) fn acknowledge(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         self.state.irq = false;
     }
 
-    pub(super) fn due(&self) -> Option<Ns> {
+    pub(crate) fn due(&self) -> Option<Ns> {
         self.state.due
     }
 
-    pub(super) fn read_register(&self, register: u16, previous: bool) -> u8 {
+    pub(crate) fn read_register(&self, register: u16, previous: bool) -> u8 {
         let s = &self.state;
         let n = usize::from(previous);
         match register {
@@ -216,7 +238,7 @@ impl Drive {
         }
     }
 
-    pub(super) fn write_register(&mut self, register: u16, value: u8) {
+    pub(crate) fn write_register(&mut self, register: u16, value: u8) {
         let s = &mut self.state;
         if s.status & (status::BSY | status::DRQ) != 0 && register != 6 {
             return;
@@ -232,8 +254,36 @@ impl Drive {
         }
     }
 
+    /// A serial drive's registers arrive all at once.
+    pub(crate) fn load_registers(&mut self, registers: Registers) {
+        let Registers { features, count, lba, device } = registers;
+        let s = &mut self.state;
+        (s.features, s.count, s.device) = (features, count, device);
+        let [a, b, c, d, e, f] = lba;
+        (s.lba_low, s.lba_mid, s.lba_high) = ([a, d], [b, e], [c, f]);
+    }
+
+    /// The bytes that the host is to take now, or to fill: `None` if the drive does not move data by its register.
+    pub(crate) fn window(&mut self) -> Option<&mut [u8]> {
+        let s = &mut self.state;
+        matches!(s.phase, Phase::DataIn(_) | Phase::DataOut(_)).then(|| &mut s.buffer[s.pos..s.end])
+    }
+
+    /// All bytes of the window have moved.
+    pub(crate) fn window_done(&mut self, now: Ns) {
+        self.state.pos = self.state.end;
+        self.data_moved(now);
+    }
+
+    /// Whoever gave the command has left: it ends when its time has come, and nothing moves.
+    pub(crate) fn abandon(&mut self, now: Ns) {
+        if self.state.phase != Phase::Idle {
+            self.busy(Work::Finish, now, COMMAND_LATENCY);
+        }
+    }
+
     /// A write to the command register.
-    pub(super) fn command(&mut self, command: u8, now: Ns) {
+    pub(crate) fn command(&mut self, command: u8, now: Ns) {
         self.state.irq = false;
         if command == 0x08 && self.is_cd() {
             // DEVICE RESET, at any time.
@@ -248,7 +298,7 @@ impl Drive {
     }
 
     /// Busy until `delay` has passed; then `work` is done.
-    pub(super) fn busy(&mut self, work: Work, now: Ns, delay: Ns) {
+    pub(crate) fn busy(&mut self, work: Work, now: Ns, delay: Ns) {
         let s = &mut self.state;
         s.status = status::BSY | s.status & status::DSC;
         s.phase = Phase::Busy(work);
@@ -256,14 +306,14 @@ impl Drive {
     }
 
     /// Waits for the bus master, then does `work`.
-    pub(super) fn wait_for_bus_master(&mut self, work: Work) {
+    pub(crate) fn wait_for_bus_master(&mut self, work: Work) {
         let s = &mut self.state;
         s.status = status::BSY | s.status & status::DSC;
         (s.phase, s.due) = (Phase::BusMaster(work), None);
     }
 
     /// The bus master is on.
-    pub(super) fn bus_master_ready(&mut self, now: Ns) {
+    pub(crate) fn bus_master_ready(&mut self, now: Ns) {
         let s = &mut self.state;
         if s.due.is_some() {
             return;
@@ -279,28 +329,28 @@ impl Drive {
     }
 
     /// The command has ended well.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let s = &mut self.state;
         s.status = status::DRDY | status::DSC;
         (s.phase, s.irq) = (Phase::Idle, true);
     }
 
     /// The command has ended with this in the error register.
-    pub(super) fn fail(&mut self, error: u8) {
+    pub(crate) fn fail(&mut self, error: u8) {
         let s = &mut self.state;
         s.status = status::DRDY | status::DSC | status::ERR;
         (s.error, s.phase, s.irq, s.due) = (error, Phase::Idle, true, None);
     }
 
     /// The host may read the buffer from `pos` to `end`.
-    pub(super) fn offer(&mut self, then: Option<Work>) {
+    pub(crate) fn offer(&mut self, then: Option<Work>) {
         let s = &mut self.state;
         s.status = status::DRDY | status::DSC | status::DRQ;
         (s.phase, s.irq) = (Phase::DataIn(then), true);
     }
 
     /// The host is to write `len` bytes into the buffer.
-    pub(super) fn request(&mut self, len: usize, then: Work, interrupt: bool) {
+    pub(crate) fn request(&mut self, len: usize, then: Work, interrupt: bool) {
         let s = &mut self.state;
         s.buffer.clear();
         s.buffer.resize(len.min(BUFFER), 0);
@@ -309,42 +359,51 @@ impl Drive {
         (s.phase, s.irq) = (Phase::DataOut(then), interrupt);
     }
 
-    pub(super) fn read_data(&mut self, size: u8, now: Ns) -> u32 {
+    pub(crate) fn read_data(&mut self, size: u8, now: Ns) -> u32 {
         let s = &mut self.state;
-        let Phase::DataIn(then) = s.phase else { return 0 };
+        let Phase::DataIn(_) = s.phase else { return 0 };
         let mut value = [0; 4];
         let n = usize::from(size.min(4)).min(s.end - s.pos);
         value[..n].copy_from_slice(&s.buffer[s.pos..s.pos + n]);
         s.pos += n;
-        if s.pos == s.end {
-            match then {
-                None => {
-                    s.status = status::DRDY | status::DSC;
-                    s.phase = Phase::Idle;
-                }
-                Some(work) => {
-                    let bytes = if self.is_cd() { 0 } else { self.state.buffer.len() as u64 };
-                    self.busy(work, now, 2_000 + bytes * NS_PER_BYTE);
-                }
-            }
-        }
+        self.data_moved(now);
         u32::from_le_bytes(value)
     }
 
-    pub(super) fn write_data(&mut self, size: u8, value: u32, now: Ns) {
+    /// Goes on when the host has moved everything.
+    fn data_moved(&mut self, now: Ns) {
         let s = &mut self.state;
-        let Phase::DataOut(then) = s.phase else { return };
-        let n = usize::from(size.min(4)).min(s.end - s.pos);
-        s.buffer[s.pos..s.pos + n].copy_from_slice(&value.to_le_bytes()[..n]);
-        s.pos += n;
-        if s.pos == s.end {
-            let delay = 5_000 + s.buffer.len() as u64 * NS_PER_BYTE;
-            self.busy(then, now, delay);
+        if s.pos != s.end {
+            return;
+        }
+        match s.phase {
+            Phase::DataIn(None) => {
+                s.status = status::DRDY | status::DSC;
+                s.phase = Phase::Idle;
+            }
+            Phase::DataIn(Some(work)) => {
+                let bytes = if self.is_cd() { 0 } else { self.state.buffer.len() as u64 };
+                self.busy(work, now, 2_000 + bytes * NS_PER_BYTE);
+            }
+            Phase::DataOut(work) => {
+                let delay = 5_000 + s.buffer.len() as u64 * NS_PER_BYTE;
+                self.busy(work, now, delay);
+            }
+            _ => {}
         }
     }
 
+    pub(crate) fn write_data(&mut self, size: u8, value: u32, now: Ns) {
+        let s = &mut self.state;
+        let Phase::DataOut(_) = s.phase else { return };
+        let n = usize::from(size.min(4)).min(s.end - s.pos);
+        s.buffer[s.pos..s.pos + n].copy_from_slice(&value.to_le_bytes()[..n]);
+        s.pos += n;
+        self.data_moved(now);
+    }
+
     /// Does what is due.
-    pub(super) fn advance(&mut self, now: Ns, bus_master: &mut BusMaster, dma: &Dma) {
+    pub(crate) fn advance(&mut self, now: Ns, bus_master: &mut dyn Carrier, dma: &Dma) {
         if self.state.due.is_none_or(|due| due > now) {
             return;
         }
@@ -359,18 +418,15 @@ impl Drive {
     }
 
     /// Moves `len` bytes between memory and `each(offset, piece, first byte)`; true if all of them went.
-    pub(super) fn through_bus_master(
+    pub(crate) fn through_bus_master(
         &mut self,
         len: usize,
         to_memory: bool,
-        bus_master: &mut BusMaster,
+        bus_master: &mut dyn Carrier,
         dma: &Dma,
         each: &mut dyn FnMut(&mut Self, usize, &mut [u8]) -> bool,
     ) -> Option<bool> {
-        if bus_master.to_memory() != to_memory {
-            return Some(false);
-        }
-        let regions = bus_master.regions(dma, len);
+        let Some(regions) = bus_master.regions(dma, len, to_memory) else { return Some(false) };
         let (mut done, mut good, mut answered) = (0, true, true);
         let mut piece = Vec::new();
         for (at, size) in &regions.pieces {
@@ -398,17 +454,17 @@ impl Drive {
     }
 
     /// Reads from the medium; a failure is logged.
-    pub(super) fn read_medium(&mut self, offset: u64, bytes: &mut [u8]) -> bool {
+    pub(crate) fn read_medium(&mut self, offset: u64, bytes: &mut [u8]) -> bool {
         let result = self.medium.as_mut().map(|medium| medium.read(offset, bytes));
         self.note(result, "read", offset)
     }
 
-    pub(super) fn write_medium(&mut self, offset: u64, bytes: &[u8]) -> bool {
+    pub(crate) fn write_medium(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let result = self.medium.as_mut().map(|medium| medium.write(offset, bytes));
         self.note(result, "write", offset)
     }
 
-    pub(super) fn flush_medium(&mut self) -> bool {
+    pub(crate) fn flush_medium(&mut self) -> bool {
         let result = self.medium.as_mut().filter(|medium| !medium.read_only()).map(|medium| medium.flush());
         result.is_none() || self.note(result, "flush", 0)
     }
@@ -420,19 +476,19 @@ impl Drive {
         matches!(result, Some(Ok(())))
     }
 
-    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+    pub(crate) fn flush(&mut self) -> std::io::Result<()> {
         match &mut self.medium {
             Some(medium) if !medium.read_only() => medium.flush(),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn save(&self) -> DriveState {
-        let Self { state, medium: _, place: _ } = self;
+    pub(crate) fn save(&self) -> DriveState {
+        let Self { state, medium: _, place: _, sata: _ } = self;
         state.clone()
     }
 
-    pub(super) fn restore(&mut self, mut state: DriveState) {
+    pub(crate) fn restore(&mut self, mut state: DriveState) {
         // Whatever the saved state says, positions lie within the buffer and the kind of drive stays.
         state.buffer.truncate(BUFFER);
         state.end = state.end.min(state.buffer.len());

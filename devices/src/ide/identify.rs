@@ -41,7 +41,12 @@ fn common(drive: &Drive, model: &str) -> Words {
     words.number(65, 4, 0x0078_0078_0078_0078);
     words.0[80] = 0x007e; // ATA-1 to ATA/ATAPI-6
     words.0[88] = 0x003f | selected(drive, 0x40, 6);
-    words.0[93] = 0x6003 | if drive.place & 1 == 0 { 0 } else { 0x0b00 };
+    if drive.sata {
+        words.0[76] = 0x0006; // 1.5 and 3 Gbit/s
+        words.0[222] = 0x1020; // serial, SATA 2.5
+    } else {
+        words.0[93] = 0x6003 | if drive.place & 1 == 0 { 0 } else { 0x0b00 };
+    }
     words
 }
 
@@ -87,6 +92,12 @@ pub(super) fn disk(drive: &Drive) -> Vec<u8> {
     words.0[106] = 0x4000; // 512-byte sectors
     words.0[169] = 1; // TRIM
     words.0[217] = 1; // not rotating
+    if drive.sata {
+        words.0[75] = 31; // queue depth - 1
+        words.0[76] |= 0x0100; // queued commands
+        words.0[84] |= 0x0020; // logs
+        words.0[87] |= 0x0020;
+    }
     words.bytes()
 }
 

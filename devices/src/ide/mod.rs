@@ -5,14 +5,16 @@
 //! data in its state. So nothing is in flight on the host between two events, and a saved state is complete. Guest
 //! memory is written at the moment of completion.
 //!
-//! Limits: no drive is hidden or slowed by the timing registers (IDETIM is kept, not obeyed); overlapped and queued
-//! commands are not there, nor SMART and security.
+//! [`drive`] knows no channel: the ports of the AHCI controller hold the same drives, as serial ones, with queued commands.
+//!
+//! Limits: no drive is hidden or slowed by the timing registers (IDETIM is kept, not obeyed); overlapped commands are not
+//! there, nor SMART and security.
 
-mod ata;
+pub(crate) mod ata;
 mod atapi;
-mod bus_master;
+pub(crate) mod bus_master;
 mod channel;
-mod drive;
+pub(crate) mod drive;
 mod identify;
 #[cfg(test)]
 mod tests;

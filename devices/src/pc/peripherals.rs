@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::PcDevices;
 use super::wiring::{LINE_FLOPPY, LINE_IDE};
+use crate::ahci::{Ahci, PortSpecs};
 use crate::block::Disk;
 use crate::clock::earlier;
 use crate::floppy::Floppy;
@@ -17,6 +18,8 @@ use crate::{Ns, Timed};
 pub struct Peripherals {
     /// The IDE function with these drives (it may be there without any).
     pub ide: Option<DriveSpecs>,
+    /// The board's own AHCI controller with these drives, at 00:1f.2.
+    pub sata: Option<PortSpecs>,
     /// The floppy controller with these drives.
     pub floppies: Option<[Option<Option<Disk>>; 2]>,
     /// The display: its memory, and the length of its ROM BAR (0 for none).
@@ -62,7 +65,7 @@ const UNTRANSLATED: u64 = 1024 * 16 * 63;
 impl PcDevices {
     /// Plugs peripherals in.
     pub fn plug(&mut self, peripherals: Peripherals) {
-        let Peripherals { ide, floppies, vga, cards, boot_order } = peripherals;
+        let Peripherals { ide, sata, floppies, vga, mut cards, boot_order } = peripherals;
         // FPU and PS/2 mouse.
         let mut equipment = 0x06;
         if let Some(drives) = ide {
@@ -84,6 +87,7 @@ impl PcDevices {
         if let Some((memory, rom_len)) = vga {
             self.pci.vga = Some(Vga::new(memory, rom_len));
         }
+        cards.extend(sata.map(|drives| Ahci::card(Some((0x1f, 2)), drives)));
         // Those with a place first, so that no other takes it.
         let (placed, free): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.at.is_some());
         for card in placed.into_iter().chain(free) {

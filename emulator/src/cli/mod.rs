@@ -280,7 +280,7 @@ impl Parser {
                 "give one of them file:PATH or null",
             ));
         }
-        crate::storage::plan(&config.drives, &config.devices)?;
+        crate::storage::plan(config.board, &config.drives, &config.devices)?;
         device::check(&config.test)?;
         boots_with(&config)?;
         if let Some(initrd) = self.initrd {

@@ -5,15 +5,20 @@ use super::lists::{items, number, unknown_key};
 use crate::storage::{DeviceKind, PluggedDevice};
 
 /// What can be plugged in: name, kind, and what it takes besides `id`.
-const KINDS: [(&str, DeviceKind, &[&str]); 2] = [
+const KINDS: [(&str, DeviceKind, &[&str]); 4] = [
+    ("ahci", DeviceKind::Ahci, &["addr"]),
+    ("ich9-ahci", DeviceKind::Ahci, &["addr"]),
     ("ide-hd", DeviceKind::AtaDisk, &["drive", "bus", "unit"]),
     ("ide-cd", DeviceKind::AtaCd, &["drive", "bus", "unit"]),
 ];
 
 /// For `-device help`.
 pub const HELP: &str = "\
+  ahci[,id=ID][,addr=DEVICE.FUNCTION] (or ich9-ahci)
+      a serial ATA controller (ICH9, AHCI) with six ports: buses ID.0 to ID.5
   ide-hd,drive=ID[,bus=BUS][,unit=N]
-      a disk with the contents of -drive if=none,id=ID at an IDE channel (ide.0, ide.1)
+      a disk with the contents of -drive if=none,id=ID at an IDE channel (ide.0, ide.1; on q35 the ports
+      ide.0 to ide.5 of the board's own AHCI controller) or at a port of a controller that is plugged in
   ide-cd[,drive=ID][,bus=BUS][,unit=N]
       a CD-ROM drive there
 ";

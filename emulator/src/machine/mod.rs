@@ -179,13 +179,13 @@ impl Machine {
 
     /// Plugs drives and cards in (and the display that the machine was made with): to be called before [`Machine::boot`].
     pub fn plug(&mut self, drives: Drives, boot_order: [u8; 2]) {
-        let Drives { ide, floppies, cards } = drives;
+        let Drives { ide, sata, floppies, cards } = drives;
         let vga = self.display.map(|display| {
             let memory = bus::VideoRam { space: self.space.clone(), offset: display.frame_buffer };
             (Arc::new(memory) as Arc<dyn devices::vga::VideoMemory>, display.rom_len)
         });
         let floppies = floppies.iter().any(Option::is_some).then_some(floppies);
-        self.devices().plug(Peripherals { ide, floppies, vga, cards, boot_order });
+        self.devices().plug(Peripherals { ide, sata, floppies, vga, cards, boot_order });
     }
 
     /// What the firmware does to the hardware, now and after each reset: to be called before [`Machine::boot`].

@@ -85,6 +85,8 @@ pub struct PluggedDevice {
 /// What can be plugged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceKind {
+    /// An AHCI controller.
+    Ahci,
     /// A hard disk at an IDE channel or a port of an AHCI controller.
     AtaDisk,
     /// A CD-ROM drive there.

@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use devices::ahci::{Ahci, PortSpecs};
 use devices::block::Disk;
 use devices::ide::{DriveSpec, DriveSpecs};
 use devices::pc::PciCard;
@@ -26,7 +27,7 @@ pub use plan::{Connected, Plan, plan};
 
 use crate::boot::explain;
 use crate::cli::UserError;
-use crate::config::MachineConfig;
+use crate::config::{BoardKind, MachineConfig};
 
 /// First bytes of formats, and what to say of those that are not there.
 const FOREIGN: [(&[u8], &str); 5] = [
@@ -147,6 +148,8 @@ fn lock(file: &File, write: bool) -> Result<(), &'static str> {
 pub struct Drives {
     /// IDE drives in their places; `None`: there is no IDE function.
     pub ide: Option<DriveSpecs>,
+    /// Drives at the board's own AHCI controller; `None`: there is none.
+    pub sata: Option<PortSpecs>,
     /// Floppy drives; `Some(None)`: one without a medium.
     pub floppies: [Option<Option<Disk>>; 2],
     /// Controllers that are PCI cards, with their drives.
@@ -155,10 +158,17 @@ pub struct Drives {
 
 /// Opens every image that the configuration names.
 pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
-    let plan = plan(&config.drives, &config.devices)?;
+    let plan = plan(config.board, &config.drives, &config.devices)?;
     let mut all = Drives::default();
-    if config.boots_firmware() || plan.ide.iter().any(Option::is_some) {
-        all.ide = Some(open_places(plan.ide)?);
+    match config.board {
+        BoardKind::Q35 => all.sata = Some(open_places(plan.sata)?),
+        BoardKind::Pc if config.boots_firmware() || plan.ide.iter().any(Option::is_some) => {
+            all.ide = Some(open_places(plan.ide)?);
+        }
+        BoardKind::Pc => {}
+    }
+    for (address, ports) in plan.cards {
+        all.cards.push(Ahci::card(address, open_places(ports)?));
     }
     for drive in &config.drives {
         match drive.interface {

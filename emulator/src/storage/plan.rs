@@ -3,8 +3,11 @@
 //! A bus is what QEMU calls one: an IDE channel with two units, or a port of an AHCI controller with one. Drives of the
 //! board (`-hda`, `if=ide`) have their places by their index; those of `-device` name a bus, or take the first free place.
 
+use devices::ahci::PORTS;
+
 use super::config::{DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use crate::cli::UserError;
+use crate::config::BoardKind;
 
 /// Units of the two IDE channels.
 const CHANNEL_UNITS: usize = 2;
@@ -24,37 +27,60 @@ struct Bus {
     units: Vec<Option<Connected>>,
 }
 
+/// The ports of an AHCI controller.
+pub type Ports = [Option<Connected>; PORTS];
+
 /// Where every drive is.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The IDE channels: primary master and slave, secondary master and slave.
+    /// The IDE channels of a `pc`: primary master and slave, secondary master and slave.
     pub ide: [Option<Connected>; 4],
+    /// The ports of a `q35`'s own controller.
+    pub sata: Ports,
+    /// AHCI controllers on cards: address and ports.
+    pub cards: Vec<(Option<(u8, u8)>, Ports)>,
 }
 
 /// Finds a place for each drive.
-pub fn plan(drives: &[DriveConfig], devices: &[PluggedDevice]) -> Result<Plan, UserError> {
-    let mut buses: Vec<Bus> = ["ide.0", "ide.1"].map(|name| bus(name, CHANNEL_UNITS)).into();
+pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice]) -> Result<Plan, UserError> {
+    let (own, units) = match board {
+        BoardKind::Pc => (2, CHANNEL_UNITS),
+        BoardKind::Q35 => (PORTS, 1),
+    };
+    let mut buses: Vec<Bus> = (0..own).map(|n| bus(format!("ide.{n}"), units)).collect();
+    let cards: Vec<_> = devices.iter().filter(|device| device.kind == DeviceKind::Ahci).collect();
+    for (n, card) in cards.iter().enumerate() {
+        let name = card.id.clone().unwrap_or_else(|| format!("ahci{n}"));
+        buses.extend((0..PORTS).map(|port| bus(format!("{name}.{port}"), 1)));
+    }
     for drive in drives.iter().filter(|drive| drive.interface == Interface::Ide) {
         let index = usize::from(drive.index);
-        let place = buses.get_mut(index / CHANNEL_UNITS).map(|bus| &mut bus.units[index % CHANNEL_UNITS]);
+        let bus = buses[..own].get_mut(index / units);
         let there = drive.media == Media::Cdrom || drive.file.is_some();
-        if let Some(place) = place.filter(|_| there) {
-            *place = Some(Connected { drive: Some(drive.clone()), media: drive.media });
+        if let Some(bus) = bus.filter(|_| there) {
+            bus.units[index % units] = Some(Connected { drive: Some(drive.clone()), media: drive.media });
         }
     }
     let mut used = Vec::new();
     for device in devices {
         connect(device, drives, &mut used, &mut buses)?;
     }
+    let mut units = buses.into_iter().flat_map(|bus| bus.units);
     let mut plan = Plan::default();
-    for (place, unit) in plan.ide.iter_mut().zip(buses.into_iter().flat_map(|bus| bus.units)) {
-        *place = unit;
+    match board {
+        BoardKind::Pc => plan.ide.fill_with(|| units.next().flatten()),
+        BoardKind::Q35 => plan.sata.fill_with(|| units.next().flatten()),
+    }
+    for card in cards {
+        let mut ports = Ports::default();
+        ports.fill_with(|| units.next().flatten());
+        plan.cards.push((card.address, ports));
     }
     Ok(plan)
 }
 
-fn bus(name: &str, units: usize) -> Bus {
-    Bus { name: name.into(), units: (0..units).map(|_| None).collect() }
+fn bus(name: String, units: usize) -> Bus {
+    Bus { name, units: (0..units).map(|_| None).collect() }
 }
 
 /// The drive that `device` names, which no other may use.
@@ -88,6 +114,7 @@ fn connect(
     let media = match device.kind {
         DeviceKind::AtaDisk => Media::Disk,
         DeviceKind::AtaCd => Media::Cdrom,
+        DeviceKind::Ahci => return Ok(()),
     };
     let drive = contents(device, drives, used)?;
     if media == Media::Disk && drive.is_none_or(|drive| drive.file.is_none()) {
@@ -160,7 +187,7 @@ mod tests {
             device(DeviceKind::AtaDisk, Some("b"), Some(("ide.0", Some(1)))),
             device(DeviceKind::AtaCd, Some("c"), None),
         ];
-        let plan = plan(&drives, &devices).unwrap();
+        let plan = plan(BoardKind::Pc, &drives, &devices).unwrap();
         let ids = plan.ide.map(|unit| {
             let unit = unit.unwrap();
             (unit.drive.and_then(|drive| drive.id), unit.media)
@@ -168,6 +195,31 @@ mod tests {
         let (disk, cd) = (Media::Disk, Media::Cdrom);
         let id = |name: &str| Some(name.to_owned());
         assert_eq!(ids, [(id("c"), cd), (id("b"), disk), (id("a"), disk), (None, cd)]);
+    }
+
+    #[test]
+    fn ahci_ports_of_the_board_and_of_cards() {
+        let drives =
+            [drive("a", Interface::Ide, 2), drive("b", Interface::None, 0), drive("c", Interface::None, 1)];
+        let card = PluggedDevice {
+            id: Some("x".into()),
+            address: Some((5, 0)),
+            ..device(DeviceKind::Ahci, None, None)
+        };
+        let devices = [
+            device(DeviceKind::AtaDisk, Some("b"), Some(("x.3", None))),
+            device(DeviceKind::AtaCd, Some("c"), None),
+            card,
+        ];
+        let id =
+            |unit: &Option<Connected>| unit.as_ref().and_then(|unit| unit.drive.clone()).and_then(|d| d.id);
+        for board in [BoardKind::Pc, BoardKind::Q35] {
+            let Plan { ide, sata, cards } = plan(board, &drives, &devices).unwrap();
+            assert_eq!((cards.len(), cards[0].0, id(&cards[0].1[3])), (1, Some((5, 0)), Some("b".into())));
+            let own: Vec<_> = ide.iter().chain(&sata).filter_map(id).collect();
+            assert_eq!(own, ["c", "a"]);
+            assert_eq!(sata[2].is_some(), board == BoardKind::Q35);
+        }
     }
 
     #[test]
@@ -181,11 +233,13 @@ mod tests {
             (Some("b"), Some(("ide.0", Some(0))), "no free place"),
             (Some("b"), Some(("ide.0", Some(2))), "no free place"),
         ] {
-            let line = plan(&drives, &[device(DeviceKind::AtaDisk, drive, bus)]).unwrap_err().to_string();
+            let line = plan(BoardKind::Pc, &drives, &[device(DeviceKind::AtaDisk, drive, bus)])
+                .unwrap_err()
+                .to_string();
             assert!(line.contains(hint), "{line}");
         }
         let twice =
             [device(DeviceKind::AtaDisk, Some("b"), None), device(DeviceKind::AtaCd, Some("b"), None)];
-        assert!(plan(&drives, &twice).unwrap_err().to_string().contains("connected already"));
+        assert!(plan(BoardKind::Pc, &drives, &twice).unwrap_err().to_string().contains("connected already"));
     }
 }
