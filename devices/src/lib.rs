@@ -38,6 +38,7 @@ pub mod rtc;
 mod saved;
 pub mod uart16550;
 pub mod vga;
+pub mod virtio;
 
 pub use events::PowerEvent;
 pub use lines::{IrqLine, Lines};

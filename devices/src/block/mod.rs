@@ -5,10 +5,12 @@
 //! Invariants: a write that a later `flush` has followed survives the death of the process; no request, however large
 //! or far outside, panics.
 
+mod mover;
 mod ram;
 
 use std::io;
 
+pub use mover::{Limits, Mover, SECTOR};
 pub use ram::RamDisk;
 
 /// What holds the contents of a disk, CD or floppy.
@@ -29,6 +31,17 @@ pub trait BlockBackend: Send {
     fn flush(&mut self) -> io::Result<()>;
     /// The contents of this range are not needed any more; they may read as zeros from now on.
     fn discard(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+    /// This range reads as zeros from now on; with `unmap` its place may be given back.
+    fn write_zeroes(&mut self, offset: u64, len: u64, _unmap: bool) -> io::Result<()> {
+        let zeros = [0; 0x1_0000];
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(zeros.len() as u64);
+            self.write(offset.saturating_add(done), &zeros[..n as usize])?;
+            done += n;
+        }
         Ok(())
     }
     /// What guests are told as the serial number.

@@ -234,6 +234,11 @@ impl ConfigSpace {
         self.bytes[offset] |= bits;
     }
 
+    /// Writes bytes of the function's own accord.
+    pub fn fill(&mut self, offset: usize, values: &[u8]) {
+        self.bytes[offset..offset + values.len()].copy_from_slice(values);
+    }
+
     /// Clears bits of the function's own accord.
     pub fn clear(&mut self, offset: usize, bits: u8) {
         self.bytes[offset] &= !bits;

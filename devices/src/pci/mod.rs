@@ -58,6 +58,8 @@ pub trait PciFunction: Send {
     fn config_mut(&mut self) -> &mut ConfigSpace;
     /// Software wrote `len` bytes at `offset`.
     fn config_written(&mut self, _offset: u8, _len: u8) {}
+    /// Software is about to read at `offset`: for the rare register whose value is made by reading it.
+    fn config_reading(&mut self, _offset: u8, _now: Ns) {}
     /// A read of `size` bytes at `offset` of what base address register `bar` maps.
     fn bar_read(&mut self, _bar: u8, _offset: u64, _size: u8, _now: Ns) -> u64 {
         u64::MAX
@@ -279,13 +281,14 @@ impl PciBus {
 
 /// Ports CF8h to CFFh, but for the reset register at CF9h.
 impl PortDevice for PciBus {
-    fn port_read(&mut self, port: u16, size: u8, _now: Ns) -> u32 {
+    fn port_read(&mut self, port: u16, size: u8, now: Ns) -> u32 {
         let ones = u32::MAX >> (32 - 8 * u32::from(size.clamp(1, 4)));
         if port < CONFIG_DATA {
             return if port == CONFIG_ADDRESS && size == 4 { self.address } else { ones };
         }
         let register = self.address as u8 & 0xfc;
         let Some(function) = self.selected() else { return ones };
+        function.config_reading(register + (port & 3) as u8, now);
         // Byte lanes: those beyond the register are not selected.
         (0..u16::from(size)).fold(0, |value, n| {
             let lane = (port & 3) + n;
