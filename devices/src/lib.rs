@@ -30,6 +30,7 @@ pub mod ioapic;
 pub mod lapic;
 pub mod lines;
 pub mod memory;
+pub mod nvme;
 pub mod pc;
 pub mod pci;
 pub mod pic8259;

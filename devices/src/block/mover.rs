@@ -16,7 +16,7 @@ impl Limits {
     /// Bytes to discard.
     pub const DISCARD: u64 = 1 << 30;
     /// Bytes to write zeros to.
-    pub const ZEROES: u64 = 16 << 20;
+    pub const ZEROES: u64 = 32 << 20;
 }
 
 /// A disk during one request. What fails is logged; the caller tells the guest.

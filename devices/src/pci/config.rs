@@ -9,6 +9,8 @@ pub enum BarKind {
     Io,
     /// Memory below 4 GiB.
     Memory32,
+    /// Memory anywhere; takes two registers.
+    Memory64,
     /// Memory anywhere, without side effects of reads; takes two registers.
     Memory64Prefetchable,
 }
@@ -128,9 +130,11 @@ impl ConfigSpace {
         let (flags, mask) = match kind {
             BarKind::Io => (0x1, mask & !0x3),
             BarKind::Memory32 => (0x0, mask & !0xf),
+            BarKind::Memory64 => (0x4, mask & !0xf),
             BarKind::Memory64Prefetchable => (0xc, mask & !0xf),
         };
-        let len = if kind == BarKind::Memory64Prefetchable { 8 } else { 4 };
+        let wide = matches!(kind, BarKind::Memory64 | BarKind::Memory64Prefetchable);
+        let len = if wide { 8 } else { 4 };
         self.register(at, &u64::to_le_bytes(flags)[..len], &mask.to_le_bytes()[..len]);
     }
 
