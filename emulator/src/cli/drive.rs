@@ -95,11 +95,12 @@ fn interface(option: &str, text: &str) -> Result<Interface, UserError> {
     match text {
         "ide" => Ok(Interface::Ide),
         "floppy" => Ok(Interface::Floppy),
+        "virtio" => Ok(Interface::Virtio),
         "none" => Ok(Interface::None),
         _ => Err(UserError::new(
             option,
             format!("the interface \"{text}\" is not there yet"),
-            "use if=ide, floppy or none",
+            "use if=ide, virtio, floppy or none",
         )),
     }
 }
@@ -123,6 +124,8 @@ pub fn place(drives: Vec<Asked>, snapshot: bool) -> Result<Vec<DriveConfig>, Use
         let places = match config.interface {
             Interface::Ide => 4,
             Interface::Floppy => 2,
+            // As many as find a PCI slot.
+            Interface::Virtio => 16,
             Interface::None => u8::MAX,
         };
         let taken = |index: u8| placed.iter().any(|d| d.interface == config.interface && d.index == index);
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn mistakes_name_what_there_is() {
         for (value, hint) in [
-            ("file=a,if=virtio", "if=ide"),
+            ("file=a,if=scsi", "if=ide"),
             ("file=a,format=vmdk", "qemu-img"),
             ("file=a,indx=1", "\"index\""),
             ("format=raw", "file=PATH"),

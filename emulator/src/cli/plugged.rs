@@ -5,11 +5,14 @@ use super::lists::{items, number, unknown_key};
 use crate::storage::{DeviceKind, PluggedDevice};
 
 /// What can be plugged in: name, kind, and what it takes besides `id`.
-const KINDS: [(&str, DeviceKind, &[&str]); 4] = [
+const KINDS: [(&str, DeviceKind, &[&str]); 7] = [
     ("ahci", DeviceKind::Ahci, &["addr"]),
     ("ich9-ahci", DeviceKind::Ahci, &["addr"]),
     ("ide-hd", DeviceKind::AtaDisk, &["drive", "bus", "unit"]),
     ("ide-cd", DeviceKind::AtaCd, &["drive", "bus", "unit"]),
+    ("virtio-blk-pci", DeviceKind::VirtioBlk, &["drive", "serial", "addr"]),
+    ("virtio-blk", DeviceKind::VirtioBlk, &["drive", "serial", "addr"]),
+    ("nvme", DeviceKind::Nvme, &["drive", "serial", "addr"]),
 ];
 
 /// For `-device help`.
@@ -21,6 +24,10 @@ pub const HELP: &str = "\
       ide.0 to ide.5 of the board's own AHCI controller) or at a port of a controller that is plugged in
   ide-cd[,drive=ID][,bus=BUS][,unit=N]
       a CD-ROM drive there
+  virtio-blk-pci,drive=ID[,serial=TEXT][,addr=DEVICE[.FUNCTION]]
+      a virtio block device (1af4:1001, for legacy and modern drivers) with the contents of -drive if=none,id=ID
+  nvme,drive=ID[,serial=TEXT][,addr=DEVICE[.FUNCTION]]
+      an NVMe controller (1b36:0010) with one namespace
 ";
 
 /// The names.
@@ -41,6 +48,7 @@ pub fn parse(text: &str) -> Result<Option<PluggedDevice>, UserError> {
         drive: None,
         bus: None,
         address: None,
+        serial: None,
     };
     let mut unit = None;
     for item in items {
@@ -49,6 +57,7 @@ pub fn parse(text: &str) -> Result<Option<PluggedDevice>, UserError> {
             "id" => device.id = Some(text),
             key if !known.contains(&key) => return Err(unknown_key(&option, key, known)),
             "drive" => device.drive = Some(text),
+            "serial" => device.serial = Some(serial(&option, text)?),
             "bus" => device.bus = Some((text, None)),
             "unit" => unit = Some(number(&option, "unit", &text, 1)? as u8),
             _ => device.address = Some(address(&option, &text)?),
@@ -62,6 +71,16 @@ pub fn parse(text: &str) -> Result<Option<PluggedDevice>, UserError> {
         None => {}
     }
     Ok(Some(device))
+}
+
+/// A serial number: 20 characters are what all controllers have room for.
+fn serial(option: &str, text: String) -> Result<String, UserError> {
+    if text.is_empty() || text.len() > 20 || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
+        let problem = format!("\"{text}\" cannot be a serial number");
+        return Err(UserError::new(option, problem, "give up to 20 characters of ASCII"));
+    }
+    Ok(text)
 }
 
 /// A PCI address as QEMU writes it: the device number in hexadecimal, and a function after a dot.
@@ -83,12 +102,16 @@ mod tests {
         let disk = parse("ide-hd,drive=d,bus=ide.1,unit=1,id=x").unwrap().unwrap();
         assert_eq!((disk.kind, disk.drive.as_deref()), (DeviceKind::AtaDisk, Some("d")));
         assert_eq!((disk.bus, disk.id.as_deref()), (Some(("ide.1".into(), Some(1))), Some("x")));
+        let nvme = parse("nvme,drive=d,serial=S-1,addr=5").unwrap().unwrap();
+        assert_eq!((nvme.serial.as_deref(), nvme.address), (Some("S-1"), Some((5, 0))));
         assert_eq!(parse("pc-testdev"), Ok(None));
         assert_eq!([address("", "0x5"), address("", "1f.3")], [Ok((5, 0)), Ok((0x1f, 3))]);
         for (text, hint) in [
             ("ide-hd,dirve=d", "\"drive\""),
             ("ide-cd,unit=1", "bus=ide.0"),
             ("ide-cd,bus=ide.0,unit=2", "0 to 1"),
+            ("nvme,drive=d,serial=123456789012345678901", "20 characters"),
+            ("virtio-blk-pci,bus=ide.0", "known here: drive, serial, addr"),
         ] {
             let line = parse(text).unwrap_err().to_string();
             assert!(line.contains(hint), "{line}");

@@ -20,6 +20,8 @@ pub enum Interface {
     Ide,
     /// One of two floppy drives.
     Floppy,
+    /// A virtio block device of its own.
+    Virtio,
     /// Nowhere.
     None,
 }
@@ -80,6 +82,8 @@ pub struct PluggedDevice {
     pub bus: Option<(String, Option<u8>)>,
     /// PCI device and function number (`addr=`).
     pub address: Option<(u8, u8)>,
+    /// What a disk tells as its serial number (`serial=`).
+    pub serial: Option<String>,
 }
 
 /// What can be plugged in.
@@ -91,6 +95,10 @@ pub enum DeviceKind {
     AtaDisk,
     /// A CD-ROM drive there.
     AtaCd,
+    /// A virtio block device.
+    VirtioBlk,
+    /// An NVMe controller with a namespace.
+    Nvme,
 }
 
 /// What firmware is told of the boot order.

@@ -19,11 +19,15 @@ use std::path::Path;
 use devices::ahci::{Ahci, PortSpecs};
 use devices::block::Disk;
 use devices::ide::{DriveSpec, DriveSpecs};
+use devices::nvme::Nvme;
 use devices::pc::PciCard;
+use devices::pci::{PciFunction, PciSlot};
+use devices::virtio::blk::VirtioBlk;
+use devices::virtio::pci::VirtioPci;
 
 pub use config::{BootOrder, DeviceKind, DriveConfig, ImageFormat, Interface, Media, PluggedDevice};
 use overlay::Overlay;
-pub use plan::{Connected, Plan, plan};
+pub use plan::{Connected, DiskCard, Plan, plan};
 
 use crate::boot::explain;
 use crate::cli::UserError;
@@ -170,9 +174,12 @@ pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
     for (address, ports) in plan.cards {
         all.cards.push(Ahci::card(address, open_places(ports)?));
     }
+    for card in plan.disks {
+        all.cards.extend(open_card(card)?);
+    }
     for drive in &config.drives {
         match drive.interface {
-            Interface::Ide => {}
+            Interface::Ide | Interface::Virtio => {}
             Interface::Floppy => all.floppies[usize::from(drive.index & 1)] = Some(open_floppy(drive)?),
             // One that no device uses is opened too, so that mistakes are told.
             Interface::None if !config.devices.iter().any(|d| d.drive.is_some() && d.drive == drive.id) => {
@@ -200,6 +207,22 @@ fn open_places<const N: usize>(places: [Option<Connected>; N]) -> Result<[Option
         };
     }
     Ok(specs)
+}
+
+/// Opens the disk of a card; none without an image.
+fn open_card(card: DiskCard) -> Result<Option<PciCard>, UserError> {
+    let DiskCard { option: _, kind, drive, serial, address } = card;
+    let Some(disk) = open_medium(&drive)? else { return Ok(None) };
+    let make: Box<dyn FnOnce(PciSlot) -> Box<dyn PciFunction>> = match kind {
+        DeviceKind::Nvme => {
+            Box::new(move |slot| Box::new(Nvme::new(disk, serial.as_deref().unwrap_or("RETROGRADE"), slot)))
+        }
+        _ => Box::new(move |slot| {
+            let device = VirtioBlk::new(disk, serial.as_deref().unwrap_or(""));
+            Box::new(VirtioPci::new(Box::new(device), slot))
+        }),
+    };
+    Ok(Some(PciCard { at: address, make }))
 }
 
 fn open_floppy(drive: &DriveConfig) -> Result<Option<Disk>, UserError> {

@@ -5,6 +5,8 @@
 
 use devices::ahci::PORTS;
 
+use std::ops::Range;
+
 use super::config::{DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use crate::cli::UserError;
 use crate::config::BoardKind;
@@ -27,12 +29,29 @@ struct Bus {
     units: Vec<Option<Connected>>,
 }
 
+/// A disk that is a PCI card of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCard {
+    /// What the user wrote, for messages.
+    pub option: String,
+    /// A virtio block device or an NVMe controller.
+    pub kind: DeviceKind,
+    /// Its contents.
+    pub drive: DriveConfig,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// PCI device and function number, if it is to be at a certain place.
+    pub address: Option<(u8, u8)>,
+}
+
 /// The ports of an AHCI controller.
 pub type Ports = [Option<Connected>; PORTS];
 
 /// Where every drive is.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// Disks that are PCI disks: those of `-drive if=virtio`, then the others in their order.
+    pub disks: Vec<DiskCard>,
     /// The IDE channels of a `pc`: primary master and slave, secondary master and slave.
     pub ide: [Option<Connected>; 4],
     /// The ports of a `q35`'s own controller.
@@ -61,12 +80,27 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
             bus.units[index % units] = Some(Connected { drive: Some(drive.clone()), media: drive.media });
         }
     }
+    let mut plan = Plan::default();
+    let virtio = drives.iter().filter(|drive| drive.interface == Interface::Virtio && drive.file.is_some());
+    plan.disks.extend(virtio.map(|drive| DiskCard {
+        option: drive.option.clone(),
+        kind: DeviceKind::VirtioBlk,
+        drive: drive.clone(),
+        serial: None,
+        address: None,
+    }));
     let mut used = Vec::new();
     for device in devices {
-        connect(device, drives, &mut used, &mut buses)?;
+        match device.kind {
+            DeviceKind::AtaDisk | DeviceKind::AtaCd => connect(device, drives, &mut used, &mut buses)?,
+            DeviceKind::Ahci => {}
+            DeviceKind::VirtioBlk | DeviceKind::Nvme => {
+                plan.disks.push(disk_card(device, drives, &mut used)?)
+            }
+        }
     }
+    addresses(devices)?;
     let mut units = buses.into_iter().flat_map(|bus| bus.units);
-    let mut plan = Plan::default();
     match board {
         BoardKind::Pc => plan.ide.fill_with(|| units.next().flatten()),
         BoardKind::Q35 => plan.sata.fill_with(|| units.next().flatten()),
@@ -104,6 +138,40 @@ pub fn contents<'a>(
     Ok(Some(drive))
 }
 
+fn no_contents(device: &PluggedDevice) -> UserError {
+    UserError::new(&device.option, "a disk needs contents", "add drive=ID of a -drive with a file")
+}
+
+/// A disk that is a card.
+fn disk_card(
+    device: &PluggedDevice,
+    drives: &[DriveConfig],
+    used: &mut Vec<String>,
+) -> Result<DiskCard, UserError> {
+    let drive = contents(device, drives, used)?.filter(|drive| drive.file.is_some());
+    let PluggedDevice { option, kind, id: _, drive: _, bus: _, address, serial } = device.clone();
+    let drive = drive.ok_or_else(|| no_contents(device))?.clone();
+    Ok(DiskCard { option, kind, drive, serial, address })
+}
+
+/// PCI devices that may be the user's: before them are bridges and display, and the last one is a `q35`'s bridge.
+const CARDS: Range<u8> = 3..0x1f;
+
+/// No two cards are at one place, and none where the board has something.
+fn addresses(devices: &[PluggedDevice]) -> Result<(), UserError> {
+    for (n, device) in devices.iter().enumerate() {
+        let Some(at) = device.address else { continue };
+        if !CARDS.contains(&at.0) || devices[..n].iter().any(|other| other.address == Some(at)) {
+            return Err(UserError::new(
+                &device.option,
+                format!("something is at PCI address {:x}.{} already", at.0, at.1),
+                format!("give another one from {:x} to {:x}, or none", CARDS.start, CARDS.end - 1),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Connects an ATA or ATAPI drive.
 fn connect(
     device: &PluggedDevice,
@@ -111,18 +179,10 @@ fn connect(
     used: &mut Vec<String>,
     buses: &mut [Bus],
 ) -> Result<(), UserError> {
-    let media = match device.kind {
-        DeviceKind::AtaDisk => Media::Disk,
-        DeviceKind::AtaCd => Media::Cdrom,
-        DeviceKind::Ahci => return Ok(()),
-    };
+    let media = if device.kind == DeviceKind::AtaCd { Media::Cdrom } else { Media::Disk };
     let drive = contents(device, drives, used)?;
     if media == Media::Disk && drive.is_none_or(|drive| drive.file.is_none()) {
-        return Err(UserError::new(
-            &device.option,
-            "a disk needs contents",
-            "add drive=ID of a -drive with a file",
-        ));
+        return Err(no_contents(device));
     }
     let drive = drive.map(|drive| DriveConfig { media, ..drive.clone() });
     *place(device, buses)? = Some(Connected { drive, media });
@@ -175,7 +235,26 @@ mod tests {
             drive: drive.map(Into::into),
             bus: bus.map(|(name, unit)| (name.into(), unit)),
             address: None,
+            serial: None,
         }
+    }
+
+    #[test]
+    fn cards_of_both_kinds() {
+        let drives = [drive("a", Interface::Virtio, 0), drive("b", Interface::None, 0)];
+        let nvme = PluggedDevice { address: Some((5, 0)), ..device(DeviceKind::Nvme, Some("b"), None) };
+        let cards = plan(BoardKind::Pc, &drives, &[nvme.clone()]).unwrap().disks;
+        let found: Vec<_> =
+            cards.iter().map(|card| (card.kind, card.drive.id.as_deref(), card.address)).collect();
+        assert_eq!(
+            found,
+            [(DeviceKind::VirtioBlk, Some("a"), None), (DeviceKind::Nvme, Some("b"), Some((5, 0)))]
+        );
+        let refused =
+            |device: PluggedDevice| plan(BoardKind::Pc, &drives, &[device]).unwrap_err().to_string();
+        assert!(refused(PluggedDevice { address: Some((2, 0)), ..nvme.clone() }).contains("address 2.0"));
+        assert!(refused(PluggedDevice { drive: Some("a".into()), ..nvme.clone() }).contains("connected"));
+        assert!(refused(PluggedDevice { drive: None, ..nvme }).contains("needs contents"));
     }
 
     #[test]
@@ -214,7 +293,7 @@ mod tests {
         let id =
             |unit: &Option<Connected>| unit.as_ref().and_then(|unit| unit.drive.clone()).and_then(|d| d.id);
         for board in [BoardKind::Pc, BoardKind::Q35] {
-            let Plan { ide, sata, cards } = plan(board, &drives, &devices).unwrap();
+            let Plan { ide, sata, cards, disks: _ } = plan(board, &drives, &devices).unwrap();
             assert_eq!((cards.len(), cards[0].0, id(&cards[0].1[3])), (1, Some((5, 0)), Some("b".into())));
             let own: Vec<_> = ide.iter().chain(&sata).filter_map(id).collect();
             assert_eq!(own, ["c", "a"]);
