@@ -139,6 +139,22 @@ fn read_head(file: &File, head: &mut [u8]) -> std::io::Result<usize> {
     Ok(done)
 }
 
+/// Writes `len` zeros at `offset` in pieces.
+fn zeros(
+    offset: u64,
+    len: u64,
+    mut write: impl FnMut(u64, &[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    const PIECE: [u8; 0x1_0000] = [0; 0x1_0000];
+    let mut done = 0;
+    while done < len {
+        let n = (len - done).min(PIECE.len() as u64);
+        write(offset + done, &PIECE[..n as usize])?;
+        done += n;
+    }
+    Ok(())
+}
+
 /// Locks the file for as long as it is open. File systems without locks do without.
 fn lock(file: &File, write: bool) -> Result<(), &'static str> {
     match if write { file.try_lock() } else { file.try_lock_shared() } {

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use devices::block::{BlockBackend, Disk};
 
+use super::raw::punch_hole;
+
 /// What is copied when a part of it is written.
 const CLUSTER: u64 = 0x1_0000;
 
@@ -26,6 +28,12 @@ impl Overlay {
 
     fn is_written(&self, cluster: u64) -> bool {
         self.written.get((cluster / 64) as usize).is_some_and(|bits| bits >> (cluster % 64) & 1 != 0)
+    }
+
+    fn mark(&mut self, cluster: u64) {
+        if let Some(bits) = self.written.get_mut((cluster / 64) as usize) {
+            *bits |= 1 << (cluster % 64);
+        }
     }
 
     /// Calls `each` with the pieces of a range that lie in one cluster: cluster, offset, and place in the buffer.
@@ -64,25 +72,32 @@ impl BlockBackend for Overlay {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         for (cluster, at, part) in Self::pieces(offset, bytes.len()) {
-            if !self.is_written(cluster) {
-                if part.len() as u64 != CLUSTER {
-                    let mut old = vec![0; CLUSTER as usize];
-                    self.below.read(cluster * CLUSTER, &mut old)?;
-                    self.above.write_all_at(&old, cluster * CLUSTER)?;
-                }
-                // A failure below leaves a cluster that is complete: the mark comes after the copy.
-                if part.len() as u64 == CLUSTER {
-                    self.above.write_all_at(&bytes[part.clone()], at)?;
-                }
-                if let Some(bits) = self.written.get_mut((cluster / 64) as usize) {
-                    *bits |= 1 << (cluster % 64);
-                }
+            if !self.is_written(cluster) && (part.len() as u64) < CLUSTER {
+                let mut old = vec![0; CLUSTER as usize];
+                self.below.read(cluster * CLUSTER, &mut old)?;
+                self.above.write_all_at(&old, cluster * CLUSTER)?;
             }
+            // A failure leaves the old contents: the mark comes last.
             self.above.write_all_at(&bytes[part], at)?;
+            self.mark(cluster);
         }
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Whole clusters become zeros, and their place is given back.
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset.saturating_add(len).min(self.len());
+        let (first, last) = (offset.div_ceil(CLUSTER), end / CLUSTER);
+        if first >= last || !punch_hole(&self.above, first * CLUSTER, (last - first) * CLUSTER)? {
+            return Ok(());
+        }
+        // The file grows as clusters are written: what lies beyond its end must be readable as zeros.
+        if self.above.metadata()?.len() < last * CLUSTER {
+            self.above.set_len(last * CLUSTER)?;
+        }
+        (first..last).for_each(|cluster| self.mark(cluster));
         Ok(())
     }
 }

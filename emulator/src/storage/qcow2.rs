@@ -61,4 +61,17 @@ impl BlockBackend for Qcow2File {
             other => other,
         }
     }
+    fn write_zeroes(&mut self, offset: u64, len: u64, _unmap: bool) -> io::Result<()> {
+        let end = offset.checked_add(len).filter(|end| *end <= self.len());
+        if !self.write || end.is_none() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match self.image.write_zeroes(offset, len) {
+            // Images of the format's version 2 have no clusters of zeros.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                super::zeros(offset, len, |at, bytes| self.image.write(bytes, at))
+            }
+            other => other,
+        }
+    }
 }

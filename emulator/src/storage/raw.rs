@@ -79,27 +79,47 @@ impl BlockBackend for RawFile {
         if self.read_only || offset >= end {
             return Ok(());
         }
-        punch_hole(&self.file, offset, end - offset)
+        punch_hole(&self.file, offset, end - offset).map(|_| ())
+    }
+
+    fn write_zeroes(&mut self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
+        let end = offset.saturating_add(len);
+        if self.read_only || end > self.len.next_multiple_of(512) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let end = end.min(self.len);
+        if offset >= end || unmap && punch_hole(&self.file, offset, end - offset)? {
+            return Ok(());
+        }
+        super::zeros(offset, end - offset, |at, bytes| self.file.write_all_at(bytes, at))
     }
 }
 
-/// Gives the host's blocks back. Where the file system cannot, the bytes stay, which is allowed too.
+/// Gives the host's blocks back, so that zeros are read there. False: the file system cannot, and the bytes stay.
 #[cfg(target_os = "linux")]
-fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
+pub(super) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else { return Ok(()) };
+    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else { return Ok(false) };
     // SAFETY: fallocate takes no pointers; the descriptor is open for as long as `file` is borrowed.
     match unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) } {
-        0 => Ok(()),
+        0 => Ok(true),
         _ => match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            // EINVAL and ENODEV: a kind of file that has no holes, EPERM: one that may not get any.
+            error
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ENODEV | libc::EPERM)
+                ) =>
+            {
+                Ok(false)
+            }
             error => Err(error),
         },
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn punch_hole(file: &File, _offset: u64, _len: u64) -> io::Result<()> {
+pub(super) fn punch_hole(file: &File, _offset: u64, _len: u64) -> io::Result<bool> {
     let _ = file.as_raw_fd();
-    Ok(())
+    Ok(false)
 }

@@ -161,3 +161,51 @@ fn mistakes_are_one_line_with_a_remedy() {
             .contains("no floppy disk")
     );
 }
+
+/// Zeros and discards: what must be zero is, what must stay stays, and of an image with a base nothing else shows.
+#[test]
+fn zeros_and_discards_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image(folder.path(), 1 << 20);
+    let base = folder.path().join("base.img");
+    std::fs::copy(&path, &base).unwrap();
+    let mut disks = vec![
+        ("overlay", open(&DriveConfig { snapshot: true, ..drive(&path) }, &path).unwrap()),
+        ("raw", open(&drive(&base), &base).unwrap()),
+    ];
+    let below = folder.path().join("below.img");
+    std::fs::copy(&path, &below).unwrap();
+    match qcow2(folder.path(), &["-b", below.to_str().unwrap(), "-F", "raw"]) {
+        Some(path) => disks.push(("qcow2", open(&drive(&path), &path).unwrap())),
+        None => eprintln!("no qemu-img: qcow2 is not tested"),
+    }
+    for (what, mut disk) in disks {
+        let mut found = vec![0; 512];
+        for unmap in [false, true] {
+            let at = if unmap { 0x4_0000 } else { 0x1_0000 };
+            disk.write_zeroes(at + 512, 0x1_8000, unmap).unwrap();
+            for sector in [1, 2, 0xc0] {
+                disk.read(at + 512 * sector, &mut found).unwrap();
+                assert_eq!(found, [0; 512], "{what}: sector {sector} of {at:#x}");
+            }
+            for (sector, value) in [(0, at / 512), (0xc1, at / 512 + 0xc1)] {
+                disk.read(at + 512 * sector, &mut found).unwrap();
+                assert_eq!(found, [value as u8; 512], "{what}: a neighbour");
+            }
+        }
+        disk.discard(0x8_0000 + 512, 0x3_0000).unwrap();
+        for (sector, value) in [(0, 0), (0x181, 0x81)] {
+            disk.read(0x8_0000 + 512 * sector, &mut found).unwrap();
+            assert_eq!(found, [value; 512], "{what}: a neighbour of what is discarded");
+        }
+        disk.discard(u64::MAX - 5, 100).unwrap();
+        disk.discard(0, u64::MAX).unwrap();
+        assert!(disk.write_zeroes(disk.len(), 512, true).is_err(), "{what}");
+        assert!(disk.write_zeroes(u64::MAX, u64::MAX, false).is_err());
+        // What was discarded can be written again.
+        disk.write(0x9_0200, &[0x5a; 512]).unwrap();
+        disk.read(0x9_0200, &mut found).unwrap();
+        assert_eq!(found, [0x5a; 512], "{what}");
+        disk.flush().unwrap();
+    }
+}
