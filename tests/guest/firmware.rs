@@ -9,7 +9,6 @@ use tests::harness::pc::{Pc, cd, floppy, hard_disk};
 const RAM: u64 = 64 << 20;
 
 #[test]
-#[ignore = "fails: the screen is empty after 120 virtual seconds"]
 fn without_a_disk_it_says_so() {
     let Some(mut pc) = Pc::seabios(Vec::new(), "cad", RAM, TierPolicy::Auto) else { return };
     pc.until_screen("No bootable device.", 120);

@@ -23,12 +23,20 @@ pub(super) struct Control {
     /// When the next movement may be made.
     next_key: u64,
     pub paused: bool,
+    /// When [`Machine::run`] returns, whatever the count.
+    alarm: Option<u64>,
 }
 
 impl Control {
-    /// When keys have to be looked at again.
+    /// When keys have to be looked at again, or the alarm rings.
     pub(super) fn deadline(&self, now: u64) -> Option<u64> {
-        (!self.keys.is_empty()).then_some(self.next_key.max(now + 1))
+        let keys = (!self.keys.is_empty()).then_some(self.next_key.max(now + 1));
+        keys.into_iter().chain(self.alarm).min()
+    }
+
+    /// Has the time come? The alarm rings once.
+    pub(super) fn alarm_rings(&mut self, now: u64) -> bool {
+        self.alarm.take_if(|at| *at <= now).is_some()
     }
 
     fn add(&mut self, keys: Vec<Codes>) {
@@ -166,6 +174,12 @@ impl Machine {
     pub fn picture(&mut self) -> Option<devices::vga::Picture> {
         let now = self.cpu.st.now();
         self.devices().picture(now)
+    }
+
+    /// The next [`Machine::run`] ends at this virtual time at the latest, as if it were a count ([`Ended::Count`]): a machine
+    /// that is halted most of the time hardly counts.
+    pub fn set_alarm(&mut self, at: u64) {
+        self.control.alarm = Some(at);
     }
 
     /// Presses keys: see [`crate::keyboard`].

@@ -72,7 +72,7 @@ pub enum Ended {
     Stopped,
     /// Halted, and nothing can wake it.
     HaltedForever,
-    /// A given instruction count was reached.
+    /// A given instruction count, or the time of the alarm, was reached.
     Count,
     /// Something Retrograde cannot do, in one sentence.
     Report(String),
@@ -318,7 +318,7 @@ impl Machine {
             if let Some(ended) = self.exchange(gate, console, icount, now)? {
                 return Ok(ended);
             }
-            if stop_at.is_some_and(|n| icount >= n) {
+            if self.control.alarm_rings(now) || stop_at.is_some_and(|n| icount >= n) {
                 return Ok(Ended::Count);
             }
             if console.wants_frame() {

@@ -14,6 +14,12 @@ use x86::model::CpuModel;
 
 use super::boot::{EPOCH, Screen};
 
+/// Instructions and virtual time between two looks at the screen.
+const LOOK_COUNT: u64 = 5_000_000;
+const LOOK_TIME: u64 = 200_000_000;
+/// Instructions between two characters typed at the serial port.
+const TYPING_GAP: u64 = 300_000;
+
 /// See the module.
 pub struct Pc {
     /// The machine.
@@ -119,11 +125,19 @@ impl Pc {
         ended.expect("the console takes everything")
     }
 
+    /// Runs for one look: so many instructions, or so much time, that nothing which is shown for a while is missed.
+    fn run_a_little(&mut self, gate: &mut InputGate) -> Ended {
+        let (icount, now) = (self.machine.cpu.st.icount(), self.machine.cpu.st.now());
+        self.machine.set_alarm(now + LOOK_TIME);
+        let ended = self.machine.run(gate, &mut self.serial, Some(icount + LOOK_COUNT));
+        ended.expect("the console takes everything")
+    }
+
     /// Runs until `done`; panics with what is to be seen when `limit` virtual seconds have passed, or the machine ended.
     pub fn until(&mut self, what: &str, limit: u64, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
         while !done(self) {
-            let ended = self.run(5_000_000);
+            let ended = self.run_a_little(&mut InputGate::sealed());
             let late = self.machine.cpu.st.now() > end;
             if ended != Ended::Count || late {
                 let (screen, serial) = (self.text(), self.serial.tail(3000));
@@ -156,24 +170,20 @@ impl Pc {
         self.serial.0.clear();
         let from = self.machine.cpu.st.icount();
         let events = (0..).zip(text.bytes()).map(|(n, byte)| Stamped {
-            icount: from + n * 300_000,
+            icount: from + n * TYPING_GAP,
             now: 0,
             input: Input::Serial { port: 0, byte },
         });
         let mut gate = InputGate::script(events.collect());
-        let count = from + 300_000 * text.len() as u64 + 1;
         let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
-        let mut until = count;
-        loop {
-            let ended = self.machine.run(&mut gate, &mut self.serial, Some(until));
-            if self.serial.shows(answer) {
-                return;
-            }
-            let ended = ended.expect("the console takes everything");
+        while !self.serial.shows(answer) {
+            let ended = self.run_a_little(&mut gate);
             let late = self.machine.cpu.st.now() > end;
             let tail = self.serial.tail(3000);
-            assert!(ended == Ended::Count && !late, "no {answer:?} after {text:?}: {ended:?}\n{tail}");
-            until = self.machine.cpu.st.icount() + 5_000_000;
+            assert!(
+                ended == Ended::Count && !late || self.serial.shows(answer),
+                "no {answer:?} after {text:?}: {ended:?}\n{tail}"
+            );
         }
     }
 }
