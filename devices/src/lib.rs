@@ -19,6 +19,7 @@ mod clock;
 pub mod debug_ports;
 pub mod dma8237;
 pub mod events;
+pub mod flash;
 pub mod floppy;
 pub mod fpu_error;
 pub mod fw_cfg;

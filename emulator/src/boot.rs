@@ -17,6 +17,7 @@ use crate::cli::{UserError, module_list};
 use crate::config::MachineConfig;
 use crate::firmware_config;
 use crate::firmware_files::Rom;
+use crate::storage::Interface;
 
 /// Larger files cannot be kernels or initrds: they would not fit below 4 GiB.
 const MAX_FILE: u64 = 3 << 30;
@@ -40,6 +41,9 @@ pub struct Prepared {
 
 /// Reads the files that `config` names and loads them.
 pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
+    if config.has_flash() {
+        return prepare_flash(config);
+    }
     match (&config.bios, &config.kernel) {
         (Some(rom), _) => return prepare_rom(config, Rom::named(rom)?),
         (None, None) => return prepare_rom(config, Rom::default_for_disks()),
@@ -84,6 +88,30 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     Ok(Prepared { layout, chunks, setup: Some(setup), entry: Some(entry), fw_cfg, vga })
 }
 
+/// A machine that starts at the reset vector of a flash chip, which is plugged in with its contents.
+fn prepare_flash(config: &MachineConfig) -> Result<Prepared, UserError> {
+    let chips = || config.drives.iter().filter(|drive| drive.interface == Interface::Flash);
+    if !chips().any(|drive| drive.index == 0) {
+        let remedy = "give the firmware's code with if=pflash,unit=0";
+        return Err(UserError::new("-drive if=pflash,unit=1", "there is no unit 0 to start from", remedy));
+    }
+    if let Some(rom) = &config.bios {
+        let subject = format!("-bios {}", rom.display());
+        return Err(UserError::new(subject, "firmware is in flash already", "leave -bios or if=pflash out"));
+    }
+    // Chips may have any length; the array's part that they lie at the end of is made of whole blocks.
+    let chips_len = crate::storage::flash_len(&config.drives)?;
+    let path = chips().find(|drive| drive.index == 0).and_then(|drive| drive.file.clone());
+    let bytes = vec![0xff; chips_len.next_multiple_of(bios::e820::RAM_GRANULE) as usize];
+    let mut prepared = prepare_rom(config, Rom { path, bytes })?;
+    // What is in flash stays over a reset; below it is nothing.
+    for rom in &mut prepared.chunks {
+        let padding = rom.bytes.len() - chips_len as usize;
+        rom.bytes.to_mut().truncate(padding);
+    }
+    Ok(prepared)
+}
+
 /// A machine that starts at the reset vector of `rom`.
 fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> {
     let len = rom.bytes.len() as u64;
@@ -91,7 +119,7 @@ fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> 
         .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?
         .ok_or_else(|| {
             UserError::new(
-                format!("-bios {}", rom.path.as_deref().unwrap_or("builtin".as_ref()).display()),
+                format!("firmware {}", rom.path.as_deref().unwrap_or("builtin".as_ref()).display()),
                 format!("a ROM of {len} bytes is not a multiple of 64 KiB, or larger than 8 MiB"),
                 "pad it in front, so that the reset vector stays 16 bytes before its end",
             )

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use devices::harness::{HarnessConfig, PostConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::storage::{BootOrder, DriveConfig, PluggedDevice};
+use crate::storage::{BootOrder, DriveConfig, Interface, PluggedDevice};
 use crate::terminal::Use;
 
 /// RAM when `-m` is not given, bytes (QEMU's default).
@@ -301,7 +301,12 @@ impl MachineConfig {
 
     /// Does firmware run, rather than a kernel of the user's alone?
     pub fn boots_firmware(&self) -> bool {
-        self.kernel.is_none() || self.bios.is_some()
+        self.kernel.is_none() || self.bios.is_some() || self.has_flash()
+    }
+
+    /// Is there a flash chip, which firmware is in?
+    pub fn has_flash(&self) -> bool {
+        self.drives.iter().any(|drive| drive.interface == Interface::Flash)
     }
 
     /// How the terminal is used, if it is.

@@ -146,6 +146,7 @@ fn run_machine(
     let drives = storage::open_all(config)?;
     let mut machine = Machine::new(spec(config, &prepared)?)?;
     machine.plug(drives, config.boot.cmos());
+    machine.plug_flash(storage::open_flash(&config.drives)?)?;
     if let Some(setup) = prepared.setup {
         machine.set_up(setup);
     }

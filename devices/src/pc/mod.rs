@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::acpi_pm::{AcpiPm, PM_LEN};
 use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
+use crate::flash::{Flash, UNITS};
 use crate::floppy::Floppy;
 use crate::fpu_error::FpuError;
 use crate::fw_cfg::{FwCfg, FwCfgContents};
@@ -86,6 +87,8 @@ pub struct PcDevices {
     acpi: AcpiPm,
     pci: PciBus,
     floppy: Option<Floppy>,
+    /// Chips that end at 4 GiB, the second one below the first.
+    flash: [Option<Flash>; UNITS],
     /// For devices that master the bus.
     memory: Dma,
     fw_cfg: FwCfg,
@@ -93,6 +96,8 @@ pub struct PcDevices {
     ioapic: IoApic,
     lapics: Vec<LocalApic>,
     event: Option<PowerEvent>,
+    /// A write to device memory changed what the board maps.
+    map_changed: bool,
     /// The earliest deadline of all devices, as of the last `settle`.
     deadline: Option<Ns>,
 }
@@ -138,12 +143,14 @@ impl PcDevices {
             acpi: AcpiPm::new(line(LINE_SCI)),
             pci: PciBus::new(),
             floppy: None,
+            flash: [None, None],
             memory: config.memory.clone(),
             fw_cfg: FwCfg::new(config.fw_cfg.clone(), config.memory.clone()),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
             ioapic: IoApic::new(),
             lapics: (0..config.cpus).map(|id| LocalApic::new(id.into())).collect(),
             event: None,
+            map_changed: false,
             deadline: None,
             lines,
         };
@@ -171,6 +178,7 @@ impl PcDevices {
         self.acpi.reset(now);
         self.pci.reset();
         self.floppy.iter_mut().for_each(Floppy::reset);
+        self.flash.iter_mut().flatten().for_each(Flash::reset);
         self.fw_cfg.reset();
         self.hpet.reset();
         self.ioapic.reset();
@@ -296,6 +304,8 @@ impl PcDevices {
             device.mmio_read(gpa - IOMEM_BASE, size, now)
         } else if let Some((vga, offset)) = self.vga_window(gpa) {
             vga.window_read(offset, size)
+        } else if let Some((flash, offset)) = self.flash_window(gpa) {
+            flash.read(offset, size)
         } else if let Some(hit) = self.pci.claim(false, gpa) {
             self.pci.bar_read(hit, size, now)
         } else {
@@ -321,6 +331,10 @@ impl PcDevices {
             device.mmio_write(gpa - IOMEM_BASE, size, value, now);
         } else if let Some((vga, offset)) = self.vga_window(gpa) {
             vga.window_write(offset, size, value);
+        } else if let Some((flash, offset)) = self.flash_window(gpa) {
+            let before = flash.reads_array();
+            flash.write(offset, size, value);
+            self.map_changed |= flash.reads_array() != before;
         } else if let Some(hit) = self.pci.claim(false, gpa) {
             self.pci.bar_write(hit, size, value, now);
         } else {
@@ -412,6 +426,12 @@ impl PcDevices {
     /// The memory map that the host bridge wants, for a processor that is in SMM or not.
     pub fn bridge_memory(&self, smm: bool) -> BridgeMemory {
         self.pci.host.memory(smm, self.ram_below_4g)
+    }
+
+    /// Whether a write to device memory changed what the board maps, since the last call. (After port writes the board
+    /// looks anyway.)
+    pub fn take_map_change(&mut self) -> bool {
+        std::mem::take(&mut self.map_changed)
     }
 
     /// Takes a pending INIT (the local APIC has reset itself already).

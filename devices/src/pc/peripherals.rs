@@ -1,4 +1,4 @@
-//! What a board may have or not: drives, floppies, a display.
+//! What a board may have or not: drives, floppies, a display, flash.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use super::wiring::{LINE_FLOPPY, LINE_IDE};
 use crate::ahci::{Ahci, PortSpecs};
 use crate::block::Disk;
 use crate::clock::earlier;
+use crate::flash::{Flash, UNITS};
 use crate::floppy::Floppy;
 use crate::ide::{DriveSpec, DriveSpecs, Ide};
-use crate::pci::{PciFunction, PciSlot, devfn};
+use crate::pci::{ConfigSpace, PciFunction, PciSlot, devfn};
 use crate::vga::{Picture, TextScreen, VIDEO_MEMORY, Vga, VideoMemory, WINDOW, WINDOW_LEN};
 use crate::{Ns, Timed};
 
@@ -48,6 +49,8 @@ pub struct MappedBars {
     pub frame_buffer: Option<u64>,
     /// The display's ROM.
     pub vga_rom: Option<u64>,
+    /// Flash that does not give its array for now, from its start to its end: reads go to the chip.
+    pub busy_flash: [Option<(u64, u64)>; UNITS],
 }
 
 /// CMOS registers.
@@ -143,8 +146,37 @@ impl PcDevices {
 
     /// Where the guest has put memory that is plain memory.
     pub fn mapped_bars(&self) -> MappedBars {
-        let Some(vga) = &self.pci.vga else { return MappedBars::default() };
-        MappedBars { frame_buffer: vga.config().bar(0), vga_rom: vga.config().rom() }
+        let vga = self.pci.vga.as_ref().map(PciFunction::config);
+        let busy = |unit: usize| {
+            let flash = self.flash[unit].as_ref().filter(|flash| !flash.reads_array())?;
+            let start = self.flash_start(unit);
+            Some((start, start + flash.len()))
+        };
+        MappedBars {
+            frame_buffer: vga.and_then(|config| config.bar(0)),
+            vga_rom: vga.and_then(ConfigSpace::rom),
+            busy_flash: [busy(0), busy(1)],
+        }
+    }
+
+    /// Plugs a flash chip in: number 0 ends at 4 GiB, number 1 below it.
+    pub fn plug_flash(&mut self, unit: usize, flash: Flash) {
+        self.flash[unit] = Some(flash);
+    }
+
+    fn flash_start(&self, unit: usize) -> u64 {
+        let above = self.flash[..=unit].iter().flatten();
+        (1 << 32) - above.map(Flash::len).sum::<u64>()
+    }
+
+    /// The flash chip at `gpa`, and the offset in it.
+    pub(super) fn flash_window(&mut self, gpa: u64) -> Option<(&mut Flash, u64)> {
+        let unit = (0..UNITS).find(|unit| {
+            let offset = gpa.wrapping_sub(self.flash_start(*unit));
+            self.flash[*unit].as_ref().is_some_and(|flash| offset < flash.len())
+        })?;
+        let offset = gpa - self.flash_start(unit);
+        Some((self.flash[unit].as_mut()?, offset))
     }
 
     /// The length of what [`MappedBars::frame_buffer`] maps.
@@ -172,10 +204,11 @@ impl PcDevices {
         self.floppy.as_mut().is_some_and(|floppy| floppy.change_medium(drive, medium))
     }
 
-    /// Flushes every disk.
+    /// Flushes every disk, and what is in flash.
     pub fn flush_disks(&mut self) -> std::io::Result<()> {
         self.pci.ide.as_mut().map_or(Ok(()), Ide::flush)?;
         self.pci.attached_mut().try_for_each(|function| function.flush())?;
+        self.flash.iter_mut().flatten().try_for_each(Flash::flush)?;
         self.floppy.as_mut().map_or(Ok(()), Floppy::flush)
     }
 }

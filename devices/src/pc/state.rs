@@ -7,6 +7,7 @@ use crate::PowerEvent;
 use crate::acpi_pm::AcpiPmState;
 use crate::debug_ports::DebugPortsState;
 use crate::dma8237::DmaState;
+use crate::flash::{Flash, FlashState};
 use crate::floppy::FloppyState;
 use crate::fpu_error::FpuErrorState;
 use crate::fw_cfg::FwCfgState;
@@ -40,6 +41,7 @@ pub struct PcState {
     acpi: AcpiPmState,
     pci: PciState,
     floppy: Option<FloppyState>,
+    flash: Vec<FlashState>,
     fw_cfg: FwCfgState,
     hpet: HpetState,
     ioapic: IoApicState,
@@ -89,12 +91,14 @@ impl PcDevices {
             acpi,
             pci,
             floppy,
+            flash,
             memory: _,
             fw_cfg,
             hpet,
             ioapic,
             lapics,
             event,
+            map_changed: _,
             deadline: _,
         } = self;
         PcState {
@@ -113,6 +117,7 @@ impl PcDevices {
             acpi: acpi.save(),
             pci: pci.save(),
             floppy: floppy.as_ref().map(|floppy| floppy.save()),
+            flash: flash.iter().flatten().map(Flash::save).collect(),
             fw_cfg: fw_cfg.save(),
             hpet: hpet.save(),
             ioapic: ioapic.save(),
@@ -142,6 +147,7 @@ impl PcDevices {
             acpi,
             pci,
             floppy,
+            flash,
             fw_cfg,
             hpet,
             ioapic,
@@ -150,6 +156,7 @@ impl PcDevices {
         } = state;
         expect("vCPUs", lapics.len(), self.lapics.len())?;
         expect("serial ports", serial.len(), self.serial.len())?;
+        expect("flash chips", flash.len(), self.flash.iter().flatten().count())?;
         self.dma.restore(dma);
         self.pic.restore(pic);
         self.pit.restore(pit);
@@ -164,6 +171,7 @@ impl PcDevices {
         if let (Some(device), Some(state)) = (&mut self.floppy, floppy) {
             device.restore(state);
         }
+        self.flash.iter_mut().flatten().zip(flash).for_each(|(flash, state)| flash.restore(state));
         self.fw_cfg.restore(fw_cfg);
         self.hpet.restore(hpet);
         self.ioapic.restore(ioapic);

@@ -96,11 +96,12 @@ fn interface(option: &str, text: &str) -> Result<Interface, UserError> {
         "ide" => Ok(Interface::Ide),
         "floppy" => Ok(Interface::Floppy),
         "virtio" => Ok(Interface::Virtio),
+        "pflash" => Ok(Interface::Flash),
         "none" => Ok(Interface::None),
         _ => Err(UserError::new(
             option,
             format!("the interface \"{text}\" is not there yet"),
-            "use if=ide, virtio, floppy or none",
+            "use if=ide, virtio, floppy, pflash or none",
         )),
     }
 }
@@ -123,7 +124,7 @@ pub fn place(drives: Vec<Asked>, snapshot: bool) -> Result<Vec<DriveConfig>, Use
         config.snapshot |= snapshot;
         let places = match config.interface {
             Interface::Ide => 4,
-            Interface::Floppy => 2,
+            Interface::Floppy | Interface::Flash => 2,
             // As many as find a PCI slot.
             Interface::Virtio => 16,
             Interface::None => u8::MAX,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use devices::flash::FlashArray;
 use devices::memory::GuestMemory;
 use devices::pc::{PcDevices, port_time};
-use devices::vga::{VIDEO_MEMORY, VideoMemory};
+use devices::vga::VideoMemory;
 use softmmu::{AddressSpace, Gpa};
 use x86::{Bus, Ns};
 
@@ -29,8 +30,8 @@ impl PcBus {
         Self { devices, cpu, accesses: 0, smm: false, memory }
     }
 
-    /// Publishes another map when the chipset or the processor asks for one: after each port write, when SMM begins or ends,
-    /// and when devices were reset or restored.
+    /// Publishes another map when the chipset or the processor asks for one: after each port write, after
+    /// a write to a device's memory that moves something, when SMM begins or ends, and when devices were reset or restored.
     pub fn remap(&mut self) {
         self.memory.show(self.devices.bridge_memory(self.smm), self.devices.mapped_bars());
     }
@@ -58,23 +59,41 @@ impl GuestMemory for BusMaster {
     }
 }
 
-/// Video memory at a place in the guest's array.
-pub struct VideoRam {
+/// A part of the guest's array that belongs to a device.
+pub struct ArrayPart {
     /// The guest's memory.
     pub space: Arc<AddressSpace>,
-    /// Where it begins there.
+    /// Where the part begins in the array.
     pub offset: u64,
+    /// Its length.
+    pub len: u64,
 }
 
-impl VideoMemory for VideoRam {
+impl ArrayPart {
+    /// How many of `len` bytes at `offset` lie in it.
+    fn within(&self, offset: u64, len: usize) -> usize {
+        self.len.saturating_sub(offset).min(len as u64) as usize
+    }
+}
+
+impl VideoMemory for ArrayPart {
     fn read(&self, offset: u64, bytes: &mut [u8]) {
-        let n = VIDEO_MEMORY.saturating_sub(offset).min(bytes.len() as u64) as usize;
-        self.space.read_array(self.offset + offset.min(VIDEO_MEMORY), &mut bytes[..n]);
+        let n = self.within(offset, bytes.len());
+        self.space.read_array(self.offset + offset.min(self.len), &mut bytes[..n]);
         bytes[n..].fill(0);
     }
     fn write(&self, offset: u64, bytes: &[u8]) {
-        let n = VIDEO_MEMORY.saturating_sub(offset).min(bytes.len() as u64) as usize;
-        self.space.load_rom(self.offset + offset.min(VIDEO_MEMORY), &bytes[..n]);
+        let n = self.within(offset, bytes.len());
+        self.space.load_rom(self.offset + offset.min(self.len), &bytes[..n]);
+    }
+}
+
+impl FlashArray for ArrayPart {
+    fn read(&self, offset: u64, bytes: &mut [u8]) {
+        VideoMemory::read(self, offset, bytes);
+    }
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        VideoMemory::write(self, offset, bytes);
     }
 }
 
@@ -105,6 +124,9 @@ impl Bus for PcBus {
         tracing::trace!(target: "mmio", "write address {gpa:#x} size {size} value {value:#x} at {now} ns");
         if !self.memory.write_behind(gpa, size, value) {
             self.devices.mmio_write(self.cpu, gpa, size, value, now);
+            if self.devices.take_map_change() {
+                self.remap();
+            }
         }
     }
     fn interrupt_pending(&mut self) -> bool {

@@ -53,6 +53,9 @@ impl Memory {
             if let Some(display) = &self.display {
                 add_bars(&mut regions, display, bars);
             }
+            for (start, end) in bars.busy_flash.into_iter().flatten() {
+                take_away(&mut regions, start, end);
+            }
             let map = MemoryMap::new(regions).expect("no two of these overlap");
             self.space.update_map(map);
             self.shown = Some(wanted);
@@ -85,6 +88,26 @@ fn add_bars(regions: &mut Vec<Region>, display: &Display, bars: MappedBars) {
             regions.push(Region { start: Gpa(start), len, kind });
         }
     }
+}
+
+/// Takes what lies from `start` to `end` out of the map: accesses there go to a device.
+fn take_away(regions: &mut Vec<Region>, start: u64, end: u64) {
+    let cut = |region: Region| {
+        let region_end = region.start.0 + region.len;
+        let part = |from: u64, to: u64| {
+            let kind = match region.kind {
+                RegionKind::Ram { offset } => RegionKind::Ram { offset: offset + from - region.start.0 },
+                RegionKind::Rom { offset } => RegionKind::Rom { offset: offset + from - region.start.0 },
+                other => other,
+            };
+            (from < to).then(|| Region { start: Gpa(from), len: to - from, kind })
+        };
+        if region_end <= start || end <= region.start.0 {
+            return [Some(region), None];
+        }
+        [part(region.start.0, start), part(end, region_end)]
+    };
+    *regions = regions.drain(..).flat_map(cut).flatten().collect();
 }
 
 fn regions(layout: &MemoryLayout, wanted: &BridgeMemory) -> Vec<Region> {
@@ -185,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn flash_that_is_busy_is_not_in_the_map() {
+        let layout = MemoryLayout::with_rom(4 << 20, 0x4_0000).unwrap().unwrap();
+        let ram = GuestRam::new(layout.array_bytes()).unwrap();
+        let space = AddressSpace::new(ram, MemoryMap::new(layout.regions()).unwrap());
+        let mut memory = Memory::new(space.clone(), layout, None);
+        // Variables in 16 KiB, code above them.
+        space.load_rom((4 << 20) + 0x4000, &[1]);
+        let unit = Some(((1 << 32) - 0x4_0000, (1u64 << 32) - 0x3_c000));
+        let mut readable = |unit| {
+            let bars = MappedBars { busy_flash: [None, unit], ..MappedBars::default() };
+            memory.show(BridgeMemory::default(), bars);
+            [0xfffc_0000, 0xfffc_3ffc, 0xfffc_4000, 0xffff_fffc].map(|at| space.load::<u32>(Gpa(at)).ok())
+        };
+        assert_eq!(readable(None), [Some(0), Some(0), Some(1), Some(0)]);
+        assert_eq!(readable(unit), [None, None, Some(1), Some(0)]);
+        assert_eq!(readable(None), [Some(0), Some(0), Some(1), Some(0)]);
+    }
+
+    #[test]
     fn video_memory_is_where_its_bar_says() {
         let layout = MemoryLayout::with_rom(4 << 20, 1 << 17).unwrap().unwrap();
         let frame_buffer = layout.array_bytes();
@@ -194,7 +236,8 @@ mod tests {
         let space = AddressSpace::new(ram, MemoryMap::new(layout.regions()).unwrap());
         let mut memory = Memory::new(space.clone(), layout, Some(display));
         let mut show = |frame_buffer, vga_rom| {
-            memory.show(BridgeMemory::default(), MappedBars { frame_buffer, vga_rom });
+            let bars = MappedBars { frame_buffer, vga_rom, ..MappedBars::default() };
+            memory.show(BridgeMemory::default(), bars);
         };
         let place = 0xe000_0000;
         show(Some(place), Some(0xfebe_0000));

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use bios::{EntryState, MemoryLayout};
 use devices::PowerEvent;
+use devices::block::Disk;
+use devices::flash::Flash;
 use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
 use devices::memory::Dma;
@@ -181,11 +183,33 @@ impl Machine {
     pub fn plug(&mut self, drives: Drives, boot_order: [u8; 2]) {
         let Drives { ide, sata, floppies, cards } = drives;
         let vga = self.display.map(|display| {
-            let memory = bus::VideoRam { space: self.space.clone(), offset: display.frame_buffer };
+            let (space, len) = (self.space.clone(), PcDevices::FRAME_BUFFER_LEN);
+            let memory = bus::ArrayPart { space, offset: display.frame_buffer, len };
             (Arc::new(memory) as Arc<dyn devices::vga::VideoMemory>, display.rom_len)
         });
         let floppies = floppies.iter().any(Option::is_some).then_some(floppies);
         self.devices().plug(Peripherals { ide, sata, floppies, vga, cards, boot_order });
+    }
+
+    /// Plugs flash chips in, whose lengths the ROM's place in the layout was made for: to be called before
+    /// [`Machine::boot`].
+    ///
+    /// # Errors
+    /// When a chip's file cannot be read.
+    pub fn plug_flash(&mut self, chips: [Option<Disk>; devices::flash::UNITS]) -> io::Result<()> {
+        let mut start = 1 << 32;
+        for (unit, disk) in chips.into_iter().enumerate() {
+            let Some(disk) = disk else { continue };
+            let len = disk.len();
+            start -= len;
+            let Some(offset) = self.spec.layout.rom_offset(start, len) else {
+                return Err(io::Error::other("the image of a flash chip has another size than before"));
+            };
+            let array = bus::ArrayPart { space: self.space.clone(), offset, len };
+            let flash = Flash::new(disk, Box::new(array), devices::flash::SECTOR)?;
+            self.devices().plug_flash(unit, flash);
+        }
+        Ok(())
     }
 
     /// What the firmware does to the hardware, now and after each reset: to be called before [`Machine::boot`].

@@ -11,7 +11,7 @@ use x86::CpuState;
 use super::Machine;
 
 /// First bytes of a saved state.
-const MAGIC: &[u8; 8] = b"RETROST6";
+const MAGIC: &[u8; 8] = b"RETROST7";
 /// Largest description of registers and devices that is believed.
 const MAX_STATE: u64 = 16 << 20;
 

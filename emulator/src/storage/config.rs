@@ -22,6 +22,8 @@ pub enum Interface {
     Floppy,
     /// A virtio block device of its own.
     Virtio,
+    /// One of two flash chips below 4 GiB: firmware, and its variables.
+    Flash,
     /// Nowhere.
     None,
 }

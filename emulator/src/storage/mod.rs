@@ -18,6 +18,7 @@ use std::path::Path;
 
 use devices::ahci::{Ahci, PortSpecs};
 use devices::block::Disk;
+use devices::flash::{SECTOR, UNITS};
 use devices::ide::{DriveSpec, DriveSpecs};
 use devices::nvme::Nvme;
 use devices::pc::PciCard;
@@ -195,7 +196,8 @@ pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
     }
     for drive in &config.drives {
         match drive.interface {
-            Interface::Ide | Interface::Virtio => {}
+            // The chips are opened by `open_flash`.
+            Interface::Ide | Interface::Virtio | Interface::Flash => {}
             Interface::Floppy => all.floppies[usize::from(drive.index & 1)] = Some(open_floppy(drive)?),
             // One that no device uses is opened too, so that mistakes are told.
             Interface::None if !config.devices.iter().any(|d| d.drive.is_some() && d.drive == drive.id) => {
@@ -205,6 +207,30 @@ pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
         }
     }
     Ok(all)
+}
+
+/// Opens the images of the flash chips.
+pub fn open_flash(drives: &[DriveConfig]) -> Result<[Option<Disk>; UNITS], UserError> {
+    let mut chips = [const { None }; UNITS];
+    for drive in drives.iter().filter(|drive| drive.interface == Interface::Flash) {
+        let image = open_medium(drive)?;
+        if image.as_ref().is_some_and(|image| !image.len().is_multiple_of(SECTOR)) {
+            return Err(UserError::new(
+                format!("{} {}", drive.option, drive.file.as_deref().unwrap_or("".as_ref()).display()),
+                "the length of a flash chip is a multiple of 4 KiB",
+                "give a firmware image with if=pflash, and disks with -hda",
+            ));
+        }
+        chips[usize::from(drive.index) % UNITS] = image;
+    }
+    Ok(chips)
+}
+
+/// The lengths of the flash chips: only looked at, so that the images can be opened afterwards.
+pub fn flash_len(drives: &[DriveConfig]) -> Result<u64, UserError> {
+    let looked_at = |drive: &DriveConfig| DriveConfig { read_only: true, ..drive.clone() };
+    let chips = open_flash(&drives.iter().map(looked_at).collect::<Vec<_>>())?;
+    Ok(chips.iter().flatten().map(|chip| chip.len()).sum())
 }
 
 fn open_medium(drive: &DriveConfig) -> Result<Option<Disk>, UserError> {

@@ -106,6 +106,8 @@ impl Pc {
         };
         let mut machine = Machine::new(spec).expect("a machine");
         machine.plug(drives, config.boot.cmos());
+        let flash = storage::open_flash(&config.drives).unwrap_or_else(|e| panic!("{e}"));
+        machine.plug_flash(flash).expect("the images can be read");
         if let Some(setup) = prepared.setup {
             machine.set_up(setup);
         }
