@@ -249,6 +249,7 @@ pub fn explain(error: &io::Error) -> (String, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::DriveConfig;
 
     #[test]
     fn file_problems_are_one_line_each() {
@@ -273,6 +274,44 @@ mod tests {
         let config = MachineConfig { kernel: Some(path.clone()), ..MachineConfig::default() };
         let message = prepare(&config).unwrap_err().to_string();
         assert!(message.contains("script.sh") && message.contains("a script"), "{message}");
+    }
+
+    #[test]
+    fn firmware_in_flash_ends_at_4_gib() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, len: usize| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, vec![7; len]).unwrap();
+            path
+        };
+        let chip = |index: u8, file| DriveConfig {
+            option: "-drive".into(),
+            id: None,
+            file: Some(file),
+            format: None,
+            interface: Interface::Flash,
+            media: crate::storage::Media::Disk,
+            index,
+            read_only: false,
+            snapshot: false,
+        };
+        let mut config = MachineConfig::default();
+        config.drives = vec![chip(1, path("variables", 0x4000)), chip(0, path("code", 0x1_3000))];
+        let prepared = prepare(&config).unwrap();
+        // 17000h bytes, and above them in the array's blocks: nothing, which reads as ones.
+        assert!(prepared.layout.rom_offset((1 << 32) - 0x2_0000, 0x2_0000).is_some());
+        let [padding] = &prepared.chunks[..] else { panic!("one chunk") };
+        assert_eq!((padding.at, padding.bytes.len()), ((1 << 32) - 0x2_0000, 0x9000));
+        let wrong = |config: &MachineConfig| prepare(config).unwrap_err().to_string();
+        config.bios = Some("x".into());
+        assert!(wrong(&config).contains("in flash already"));
+        config.bios = None;
+        config.drives.pop();
+        assert!(wrong(&config).contains("no unit 0"));
+        config.drives = vec![chip(0, path("odd", 0x1_0800))];
+        assert!(wrong(&config).contains("4 KiB"));
+        config.drives = vec![chip(0, path("long", 0x81_0000))];
+        assert!(wrong(&config).contains("8 MiB"));
     }
 
     #[test]

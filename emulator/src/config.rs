@@ -108,7 +108,7 @@ pub enum FwCfgSource {
 /// A file that the user gives to firmware (`-fw_cfg`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FwCfgFile {
-    /// Its name, which begins with `opt/`.
+    /// Its name, which should begin with `opt/`.
     pub name: String,
     /// Its contents.
     pub source: FwCfgSource,

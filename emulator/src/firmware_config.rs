@@ -41,6 +41,9 @@ pub fn contents(config: &MachineConfig, board: &Board) -> Result<FwCfgContents, 
     }
     for file in &config.fw_cfg {
         let subject = || format!("-fw_cfg name={}", file.name);
+        if !is_users_name(file) {
+            tracing::warn!("{}: names that do not begin with opt/ are the machine's own", subject());
+        }
         let bytes = match &file.source {
             FwCfgSource::Text(text) => text.clone().into_bytes(),
             FwCfgSource::File(path) => read_file(&subject(), path)?,
@@ -132,10 +135,6 @@ pub fn parse(option: &str, items: &[(String, Option<String>)]) -> Result<FwCfgFi
     }
     let Some(source) = source else { return Err(UserError::new(option, "nothing is to be in it", usage)) };
     let file = FwCfgFile { name, source };
-    if !is_users_name(&file) {
-        let problem = format!("\"{}\" does not begin with opt/: such names are the machine's own", file.name);
-        return Err(UserError::new(option, problem, usage));
-    }
     Ok(file)
 }
 
@@ -159,7 +158,7 @@ mod tests {
         let file = parse("-fw_cfg", &items("name=opt/x,string=a b")).unwrap();
         assert_eq!(file, FwCfgFile { name: "opt/x".into(), source: FwCfgSource::Text("a b".into()) });
         assert!(parse("-fw_cfg", &items("opt/x,file=/a")).is_ok());
-        for text in ["opt/x", "name=etc/e820,string=", "opt/x,flie=/a", "string=a"] {
+        for text in ["opt/x", "opt/x,flie=/a"] {
             assert!(parse("-fw_cfg", &items(text)).is_err(), "{text}");
         }
     }
@@ -181,6 +180,12 @@ mod tests {
         ] {
             assert!(all.has_file(name), "{name}");
         }
+        // The machine's names are the user's risk, unless the machine has a file of that name.
+        config.fw_cfg.push(text("etc/boot-fail-wait"));
+        assert!(contents(&config, &board).unwrap().has_file("etc/boot-fail-wait"));
+        config.fw_cfg.push(text("etc/e820"));
+        assert!(contents(&config, &board).unwrap_err().to_string().contains("already"));
+        config.fw_cfg.pop();
         config.fw_cfg.push(text("opt/x"));
         assert!(contents(&config, &board).unwrap_err().to_string().contains("already"));
     }

@@ -200,6 +200,9 @@ mod tests {
         assert_eq!(placed(&["file=a,if=floppy", "media=cdrom,bus=1,unit=1"])[0], (3, ide));
         let twice = vec![disk("hda", "a".into(), 0), disk("hda", "b".into(), 0)];
         assert!(place(twice, false).unwrap_err().to_string().contains("another drive"));
+        let flash = Interface::Flash;
+        let chips = placed(&["file=a,if=pflash,unit=1", "file=b,if=pflash,format=raw,readonly=on"]);
+        assert_eq!(chips, [(1, flash), (0, flash)]);
         let all = place(vec![cdrom("a".into()), disk("hda", "b".into(), 0)], true).unwrap();
         assert!(all.iter().all(|drive| drive.snapshot) && all[0].is_read_only() && all[0].index == 2);
     }
