@@ -40,17 +40,35 @@ const STRANGERS: &[(usize, &[u8], &str)] = &[
     (0, b"070701", "a cpio archive: an initramfs, to be given with -initrd"),
     (0, b"!<arch>\ndebian", "a Debian package; unpack it and give the vmlinuz in it"),
     (0, b"!<arch>", "an archive of object files"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"PK\x03\x04", "a ZIP archive; unpack it first"),
     (0, b"QFI\xfb", "a qcow2 disk image"),
     (0, b"KDMV", "a VMDK disk image"),
     (0, b"vhdxfile", "a VHDX disk image"),
+    (0x40, &[0x7f, 0x10, 0xda, 0xbe], "a VDI disk image"),
+    (0, b"conectix", "a VHD disk image"),
+    (0, b"# Disk DescriptorFile", "the description of a VMDK disk image"),
+    (0, &[0x3a, 0xff, 0x26, 0xed], "an Android sparse image; unpack it first with simg2img"),
+    (0, b"ANDROID!", "an Android boot image"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
+    (0, b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
+    (0, b"MSWIM\0\0\0", "a Windows image (WIM); give the CD that it is on"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"<!DOCTYPE", "an HTML page; the download did not give the file itself"),
+    (0, b"<html", "an HTML page; the download did not give the file itself"),
     (0x8001, b"CD001", "a CD image"),
-    (257, b"ustar", "a tar archive"),
+    (257, b"ustar", "a tar archive; unpack it first"),
     (0, b"\xd0\x0d\xfe\xed", "a device tree"),
     (0, &[0x27, 0x05, 0x19, 0x56], "a U-Boot image"),
     (0, b"#!", "a script"),
     (0, b"\xcf\xfa\xed\xfe", "a macOS program"),
 ];
+
+/// What `head`, a file's beginning, is, if it is one of the files that are no kernel for this machine: "a ZIP archive".
+pub fn stranger(head: &[u8]) -> Option<&'static str> {
+    let found =
+        |(at, magic, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
+    STRANGERS.iter().find(found).map(|(_, _, what)| *what)
+}
 
 impl ImageKind {
     /// Recognises `file`, or says in half a sentence why it cannot be booted.
@@ -68,7 +86,7 @@ impl ImageKind {
         if has(0, b"\x7fELF") {
             return detect_elf(file);
         }
-        if let Some((_, _, what)) = STRANGERS.iter().find(|(at, magic, _)| has(*at, magic)) {
+        if let Some(what) = stranger(file) {
             return Err(format!("it is {what}"));
         }
         Err(describe_rest(file))

@@ -13,6 +13,7 @@ mod firmware_config;
 mod firmware_files;
 pub mod guests;
 pub mod host_clock;
+pub mod image;
 pub mod keyboard;
 pub mod logging;
 pub mod machine;

@@ -1,8 +1,9 @@
 //! The program from its arguments to its exit status.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jit::{EngineConfig, TierPolicy, Trace};
@@ -16,7 +17,7 @@ use crate::guests::{self, Cache, GuestError};
 use crate::machine::gate::InputGate;
 use crate::machine::{BuildError, Console, Ended, Machine, Spec};
 use crate::terminal::Terminal;
-use crate::{host_clock, logging, monitor, storage};
+use crate::{host_clock, image, logging, monitor, storage};
 
 /// An end that is worth a line on standard error.
 #[derive(Debug)]
@@ -72,18 +73,58 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitStatus, Failure> {
     let config = match cli::parse(arguments)? {
-        Invocation::Print(text) => {
-            // A reader that has seen enough (a pager) is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-            return Ok(ExitStatus::Done);
-        }
+        Invocation::Print(text) => return print(&text),
         Invocation::Boot(config) => *config,
         Invocation::Guest { name, config } => ready_made(&name, *config)?,
+        Invocation::ImageInfo { files, json } => return image_info(&files, json),
+        Invocation::Image { path, options } => match machine_for_image(&path, &options)? {
+            Invocation::Boot(config) => *config,
+            Invocation::Print(text) => return print(&text),
+            _ => unreachable!("an image is booted, or a text of its options is printed"),
+        },
     };
     logging::start(&config.log)?;
     let prepared = boot::prepare(&config)?;
     let console = HostConsole::open(&config)?;
     run_machine(&config, prepared, console)
+}
+
+fn print(text: &str) -> Result<ExitStatus, Failure> {
+    // A reader that has seen enough (a pager) is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(ExitStatus::Done)
+}
+
+/// `image info`: every file is looked at, whatever the others are.
+fn image_info(files: &[PathBuf], json: bool) -> Result<ExitStatus, Failure> {
+    let mut last_failure = None;
+    for path in files {
+        match image::inspect(path) {
+            Ok(seen) if json => drop(print(&(image::json(&seen) + "\n"))?),
+            Ok(seen) => drop(print(&image::text(&seen))?),
+            Err(error) => {
+                if let Some(Failure { message, .. }) = last_failure.replace(Failure::from(error)) {
+                    let _ = writeln!(io::stderr(), "retrograde: {message}");
+                }
+            }
+        }
+    }
+    last_failure.map_or(Ok(ExitStatus::Done), Err)
+}
+
+/// Looks at the file and says what comes of it, where someone reads it.
+fn machine_for_image(path: &Path, options: &[String]) -> Result<Invocation, Failure> {
+    let seen = image::inspect(path)?;
+    let plan = image::plan(&seen)?;
+    let invocation = cli::machine_for(&plan, options)?;
+    if io::stderr().is_terminal() && matches!(invocation, Invocation::Boot(_)) {
+        let _ = writeln!(io::stderr(), "{} runs {}", path.display(), plan.describe());
+    }
+    for warning in &seen.warnings {
+        let _ =
+            writeln!(io::stderr(), "retrograde: {}", UserError::new(path.display().to_string(), warning, ""));
+    }
+    Ok(invocation)
 }
 
 /// Fills in the files and the command line of a ready-made guest where the user has not named others.

@@ -135,12 +135,28 @@ fn a_mistake_is_one_line_and_status_2() {
         (&["-kernel", "/nonexistent"], "/nonexistent"),
         (&["-kernel", env!("CARGO_MANIFEST_PATH")], "text file"),
         (&[], "-kernel FILE"),
+        (&["run", "/nonexistent.iso"], "/nonexistent.iso: there is no such file"),
+        (&["run", env!("CARGO_MANIFEST_PATH")], "give a disk, CD or floppy image"),
     ] {
         let output = retrograde(arguments).output().unwrap();
         assert_eq!(status(&output), Some(2), "{arguments:?}");
         assert!(error_line(&output).contains(part), "{arguments:?}: {output:?}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn an_image_is_described_and_run() {
+    let folder = TempDir::new().unwrap();
+    let path = kernel(folder.path(), POWER_OFF);
+    let path = path.to_str().unwrap();
+    let output = retrograde(&["image", "info", path]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("multiboot kernel") && text.contains("as -kernel"), "{text}");
+    let output = retrograde(&["image", "info", "--json", path, path]).output().unwrap();
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 2);
+    let output = retrograde(&["run", path, "-m", "16"]).output().unwrap();
+    assert_eq!((status(&output), output.stdout.as_slice()), (Some(0), &b"R"[..]), "{output:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::error::UserError;
 use super::lists::{items, number, switch, unknown_key};
+use crate::image::{Plan, Role};
 use crate::storage::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
 
 /// A drive whose place may not be known yet.
@@ -41,6 +42,21 @@ pub fn cdrom(file: PathBuf) -> Asked {
 /// `-fda` and `-fdb`.
 pub fn floppy(name: &str, file: PathBuf, index: u8) -> Asked {
     Asked { index: Some(index), ..asked(format!("-{name}"), Some(file), Interface::Floppy, Media::Disk) }
+}
+
+/// The image of `retrograde run`, and the boot order that puts it first.
+pub fn image(plan: &Plan) -> Option<(Asked, &'static str)> {
+    let (mut asked, order) = match plan.role {
+        Role::Disk => (disk("hda", plan.path.clone(), 0), "cda"),
+        Role::Cd => (cdrom(plan.path.clone()), "dca"),
+        Role::Floppy => (floppy("fda", plan.path.clone(), 0), "acd"),
+        Role::Kernel(_) | Role::Rom => return None,
+    };
+    asked.config.option = "run".into();
+    asked.config.snapshot = plan.snapshot;
+    // It has been looked at: what is a raw image today is not taken for another format.
+    asked.config.format = Some(if plan.qcow2 { ImageFormat::Qcow2 } else { ImageFormat::Raw });
+    Some((asked, order))
 }
 
 /// `-drive`.

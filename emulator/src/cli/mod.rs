@@ -15,12 +15,15 @@ mod options;
 mod plugged;
 mod rtc;
 mod sizes;
+mod subcommands;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 pub use cpu::build as cpu_model;
 pub use error::{UserError, nearest};
 pub use lists::module_list;
+pub use subcommands::machine_for;
 
 use std::io::IsTerminal;
 
@@ -28,9 +31,7 @@ use crate::config::{Chardev, DisplayChoice, MAX_CPUS, MachineConfig, TierChoice}
 use crate::firmware_config;
 use lists::{items, number, switch, unknown_key};
 use options::Opt;
-
-/// Guests that `retrograde run` knows.
-const GUESTS: [&str; 1] = ["debian"];
+use subcommands::run;
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,20 @@ pub enum Invocation {
         /// The rest.
         config: Box<MachineConfig>,
     },
+    /// Look at this file and boot it: see [`machine_for`].
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The options after it.
+        options: Vec<String>,
+    },
+    /// Say what these files are.
+    ImageInfo {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// As JSON, a line for each.
+        json: bool,
+    },
     /// Print this text and end.
     Print(String),
 }
@@ -51,8 +66,10 @@ pub enum Invocation {
 /// Reads the arguments (without the program's name).
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, UserError> {
     let arguments = arguments.into_iter().map(text).collect::<Result<Vec<String>, _>>()?;
-    if arguments.first().is_some_and(|first| first == "run") {
-        return run(&arguments[1..]);
+    match arguments.first().map(String::as_str) {
+        Some("run") => return run(&arguments[1..]),
+        Some("image") => return subcommands::image(&arguments[1..]),
+        _ => {}
     }
     let mut parser = Parser::new(MachineConfig::default());
     if let Some(printed) = parser.options(&arguments)? {
@@ -63,7 +80,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         return Err(UserError::new(
             "nothing to boot",
             "no disk, kernel or ROM is given",
-            "give one with -hda FILE, -cdrom FILE or -kernel FILE, or try: retrograde run debian",
+            "try: retrograde run FILE, or retrograde run debian; or give one with -hda FILE, -cdrom FILE or -kernel FILE",
         ));
     }
     Ok(Invocation::Boot(Box::new(config)))
@@ -77,31 +94,6 @@ fn text(argument: OsString) -> Result<String, UserError> {
             "rename the file or use another path to it",
         )
     })
-}
-
-/// `retrograde run [guest] [--] [options]`.
-fn run(arguments: &[String]) -> Result<Invocation, UserError> {
-    let (name, rest) = match arguments.split_first() {
-        Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
-        _ => (GUESTS[0], arguments),
-    };
-    if !GUESTS.contains(&name) {
-        let remedy = match nearest(name, GUESTS) {
-            Some(near) => format!("did you mean \"retrograde run {near}\"?"),
-            None => format!("there is: {}", GUESTS.join(", ")),
-        };
-        return Err(UserError::new(format!("run {name}"), "there is no such guest", remedy));
-    }
-    let rest = match rest.split_first() {
-        Some((dashes, rest)) if dashes == "--" => rest,
-        _ => rest,
-    };
-    let defaults = MachineConfig { ram_bytes: 512 << 20, no_reboot: true, ..MachineConfig::default() };
-    let mut parser = Parser { ready_made: true, ..Parser::new(defaults) };
-    if let Some(printed) = parser.options(rest)? {
-        return Ok(Invocation::Print(printed));
-    }
-    Ok(Invocation::Guest { name: name.into(), config: Box::new(parser.finish()?) })
 }
 
 /// The configuration under construction.
@@ -145,7 +137,7 @@ impl Parser {
                 return Err(UserError::new(
                     argument,
                     "this is not an option",
-                    "a kernel is given with -kernel FILE; --help lists the options",
+                    "retrograde run FILE boots an image or a kernel; --help lists the options",
                 ));
             };
             // --name=value, the GNU spelling, where the name alone is an option.

@@ -167,8 +167,10 @@ pub fn absent(name: &str) -> Option<&'static str> {
 pub fn help() -> String {
     let mut text = format!(
         "retrograde {}: a PC in software\n\n\
-         usage: retrograde [options]                  boot a kernel\n       \
-         retrograde run [debian] [-- options]  boot a ready-made guest, fetched on first use\n\n\
+         usage: retrograde run FILE [options]    look at FILE, a disk, CD, floppy, kernel or ROM, and boot it\n       \
+         retrograde run debian [options]  boot a ready-made guest, fetched on first use\n       \
+         retrograde image info FILE [--json]\n                                        say what FILE is, and whether and how it boots\n       \
+         retrograde [options]             boot what the options say\n\n\
          Options are QEMU's, with one dash or two:\n",
         env!("CARGO_PKG_VERSION")
     );

@@ -97,7 +97,7 @@ fn every_mistake_names_itself_and_a_way_out() {
         (&["-enable-kvm"], &["KVM", "leave it out"]),
         (&["-accel", "kvm"], &["leave it out"]),
         (&["-hdq", "disk.img"], &["-hda"]),
-        (&["vmlinuz"], &["vmlinuz", "-kernel"]),
+        (&["vmlinuz"], &["vmlinuz", "retrograde run FILE"]),
         (&[], &["-hda FILE", "-kernel FILE", "retrograde run debian"]),
         (&["-initrd", "x"], &["-initrd x", "-kernel"]),
         (&["-append", "x"], &["-append", "-kernel"]),
@@ -111,6 +111,10 @@ fn every_mistake_names_itself_and_a_way_out() {
         (&["--"], &["--help"]),
         (&["run", "debain"], &["debian"]),
         (&["run", "windows"], &["debian"]),
+        (&["image"], &["image info FILE"]),
+        (&["image", "resize", "x"], &["image resize", "image info FILE"]),
+        (&["image", "info"], &["no file", "image info FILE"]),
+        (&["image", "info", "x", "--xml"], &["--xml"]),
     ] {
         let message = mistake(line);
         assert!(parts.iter().all(|part| message.contains(part)), "{line:?}: {message}");
@@ -133,6 +137,39 @@ fn ready_made_guests() {
     assert!(config.no_reboot && config.kernel.is_none());
     assert_eq!(guest(&["run"]).0, "debian");
     assert_eq!(guest(&["run", "-tier", "0"]).1.tier, TierChoice::Only0);
+}
+
+#[test]
+fn images_are_looked_at_later() {
+    let Ok(Invocation::Image { path, options }) = parse_line(&["run", "x.iso", "--", "-m", "1G"]) else {
+        panic!()
+    };
+    assert_eq!((path.to_str(), options), (Some("x.iso"), vec!["-m".into(), "1G".into()]));
+    let info = Invocation::ImageInfo { files: vec!["a".into(), "b".into()], json: true };
+    assert_eq!(parse_line(&["image", "info", "a", "--json", "b"]), Ok(info));
+}
+
+#[test]
+fn an_image_gets_its_machine() {
+    use crate::image::{Plan, Role};
+    let plan = |role| Plan { path: "x".into(), role, qcow2: false, ram_bytes: 64 << 20, snapshot: false };
+    let machine = |role, options: &[&str]| {
+        let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
+        match machine_for(&plan(role), &options) {
+            Ok(Invocation::Boot(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    };
+    let config = machine(Role::Cd, &["-hda", "y", "-m", "32M"]);
+    let places: Vec<u8> = config.drives.iter().map(|drive| drive.index).collect();
+    assert_eq!((places, config.boot.order.as_str(), config.ram_bytes), (vec![2, 0], "dca", 32 << 20));
+    let config = machine(Role::Floppy, &[]);
+    assert_eq!((config.boot.order.as_str(), config.ram_bytes), ("acd", 64 << 20));
+    let config = machine(Role::Kernel(true), &[]);
+    assert_eq!((config.append.as_str(), config.kernel), ("console=ttyS0", Some("x".into())));
+    assert_eq!(machine(Role::Kernel(true), &["-append", "quiet"]).append, "quiet");
+    assert_eq!(machine(Role::Kernel(false), &[]).append, "");
+    assert_eq!(machine(Role::Rom, &[]).bios, Some("x".into()));
 }
 
 #[test]

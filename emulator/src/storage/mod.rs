@@ -127,6 +127,14 @@ pub fn open(drive: &DriveConfig, path: &Path) -> Result<Disk, UserError> {
     Ok(disk)
 }
 
+/// Opens an image to look at it: nothing is written, and no lock is taken.
+pub fn look(file: File, path: &Path, format: ImageFormat) -> std::io::Result<Disk> {
+    Ok(match format {
+        ImageFormat::Raw => Box::new(raw::RawFile::new(file, true, false)?),
+        ImageFormat::Qcow2 => Box::new(qcow2::Qcow2File::new(file, path, false)?),
+    })
+}
+
 fn read_head(file: &File, head: &mut [u8]) -> std::io::Result<usize> {
     let mut done = 0;
     while done < head.len() {

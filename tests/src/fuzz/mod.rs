@@ -3,10 +3,12 @@
 //! Each function takes any bytes and panics where something is wrong.
 
 mod decode;
+mod detect;
 mod loaders;
 mod tiers;
 
 pub use decode::decode;
+pub use detect::detect;
 pub use loaders::loaders;
 pub use tiers::tiers;
 
@@ -16,7 +18,8 @@ use crate::harness::random::Rng;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("decode", decode), ("tiers", tiers), ("loaders", loaders)];
+pub const TARGETS: &[Target] =
+    &[("decode", decode), ("tiers", tiers), ("loaders", loaders), ("detect", detect)];
 
 /// Takes bytes off the front; zeros where there are no more.
 fn take<const N: usize>(data: &mut &[u8]) -> [u8; N] {
@@ -32,6 +35,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "decode" => decode::seeds(),
         "tiers" => tiers::seeds(),
+        "detect" => detect::seeds(),
         _ => loaders::seeds(),
     }
 }
@@ -91,6 +95,11 @@ mod tests {
     #[test]
     fn tiers_agree_on_any_bytes() {
         runs("tiers", 1_000);
+    }
+
+    #[test]
+    fn any_image_is_looked_at() {
+        runs("detect", 20_000);
     }
 
     #[test]
