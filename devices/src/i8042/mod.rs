@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{IrqLine, Ns, PortDevice, PowerEvent};
 use keyboard::Keyboard;
 use mouse::Mouse;
+pub use mouse::MouseMove;
 
 mod status {
     pub const OBF: u8 = 0x01;
@@ -120,6 +121,12 @@ impl I8042 {
         let taken = self.state.keyboard.key(scan_codes);
         self.load();
         taken
+    }
+
+    /// The mouse moves, or a button does. A mouse that the host has not turned on only remembers its buttons.
+    pub fn mouse(&mut self, by: MouseMove) {
+        self.state.mouse.moved(by);
+        self.load();
     }
 
     /// Moves the next byte into an empty output buffer.

@@ -151,3 +151,52 @@ fn a20_and_reset() {
     k.restore(state.clone());
     assert_eq!(k.save(), state);
 }
+
+fn moved(kbc: &mut I8042, dx: i32, dy: i32, dz: i32, buttons: u8) {
+    kbc.mouse(MouseMove { dx, dy, dz, buttons });
+}
+
+fn reports(kbc: &mut I8042) -> Vec<u8> {
+    replies(kbc).into_iter().map(|byte| byte as u8).collect()
+}
+
+#[test]
+fn the_mouse_reports_movements_and_buttons() {
+    let lines = Lines::new();
+    let mut controller = I8042::new(lines.line(1), lines.line(12));
+    let k = &mut controller;
+    // A mouse that is off says nothing, and forgets movements when it is turned on.
+    command(k, 0xa8);
+    moved(k, 5, 5, 0, 0);
+    assert_eq!(replies(k), []);
+    assert_eq!(mouse(k, 0xf4), [0xfa]);
+    // Right 5, up 3; then left 1, down 2 with the left button; then let go.
+    moved(k, 5, -3, 0, 0);
+    assert_eq!(reports(k), [0x08, 5, 3]);
+    moved(k, -1, 2, 0, 1);
+    assert_eq!(reports(k), [0x39, 0xff, 0xfe]);
+    moved(k, 0, 0, 0, 0);
+    assert_eq!(reports(k), [0x08, 0, 0]);
+    moved(k, 0, 0, 0, 0);
+    assert_eq!(reports(k), []);
+    // While nobody reads, movements add up; a click between two looks is not lost.
+    for _ in 0..100 {
+        moved(k, 3, 0, 0, 0);
+    }
+    moved(k, 0, 0, 0, 2);
+    moved(k, 0, 0, 0, 0);
+    let all = reports(k);
+    let sum: i32 = all.chunks(3).map(|report| i32::from(report[1])).sum();
+    assert_eq!((all.len() % 3, sum), (0, 300));
+    assert!(all.chunks(3).any(|report| report[0] & 2 != 0), "{all:?}");
+    assert_eq!(all[all.len() - 3] & 7, 0);
+    // In remote mode it is asked; the wheel has a fourth byte.
+    for rate in [200, 100, 80] {
+        mouse(k, 0xf3);
+        mouse(k, rate);
+    }
+    assert_eq!(mouse(k, 0xf0), [0xfa]);
+    moved(k, 1, 0, -1, 0);
+    assert_eq!(replies(k), []);
+    assert_eq!(mouse(k, 0xeb), [0xfa, 0x08, 1, 0, 0xff]);
+}

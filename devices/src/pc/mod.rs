@@ -22,7 +22,7 @@ use crate::fpu_error::FpuError;
 use crate::fw_cfg::{FwCfg, FwCfgContents};
 use crate::harness::{Harness, HarnessConfig, IOMEM_BASE, IOMEM_LEN, PcTestdev, PciTestdev, PostPort};
 use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
-use crate::i8042::I8042;
+use crate::i8042::{I8042, MouseMove};
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
 use crate::memory::Dma;
@@ -532,6 +532,12 @@ impl PcDevices {
         let taken = self.keyboard_controller.key(scan_codes);
         self.settle();
         taken
+    }
+
+    /// The PS/2 mouse moves, or a button of it does.
+    pub fn mouse(&mut self, by: MouseMove) {
+        self.keyboard_controller.mouse(by);
+        self.settle();
     }
 
     /// Bytes that serial port `index` sent since the last call.

@@ -202,13 +202,15 @@ pub fn findings(source: &mut Source<'_>) -> Findings {
     disk
 }
 
-/// What a file is that nobody would take for a disk.
+/// What a file is that nobody would take for a disk. (The smallest floppies have 160, 180, 320 and 360 KiB.)
 fn no_disk(source: &Source<'_>, head: &[u8]) -> Option<&'static str> {
     let start = &head[..head.len().min(512)];
     if start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
         return Some("a text file");
     }
-    (!source.len().is_multiple_of(512)).then_some("a file of a kind that is not known here")
+    let len = source.len();
+    let small = len < 1 << 20 && len > 512 && !len.is_multiple_of(20 << 10);
+    (small || !len.is_multiple_of(512)).then_some("a file of a kind that is not known here")
 }
 
 fn bzimage(head: &[u8]) -> Findings {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
+use devices::i8042::MouseMove;
 use devices::vga::TextScreen;
 
 use super::gate::{Input, InputGate};
@@ -25,6 +26,8 @@ pub(super) struct Control {
     pub paused: bool,
     /// When [`Machine::run`] returns, whatever the count.
     alarm: Option<u64>,
+    /// The mouse's buttons that are down.
+    buttons: u8,
 }
 
 impl Control {
@@ -47,6 +50,14 @@ impl Control {
 }
 
 impl Machine {
+    /// Hands movements to the mouse.
+    pub(super) fn move_mouse(&mut self, gate: &mut InputGate, icount: u64, now: u64) {
+        while let Some(by) = gate.take_mouse(icount, now) {
+            self.control.buttons = by.buttons;
+            self.devices().mouse(by);
+        }
+    }
+
     /// Hands a key movement to the keyboard, if one is due.
     pub(super) fn move_keys(&mut self, gate: &mut InputGate, icount: u64, now: u64) {
         let arrived = gate.take_keys();
@@ -110,6 +121,17 @@ impl Machine {
             Command::Stop => self.control.paused = true,
             Command::Continue => self.control.paused = false,
             Command::SendKey(keys) => self.control.add(keys),
+            Command::MouseMove { dx, dy, dz } => {
+                let by = MouseMove { dx, dy, dz, buttons: self.control.buttons };
+                gate.note(icount, now, Input::Mouse(by));
+                self.devices().mouse(by);
+            }
+            Command::MouseButtons(buttons) => {
+                let by = MouseMove { buttons, ..MouseMove::default() };
+                gate.note(icount, now, Input::Mouse(by));
+                self.control.buttons = buttons;
+                self.devices().mouse(by);
+            }
             Command::ScreenDump(path, ppm) => match self.devices().picture(now) {
                 None => text = "this machine has no display\n".into(),
                 Some(picture) => {

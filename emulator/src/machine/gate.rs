@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use devices::i8042::MouseMove;
 use serde::{Deserialize, Serialize};
 
 /// What can come from outside.
@@ -32,6 +33,8 @@ pub enum Input {
     Reset,
     /// The user asks the machine to stop.
     Stop,
+    /// A movement of the mouse, or of its buttons.
+    Mouse(MouseMove),
 }
 
 /// An event and the count at which it takes effect.
@@ -56,6 +59,17 @@ pub enum Live {
     Command(String),
     /// Quit.
     Stop,
+    /// A movement of the mouse, or of its buttons.
+    Mouse(MouseMove),
+    /// A byte for a serial port that is not the terminal's, or not only.
+    Serial {
+        /// Which UART.
+        port: u8,
+        /// The byte.
+        byte: u8,
+    },
+    /// A display wants to be looked at: nothing that the guest could notice.
+    Look,
 }
 
 enum Source {
@@ -84,6 +98,7 @@ pub struct InputGate {
     /// For each serial port.
     waiting: [VecDeque<u8>; PORTS],
     keys: Vec<Vec<u8>>,
+    mouse: VecDeque<MouseMove>,
     commands: VecDeque<String>,
     journal: Option<Vec<Stamped>>,
     stop: bool,
@@ -112,6 +127,7 @@ impl InputGate {
             skipped: 0,
             waiting: Default::default(),
             keys: Vec::new(),
+            mouse: VecDeque::new(),
             commands: VecDeque::new(),
             journal: None,
             stop: false,
@@ -170,28 +186,47 @@ impl InputGate {
                         Input::Serial { port, byte } => queue(&mut self.waiting, Some(port), byte),
                         Input::Stop => self.stop = true,
                         Input::Key(codes) => self.keys.push(codes),
+                        Input::Mouse(by) => self.mouse.push_back(by),
                         Input::PowerButton => self.commands.push_back("system_powerdown".into()),
                         Input::Reset => self.commands.push_back("system_reset".into()),
                         Input::Idle(_) => {}
                     }
                 }
             }
-            Source::Live { input, port, open, paced } => loop {
-                if !*paced && self.waiting.iter().any(|bytes| bytes.len() >= WAITING) {
-                    break;
+            Source::Live { .. } => self.fetch_live(),
+        }
+    }
+
+    /// Takes in what a live source has sent.
+    fn fetch_live(&mut self) {
+        loop {
+            let full = self.waiting.iter().any(|bytes| bytes.len() >= WAITING);
+            let Source::Live { input, open, paced, .. } = &mut self.source else { return };
+            if !*paced && full {
+                return;
+            }
+            match input.try_recv() {
+                Ok(message) => self.arrived(message),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    *open = false;
+                    return;
                 }
-                match input.try_recv() {
-                    Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
-                    Ok(Live::Keys(keys)) => self.keys.extend(keys),
-                    Ok(Live::Command(line)) => self.commands.push_back(line),
-                    Ok(Live::Stop) => self.stop = true,
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => {
-                        *open = false;
-                        break;
-                    }
-                }
-            },
+            }
+        }
+    }
+
+    /// Sorts what a live source has sent.
+    fn arrived(&mut self, message: Live) {
+        let Source::Live { port, .. } = &self.source else { return };
+        match message {
+            Live::Byte(byte) => queue(&mut self.waiting, *port, byte),
+            Live::Serial { port, byte } => queue(&mut self.waiting, Some(port), byte),
+            Live::Keys(keys) => self.keys.extend(keys),
+            Live::Mouse(by) => self.mouse.push_back(by),
+            Live::Command(line) => self.commands.push_back(line),
+            Live::Stop => self.stop = true,
+            Live::Look => {}
         }
     }
 
@@ -216,6 +251,13 @@ impl InputGate {
         std::mem::take(&mut self.keys)
     }
 
+    /// The next movement of the mouse that has arrived. Stamps it.
+    pub fn take_mouse(&mut self, icount: u64, now: u64) -> Option<MouseMove> {
+        let by = self.mouse.pop_front()?;
+        self.note(icount, now, Input::Mouse(by));
+        Some(by)
+    }
+
     /// The next line for the monitor.
     pub fn take_command(&mut self) -> Option<String> {
         self.commands.pop_front()
@@ -223,14 +265,9 @@ impl InputGate {
 
     /// Time stands still: waits until something arrives. False: nothing ever will.
     pub fn wait(&mut self) -> bool {
-        let Source::Live { input, port, open: true, .. } = &mut self.source else { return false };
-        match input.recv() {
-            Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, b),
-            Ok(Live::Keys(keys)) => self.keys.extend(keys),
-            Ok(Live::Command(line)) => self.commands.push_back(line),
-            Ok(Live::Stop) => self.stop = true,
-            Err(_) => return false,
-        }
+        let Source::Live { input, open: true, .. } = &mut self.source else { return false };
+        let Ok(message) = input.recv() else { return false };
+        self.arrived(message);
         true
     }
 
@@ -247,7 +284,7 @@ impl InputGate {
     /// The processor is halted, and the next device event is `until_deadline` virtual nanoseconds away (`None`: there
     /// will be none).
     pub fn idle(&mut self, icount: u64, now: u64, until_deadline: Option<u64>) -> Wait {
-        let Source::Live { input, port, paced, open } = &mut self.source else {
+        let Source::Live { input, paced, open, .. } = &mut self.source else {
             return match until_deadline {
                 Some(ns) => Wait::Elapsed(ns),
                 // A script's next event may still wake it: its count will never come, so that it takes effect now.
@@ -275,25 +312,22 @@ impl InputGate {
             return Wait::Elapsed(ns);
         }
         let start = Instant::now();
-        let mut got = match until_deadline {
+        let got = match until_deadline {
             Some(ns) => input.recv_timeout(Duration::from_nanos(ns)),
             None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let elapsed = start.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
-        match &mut got {
-            Ok(Live::Byte(b)) => queue(&mut self.waiting, *port, *b),
-            Ok(Live::Keys(keys)) => self.keys.append(keys),
-            Ok(Live::Command(line)) => self.commands.push_back(std::mem::take(line)),
-            Ok(Live::Stop) => self.stop = true,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => *open = false,
-        }
         // Never past the deadline: what happens there happens exactly there.
-        let ns = match (got, until_deadline) {
+        let ns = match (&got, until_deadline) {
             (Err(RecvTimeoutError::Timeout), Some(d)) => d,
             (_, Some(d)) => elapsed.min(d),
             (_, None) => elapsed,
         };
+        match got {
+            Ok(message) => self.arrived(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => *open = false,
+        }
         self.note(icount, now, Input::Idle(ns));
         Wait::Elapsed(ns)
     }

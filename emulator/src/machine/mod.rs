@@ -98,6 +98,16 @@ pub trait Console {
     fn frame(&mut self, _screen: Option<&devices::vga::TextScreen>) -> io::Result<()> {
         Ok(())
     }
+    /// Is it time for another picture of the display? Then [`Console::picture`] follows.
+    fn wants_picture(&mut self) -> bool {
+        false
+    }
+    /// What the display shows; `None`: there is no display.
+    fn picture(&mut self, _picture: Option<devices::vga::Picture>) -> io::Result<()> {
+        Ok(())
+    }
+    /// Whether time stands still, told on every round.
+    fn paused(&mut self, _paused: bool) {}
     /// The longest that a halted machine may wait without another look, in nanoseconds.
     fn frame_interval(&self) -> Option<u64> {
         None
@@ -349,10 +359,16 @@ impl Machine {
                 let screen = self.bus().devices.text_screen(now);
                 console.frame(screen.as_ref())?;
             }
+            if console.wants_picture() {
+                let picture = self.bus().devices.picture(now);
+                console.picture(picture)?;
+            }
             if self.control.paused {
+                console.paused(true);
                 self.control.paused = gate.wait();
                 continue;
             }
+            console.paused(false);
             let deadline = self.bus().devices.next_deadline();
             let deadline = deadline.into_iter().chain(self.control.deadline(now)).min();
             if self.cpu.st.halted && !self.can_wake() {
@@ -416,6 +432,7 @@ impl Machine {
     ) -> io::Result<Option<Ended>> {
         let stop = gate.stop_requested(icount, now);
         self.move_keys(gate, icount, now);
+        self.move_mouse(gate, icount, now);
         if let Some(ended) = self.obey(gate, console, icount, now)? {
             return Ok(Some(ended));
         }

@@ -33,6 +33,17 @@ pub enum Command {
     Continue,
     /// Key movements.
     SendKey(Vec<Codes>),
+    /// A movement of the mouse.
+    MouseMove {
+        /// To the right.
+        dx: i32,
+        /// Down.
+        dy: i32,
+        /// The wheel, towards the user.
+        dz: i32,
+    },
+    /// The mouse's buttons that are down, as [`devices::i8042::MouseMove`] has them.
+    MouseButtons(u8),
     /// A picture of the display to a file; `true`: as PPM.
     ScreenDump(PathBuf, bool),
     /// The processor's registers.
@@ -67,6 +78,8 @@ eject [-f] DEVICE        take the medium out
 help                     this list
 info registers           the processor's registers
 info status              running or paused
+mouse_button MASK        buttons that are down: 1 left, 2 middle, 4 right
+mouse_move DX DY [DZ]    move the mouse, turn its wheel
 quit                     end the emulator
 screendump FILE          the display's picture as PNG (-f ppm: as PPM)
 sendkey KEYS             press keys, for example sendkey ctrl-alt-delete
@@ -119,6 +132,12 @@ pub fn parse(line: &str) -> Result<Command, String> {
             let codes = combination(keys).map_err(|name| format!("\"{name}\" is not a key"))?;
             Command::SendKey(codes)
         }
+        ["mouse_move", dx, dy] => mouse_move(dx, dy, "0")?,
+        ["mouse_move", dx, dy, dz] => mouse_move(dx, dy, dz)?,
+        ["mouse_button", mask] => match mask.parse::<u8>() {
+            Ok(mask @ 0..=7) => Command::MouseButtons(mask & 1 | mask >> 1 & 2 | mask << 1 & 4),
+            _ => return Err(format!("\"{mask}\" is not a sum of 1 (left), 2 (middle) and 4 (right)")),
+        },
         ["screendump", file] => Command::ScreenDump(file.into(), file.ends_with(".ppm")),
         ["screendump", file, "-f", format @ ("png" | "ppm")]
         | ["screendump", "-f", format @ ("png" | "ppm"), file] => {
@@ -130,12 +149,21 @@ pub fn parse(line: &str) -> Result<Command, String> {
             Command::Change { drive: drive(name)?, medium: Some(file.into()), force }
         }
         ["eject", name] => Command::Change { drive: drive(name)?, medium: None, force },
-        [command @ ("sendkey" | "screendump" | "info" | "change" | "eject"), ..] => {
+        [
+            command
+            @ ("sendkey" | "mouse_move" | "mouse_button" | "screendump" | "info" | "change" | "eject"),
+            ..,
+        ] => {
             let usage = HELP.lines().find(|line| line.starts_with(command)).unwrap_or_default();
             return Err(format!("usage: {usage}"));
         }
         [other, ..] => return Err(format!("there is no command \"{other}\"; help lists them")),
     })
+}
+
+fn mouse_move(dx: &str, dy: &str, dz: &str) -> Result<Command, String> {
+    let count = |text: &str| text.parse().map_err(|_| format!("\"{text}\" is not a number"));
+    Ok(Command::MouseMove { dx: count(dx)?, dy: count(dy)?, dz: count(dz)? })
 }
 
 #[cfg(test)]
@@ -153,11 +181,17 @@ mod tests {
         };
         assert_eq!(parse("change ide1-cd0 b.iso"), change(2, Some("b.iso"), false));
         assert_eq!(parse("eject -f ide0-cd1"), change(1, None, true));
+        assert_eq!(parse("mouse_move -3 4"), Ok(Command::MouseMove { dx: -3, dy: 4, dz: 0 }));
+        // QEMU's mask has the middle button before the right one, the wire has it after.
+        assert_eq!(parse("mouse_button 2"), Ok(Command::MouseButtons(4)));
         for (line, hint) in [
             ("sendkey nokey", "nokey"),
             ("frob", "help"),
             ("eject hda", "ide1-cd0"),
             ("info", "info registers"),
+            ("mouse_move 1", "mouse_move DX DY"),
+            ("mouse_move 1 x", "\"x\""),
+            ("mouse_button 8", "1 (left)"),
         ] {
             assert!(parse(line).unwrap_err().contains(hint), "{line}");
         }
