@@ -109,17 +109,22 @@ const SET_1: [u8; 128] = [
     0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
 ];
 
+/// The set 1 code of a set 2 code.
+pub(super) fn to_set_1(code: u8) -> u8 {
+    match code {
+        0x00..=0x7f => SET_1[usize::from(code)],
+        0x83 => 0x41, // F7, and the second byte of the keyboard's identity
+        0x84 => 0x54,
+        _ => code,
+    }
+}
+
 /// One byte through the controller's translation. `None`: swallowed, it was the break prefix.
 pub(super) fn translate(byte: u8, release: &mut bool) -> Option<u8> {
     if byte == 0xf0 {
         *release = true;
         return None;
     }
-    let made = match byte {
-        0x00..=0x7f => SET_1[usize::from(byte)],
-        0x83 => 0x41, // F7, and the second byte of the keyboard's identity
-        0x84 => 0x54,
-        _ => byte,
-    };
+    let made = to_set_1(byte);
     Some(made | if std::mem::take(release) { 0x80 } else { 0 })
 }

@@ -79,6 +79,11 @@ pub struct I8042 {
     mouse_irq: IrqLine,
 }
 
+/// The set 1 code that the controller makes of a key's set 2 code.
+pub fn set_1_code(set_2: u8) -> u8 {
+    keyboard::to_set_1(set_2)
+}
+
 impl I8042 {
     /// The controller at power-on: A20 passes, translation on, both devices there.
     pub fn new(keyboard_irq: IrqLine, mouse_irq: IrqLine) -> Self {

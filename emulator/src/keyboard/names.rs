@@ -1,6 +1,6 @@
 //! QEMU's names of keys (`sendkey`), with their codes.
 
-use super::{Codes, chord};
+use super::{Codes, PAUSE, chord};
 
 /// Name and code; above FFh: after the prefix E0h.
 #[rustfmt::skip]
@@ -21,10 +21,37 @@ const KEYS: &[(&str, u16)] = &[
     ("kp_4", 0x6b), ("kp_5", 0x73), ("kp_6", 0x74), ("kp_7", 0x6c), ("kp_8", 0x75), ("kp_9", 0x7d), ("less", 0x61),
     ("sysrq", 0xe07c), ("print", 0xe07c), ("home", 0xe06c), ("pgup", 0xe07d), ("pgdn", 0xe07a), ("end", 0xe069),
     ("left", 0xe06b), ("up", 0xe075), ("down", 0xe072), ("right", 0xe074), ("insert", 0xe070), ("delete", 0xe071),
+    ("pause", PAUSE), ("kp_comma", 0x6d), ("kp_equals", 0x0f), ("ro", 0x51), ("yen", 0x6a), ("hiragana", 0x13),
+    ("henkan", 0x64), ("muhenkan", 0x67), ("power", 0xe037), ("sleep", 0xe03f), ("wake", 0xe05e), ("audiomute", 0xe023),
+    ("volumedown", 0xe021), ("volumeup", 0xe032), ("audionext", 0xe04d), ("audioprev", 0xe015), ("audiostop", 0xe03b),
+    ("audioplay", 0xe034), ("mediaselect", 0xe050), ("calculator", 0xe02b), ("mail", 0xe048), ("computer", 0xe040),
+    ("ac_home", 0xe03a), ("ac_back", 0xe038), ("ac_forward", 0xe030), ("ac_refresh", 0xe020), ("ac_bookmarks", 0xe018),
+];
+
+/// Names of QEMU's for keys that the keyboard of a PC does not have.
+const ABSENT: [&str; 18] = [
+    "stop",
+    "again",
+    "props",
+    "undo",
+    "front",
+    "copy",
+    "open",
+    "paste",
+    "find",
+    "cut",
+    "lf",
+    "help",
+    "lang1",
+    "lang2",
+    "katakanahiragana",
+    "f13",
+    "f14",
+    "f15",
 ];
 
 /// The code of the key called `name`.
-pub(super) fn code(name: &str) -> Option<u16> {
+pub fn code(name: &str) -> Option<u16> {
     KEYS.iter().find(|(key, _)| *key == name).map(|(_, code)| *code)
 }
 
@@ -67,9 +94,41 @@ pub fn name_of(c: char) -> Option<(&'static str, bool)> {
     at(PLAIN).map(|n| (NAMES[n], false))
 }
 
-/// The movements of a combination like `ctrl-alt-delete`; `Err`: the part that is no key.
-pub fn combination(text: &str) -> Result<Vec<Codes>, &str> {
-    let codes: Result<Vec<u16>, &str> = text.split('-').map(|name| code(name).ok_or(name)).collect();
+/// The code of a key by its number in set 1, as QEMU numbers keys: with bit 7 for those after the prefix E0h.
+pub fn code_of_number(number: u32) -> Option<u16> {
+    // Pause and Print Screen have numbers of their own.
+    match number {
+        0xc6 => return Some(PAUSE),
+        0xb7 | 0x54 => return code("sysrq"),
+        _ => {}
+    }
+    let number_of = |code: u16| {
+        let prefixed = if code > 0xff { 0x80 } else { 0 };
+        u32::from(devices::i8042::set_1_code(code as u8) | prefixed)
+    };
+    KEYS.iter().map(|(_, code)| *code).find(|code| *code != PAUSE && number_of(*code) == number)
+}
+
+/// A part of a combination: a name, or a number like 0x1e.
+fn named_or_numbered(name: &str) -> Option<u16> {
+    match name.strip_prefix("0x") {
+        Some(digits) => code_of_number(u32::from_str_radix(digits, 16).ok()?),
+        None => code(name),
+    }
+}
+
+/// The movements of a combination like `ctrl-alt-delete`; `Err`: what is wrong with it.
+pub fn combination(text: &str) -> Result<Vec<Codes>, String> {
+    let key = |name: &str| match named_or_numbered(name) {
+        Some(code) => Ok(code),
+        None if ABSENT.contains(&name) => Err(format!("the keyboard of a PC has no key \"{name}\"")),
+        None => {
+            let near = crate::cli::nearest(name, KEYS.iter().map(|(name, _)| *name));
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"));
+            Err(format!("\"{name}\" is not a key{hint}"))
+        }
+    };
+    let codes: Result<Vec<u16>, String> = text.split('-').map(key).collect();
     Ok(chord(&codes?))
 }
 
@@ -91,8 +150,24 @@ mod tests {
                 vec![0xf0, 0x14]
             ]
         );
-        assert_eq!(combination("ctrl-nokey"), Err("nokey"));
+        assert_eq!(combination("ctrl-nokey").unwrap_err(), "\"nokey\" is not a key");
+        assert!(combination("backspac").unwrap_err().contains("did you mean \"backspace\""));
+        assert!(combination("ctrl-paste").unwrap_err().contains("no key \"paste\""));
         assert!(combination("").is_err());
+        assert_eq!(combination("0x1e-0xc8"), combination("a-up"));
+        // Pause is said at once, and its end not at all.
+        assert_eq!(
+            combination("pause").unwrap(),
+            [vec![0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77], vec![]]
+        );
+    }
+
+    #[test]
+    fn every_key_has_a_number() {
+        for (name, key) in KEYS {
+            let found = (0..0x100).find_map(|number| code_of_number(number).filter(|code| code == key));
+            assert_eq!(found, Some(*key), "{name}");
+        }
     }
 
     #[test]

@@ -128,10 +128,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
         ["system_powerdown"] => Command::PowerButton,
         ["stop" | "s"] => Command::Stop,
         ["c" | "cont"] => Command::Continue,
-        ["sendkey", keys] | ["sendkey", keys, _] => {
-            let codes = combination(keys).map_err(|name| format!("\"{name}\" is not a key"))?;
-            Command::SendKey(codes)
-        }
+        ["sendkey", keys] | ["sendkey", keys, _] => Command::SendKey(combination(keys)?),
         ["mouse_move", dx, dy] => mouse_move(dx, dy, "0")?,
         ["mouse_move", dx, dy, dz] => mouse_move(dx, dy, dz)?,
         ["mouse_button", mask] => match mask.parse::<u8>() {
