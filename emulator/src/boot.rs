@@ -295,8 +295,8 @@ mod tests {
             read_only: false,
             snapshot: false,
         };
-        let mut config = MachineConfig::default();
-        config.drives = vec![chip(1, path("variables", 0x4000)), chip(0, path("code", 0x1_3000))];
+        let drives = vec![chip(1, path("variables", 0x4000)), chip(0, path("code", 0x1_3000))];
+        let mut config = MachineConfig { drives, ..MachineConfig::default() };
         let prepared = prepare(&config).unwrap();
         // 17000h bytes, and above them in the array's blocks: nothing, which reads as ones.
         assert!(prepared.layout.rom_offset((1 << 32) - 0x2_0000, 0x2_0000).is_some());

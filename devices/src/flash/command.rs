@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Flash, status};
 
 /// Commands, named as in the data sheet.
-mod command {
+mod code {
     pub const ERASE_BLOCK: u8 = 0x20;
     pub const PROGRAM: [u8; 2] = [0x10, 0x40];
     pub const CLEAR_STATUS: u8 = 0x50;
@@ -82,7 +82,7 @@ impl Flash {
                 self.program(offset, &[value]);
                 Mode::Status
             }
-            Mode::Erase if value == command::CONFIRM => {
+            Mode::Erase if value == code::CONFIRM => {
                 self.erase(offset);
                 Mode::Status
             }
@@ -96,7 +96,7 @@ impl Flash {
                 Mode::Fill { start: None, left, bytes: vec![0xff; left.into()] }
             }
             Mode::Fill { start, left, bytes } => self.fill(offset, value, start, left, bytes),
-            Mode::Confirm { start, bytes } if value == command::CONFIRM => {
+            Mode::Confirm { start, bytes } if value == code::CONFIRM => {
                 self.program(start, &bytes);
                 Mode::Status
             }
@@ -106,17 +106,17 @@ impl Flash {
 
     fn command(&mut self, value: u8) -> Mode {
         match value {
-            command::ERASE_BLOCK => Mode::Erase,
-            value if command::PROGRAM.contains(&value) => Mode::Program,
-            command::CLEAR_STATUS => {
+            code::ERASE_BLOCK => Mode::Erase,
+            value if code::PROGRAM.contains(&value) => Mode::Program,
+            code::CLEAR_STATUS => {
                 self.state.status = 0;
                 Mode::Array
             }
-            command::LOCK_BITS => Mode::Lock,
-            command::READ_STATUS => Mode::Status,
-            command::READ_IDENTIFIER => Mode::Identifier,
-            command::READ_QUERY => Mode::Query,
-            command::WRITE_BUFFER => {
+            code::LOCK_BITS => Mode::Lock,
+            code::READ_STATUS => Mode::Status,
+            code::READ_IDENTIFIER => Mode::Identifier,
+            code::READ_QUERY => Mode::Query,
+            code::WRITE_BUFFER => {
                 // The extended status: a buffer is free.
                 self.state.status |= status::READY;
                 Mode::Count

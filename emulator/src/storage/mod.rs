@@ -154,7 +154,7 @@ fn zeros(
     len: u64,
     mut write: impl FnMut(u64, &[u8]) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
-    const PIECE: [u8; 0x1_0000] = [0; 0x1_0000];
+    static PIECE: [u8; 0x1_0000] = [0; 0x1_0000];
     let mut done = 0;
     while done < len {
         let n = (len - done).min(PIECE.len() as u64);

@@ -243,7 +243,7 @@ mod tests {
     fn cards_of_both_kinds() {
         let drives = [drive("a", Interface::Virtio, 0), drive("b", Interface::None, 0)];
         let nvme = PluggedDevice { address: Some((5, 0)), ..device(DeviceKind::Nvme, Some("b"), None) };
-        let cards = plan(BoardKind::Pc, &drives, &[nvme.clone()]).unwrap().disks;
+        let cards = plan(BoardKind::Pc, &drives, std::slice::from_ref(&nvme)).unwrap().disks;
         let found: Vec<_> =
             cards.iter().map(|card| (card.kind, card.drive.id.as_deref(), card.address)).collect();
         assert_eq!(
