@@ -1,8 +1,8 @@
 //! ACPI tables (ACPI specification 6.5): RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, HPET.
 //!
 //! The RSDP goes to the system ROM, where guests without a boot protocol that names it search for it; the FACS, which the
-//! guest writes to, goes to non-volatile storage; everything else goes to reclaimable memory. There is no MCFG: the host
-//! bridge of this board knows configuration ports only.
+//! guest writes to, goes to non-volatile storage; everything else goes to reclaimable memory. There is an MCFG where the host
+//! bridge shows configuration space in memory.
 
 use acpi_tables::Aml;
 use acpi_tables::madt::{EnabledStatus, IoApic, ProcessorLocalApic};
@@ -42,6 +42,9 @@ pub fn build(board: &Board, pm: &PmBlocks, area: u32, facs_at: u32) -> AcpiTable
     let mut entries = vec![place(&fadt(board, pm, dsdt, facs_at)), place(&madt(board))];
     if let Some(base) = board.hpet {
         entries.push(place(&hpet(base, board.hpet_id)));
+    }
+    if let Some(base) = board.ecam {
+        entries.push(place(&mcfg(base)));
     }
     let rsdt = place(&root(*b"RSDT", entries.iter().flat_map(|at| at.to_le_bytes()).collect()));
     let xsdt = place(&root(*b"XSDT", entries.iter().flat_map(|at| u64::from(*at).to_le_bytes()).collect()));
@@ -204,6 +207,14 @@ fn hpet(base: u32, id: u32) -> Vec<u8> {
     table(*b"HPET", 1, &body)
 }
 
+/// Memory-mapped configuration space (PCI Firmware specification 3.0, 4.1.2): segment 0, all buses.
+fn mcfg(base: u32) -> Vec<u8> {
+    let mut body = vec![0; 8];
+    body.extend_from_slice(&u64::from(base).to_le_bytes());
+    body.extend_from_slice(&[0, 0, 0, 255, 0, 0, 0, 0]);
+    table(*b"MCFG", 1, &body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_q35_has_its_own_tables() {
+        let board = Board::q35(MemoryLayout::new(512 << 20).unwrap(), 1);
+        let all = walk(&tables(&board));
+        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, [*b"FACP", *b"APIC", *b"HPET", *b"MCFG", *b"DSDT"]);
+        assert_eq!(u64_at(&all[3].1, 44), Some(0xb000_0000));
+        assert_eq!((u32_at(&all[0].1, 80), all[0].1[92]), (Some(0x620), 16));
+        for name in [b"LNKH", b"PRQH", b"_OSC", b"_CID"] {
+            assert!(all[4].1.windows(4).any(|w| w == name), "{name:?}");
+        }
+    }
+
+    #[test]
     fn fadt_names_the_fixed_hardware() {
         let board = Board::pc(MemoryLayout::new(512 << 20).unwrap(), 1);
         let (_, fadt) = walk(&tables(&board)).remove(0);
@@ -283,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_dsdt_names_the_devices() {
-        for gsi in [None, Some([16, 17, 18, 19])] {
+        for gsi in [None, Some(16)] {
             let mut board = Board::pc(MemoryLayout::new(512 << 20).unwrap(), 2);
             board.pci.gsi = gsi;
             let (_, dsdt) = walk(&tables(&board)).pop().unwrap();

@@ -58,14 +58,53 @@ pub struct PmBlocks {
     pub s5_type: u8,
 }
 
-/// How the four PCI interrupt lines PIRQA-PIRQD reach the interrupt controllers.
+/// The chipset, as far as tables and set-up depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chipset {
+    /// i440FX and PIIX: ISA bridge at device 1, four interrupt lines.
+    I440Fx,
+    /// Q35 and ICH9: LPC bridge at device 1Fh, eight interrupt lines, configuration space in memory.
+    Q35,
+}
+
+impl Chipset {
+    /// Device number of the ISA or LPC bridge, whose function 0 has the PIRQ route registers.
+    pub fn bridge(self) -> u8 {
+        match self {
+            Self::I440Fx => 1,
+            Self::Q35 => 0x1f,
+        }
+    }
+
+    /// Number of interrupt lines, PIRQA first. Their route registers are at 60h to 63h, and 68h to 6Bh of the bridge.
+    pub fn lines(self) -> usize {
+        match self {
+            Self::I440Fx => 4,
+            Self::Q35 => 8,
+        }
+    }
+
+    /// The line (0 = PIRQA) that a pin (0 = INTA#) of a device is wired to.
+    pub fn line(self, device: u8, pin: u8) -> usize {
+        let (device, pin) = (usize::from(device), usize::from(pin & 3));
+        match self {
+            Self::I440Fx => (device + pin + 3) % 4,
+            Self::Q35 if device < 25 => 4 + (device + pin) % 4,
+            Self::Q35 if device == 30 => 4 + pin,
+            // As the DnnIR registers are after reset.
+            Self::Q35 => pin,
+        }
+    }
+}
+
+/// How the PCI interrupt lines reach the interrupt controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PciInterrupts {
-    /// What the firmware leaves in the PIRQ route registers 0x60-0x63 of the ISA bridge (device 1, function 0): the 8259
-    /// inputs.
+    /// What the firmware leaves in the route registers of PIRQA to PIRQD, and of PIRQE to PIRQH: the 8259 inputs.
     pub routes: [u8; 4],
-    /// I/O APIC inputs that the lines are wired to; `None`: the input of the same number as the 8259's.
-    pub gsi: Option<[u32; 4]>,
+    /// The I/O APIC's input that PIRQA is wired to, and the others after it; `None`: the input of the same number as the
+    /// 8259's.
+    pub gsi: Option<u32>,
 }
 
 /// A serial port at its ISA address.
@@ -82,6 +121,12 @@ pub struct SerialPort {
 pub struct Board {
     /// RAM.
     pub layout: MemoryLayout,
+    /// Chipset.
+    pub chipset: Chipset,
+    /// Where configuration space is seen in memory: 256 MiB.
+    pub ecam: Option<u32>,
+    /// Where the root complex registers are.
+    pub root_complex: Option<u32>,
     /// Number of processors; their APIC ids are 0, 1, 2 ...
     pub cpus: u8,
     /// CPUID leaf 1 EAX, for the MP table and SMBIOS.
@@ -119,6 +164,9 @@ impl Board {
     pub fn pc(layout: MemoryLayout, cpus: u8) -> Self {
         Self {
             layout,
+            chipset: Chipset::I440Fx,
+            ecam: None,
+            root_complex: None,
             cpus,
             cpu_signature: 0x0000_0663,
             cpu_features: 0x078b_fbff,
@@ -141,11 +189,24 @@ impl Board {
                 s0_type: 5,
                 s5_type: 0,
             }),
-            pci: PciInterrupts { routes: [10, 10, 11, 11], gsi: Some([16, 17, 18, 19]) },
+            pci: PciInterrupts { routes: [10, 10, 11, 11], gsi: Some(16) },
             serial: vec![SerialPort { port: 0x3f8, irq: 4 }],
             vga: false,
             keyboard: true,
             mouse: true,
+        }
+    }
+
+    /// A Q35 board with an ICH9.
+    pub fn q35(layout: MemoryLayout, cpus: u8) -> Self {
+        let pc = Self::pc(layout, cpus);
+        let gpe0 = Some(GpeBlock { port: 0x620, len: 16 });
+        Self {
+            chipset: Chipset::Q35,
+            ecam: Some(ECAM),
+            root_complex: Some(ROOT_COMPLEX),
+            pm: pc.pm.map(|pm| PmBlocks { gpe0, ..pm }),
+            ..pc
         }
     }
 
@@ -161,6 +222,12 @@ impl Board {
         irqs
     }
 }
+
+/// Where firmware of Q35 boards puts configuration space and the root complex registers.
+const ECAM: u32 = 0xb000_0000;
+const ROOT_COMPLEX: u32 = 0xfed1_c000;
+/// Length of configuration space in memory.
+pub const ECAM_LEN: u64 = 256 << 20;
 
 /// ISA interrupts that a PIRQ line may be routed to.
 pub const PIRQ_CHOICES: [u8; 3] = [5, 10, 11];

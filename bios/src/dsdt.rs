@@ -1,14 +1,14 @@
 //! The DSDT: the devices that cannot be found by probing, and the routing of PCI interrupts.
 
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Field,
+    AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Else, Field,
     FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Memory32Fixed, Method,
     Name, OpRegion, OpRegionSpace, Or, Package, PackageBuilder, Path, ResourceTemplate, Return, Scope, Store,
-    ZERO,
+    Uuid, ZERO,
 };
 use acpi_tables::{Aml, AmlSink};
 
-use crate::board::{Board, PIRQ_CHOICES, PciInterrupts, PmBlocks, SerialPort};
+use crate::board::{Board, Chipset, ECAM_LEN, PIRQ_CHOICES, PmBlocks, SerialPort};
 use crate::e820::{PCI_HOLE, PCI_HOLE_END};
 
 /// Definition block contents for `board`, without the table header.
@@ -23,14 +23,17 @@ pub fn body(board: &Board, pm: &PmBlocks) -> Vec<u8> {
     Method::new(Path::new("_PIC"), 1, false, vec![&remember]).to_aml_bytes(&mut aml);
 
     let host_bridge = Encoded::new(|out| host_bridge(board, out));
-    let links = Encoded::new(|out| (0..4).for_each(|line| link_device(line, out)));
+    let lines = 0..board.chipset.lines();
+    let links = Encoded::new(|out| lines.for_each(|line| link_device(line, out)));
+    let windows = Encoded::new(|out| board_windows(board, out));
     let hpet = Encoded::new(|out| {
         if let Some(base) = board.hpet {
             hpet_device(base, out);
         }
     });
     let cpus = Encoded::new(|out| (0..board.cpus).for_each(|cpu| processor(cpu, out)));
-    Scope::new(Path::new("\\_SB_"), vec![&host_bridge, &links, &hpet, &cpus]).to_aml_bytes(&mut aml);
+    Scope::new(Path::new("\\_SB_"), vec![&host_bridge, &links, &windows, &hpet, &cpus])
+        .to_aml_bytes(&mut aml);
     aml
 }
 
@@ -106,23 +109,62 @@ fn host_bridge(board: &Board, out: &mut Vec<u8>) {
         None,
     );
     let windows = crs(vec![&buses, &config, &low_ports, &high_ports, &video, &hole]);
-    let routing = Encoded::new(|out| routing(board.pci, out));
+    let kind = Encoded::new(|out| match board.ecam {
+        None => hid("PNP0A03").to_aml_bytes(out),
+        Some(_) => {
+            hid("PNP0A08").to_aml_bytes(out);
+            Name::new(Path::new("_CID"), &EISAName::new("PNP0A03")).to_aml_bytes(out);
+            operating_system_capabilities(out);
+        }
+    });
+    let routing = Encoded::new(|out| routing(board, out));
     let isa = Encoded::new(|out| isa_bridge(board, out));
     Device::new(
         Path::new("PCI0"),
-        vec![&hid("PNP0A03"), &uid(0), &Name::new(Path::new("_BBN"), &ZERO), &windows, &routing, &isa],
+        vec![&kind, &uid(0), &Name::new(Path::new("_BBN"), &ZERO), &windows, &routing, &isa],
     )
     .to_aml_bytes(out);
 }
 
+/// `_OSC` of a PCI Express host bridge (PCI Firmware specification 3.0, 4.5): no feature is there to be handed over.
+fn operating_system_capabilities(out: &mut Vec<u8>) {
+    const UNRECOGNIZED: u8 = 0x04;
+    const MASKED: u8 = 0x10;
+    let (first, third) = (Path::new("CDW1"), Path::new("CDW3"));
+    let status = CreateDWordField::new(&first, &Arg(3), &ZERO);
+    let control = CreateDWordField::new(&third, &Arg(3), &8u8);
+    let uuid = Uuid::new("33DB4D5B-1FF7-401C-9657-7441C03DD766");
+    let known = acpi_tables::aml::Equal::new(&Arg(0), &uuid);
+    let masked = Or::new(&first, &first, &MASKED);
+    let nothing = Store::new(&third, &ZERO);
+    let if_wanted = If::new(&third, vec![&masked, &nothing]);
+    let if_known = If::new(&known, vec![&control, &if_wanted]);
+    let unknown = Or::new(&first, &first, &UNRECOGNIZED);
+    let otherwise = Else::new(vec![&unknown]);
+    let result = Return::new(&Arg(3));
+    Method::new(Path::new("_OSC"), 4, true, vec![&status, &if_known, &otherwise, &result]).to_aml_bytes(out);
+}
+
+/// Memory that belongs to the board itself: configuration space and the root complex registers.
+fn board_windows(board: &Board, out: &mut Vec<u8>) {
+    let windows = [board.ecam.map(|at| (at, ECAM_LEN as u32)), board.root_complex.map(|at| (at, 0x4000))];
+    let windows: Vec<_> =
+        windows.into_iter().flatten().map(|(at, len)| Memory32Fixed::new(true, at, len)).collect();
+    if !windows.is_empty() {
+        let resources = crs(windows.iter().map(|window| window as &dyn Aml).collect());
+        Device::new(Path::new("MEM0"), vec![&hid("PNP0C02"), &uid(0), &resources]).to_aml_bytes(out);
+    }
+}
+
 /// `_PRT`, which depends on the interrupt controller that the guest has announced by `_PIC`.
-fn routing(pci: PciInterrupts, out: &mut Vec<u8>) {
-    let Some(inputs) = pci.gsi else {
-        Name::new(Path::new("_PRT"), &routing_table(None)).to_aml_bytes(out);
+fn routing(board: &Board, out: &mut Vec<u8>) {
+    let table = |first| routing_table(board.chipset, first);
+    let Some(first) = board.pci.gsi else {
+        Name::new(Path::new("_PRT"), &table(None)).to_aml_bytes(out);
         return;
     };
-    Name::new(Path::new("PRTP"), &routing_table(None)).to_aml_bytes(out);
-    Name::new(Path::new("PRTA"), &routing_table(Some(inputs))).to_aml_bytes(out);
+    Name::new(Path::new("PRTP"), &table(None)).to_aml_bytes(out);
+    Name::new(Path::new("PRTA"), &table(Some(first))).to_aml_bytes(out);
     let (for_pic, for_apic) = (Path::new("PRTP"), Path::new("PRTA"));
     let (pic, apic) = (Return::new(&for_pic), Return::new(&for_apic));
     let mode = Path::new("\\PICF");
@@ -130,20 +172,21 @@ fn routing(pci: PciInterrupts, out: &mut Vec<u8>) {
     Method::new(Path::new("_PRT"), 0, false, vec![&if_apic, &pic]).to_aml_bytes(out);
 }
 
-/// One entry per slot and pin. As on the PIIX, slot s pin p is on line (s - 1 + p) mod 4.
-fn routing_table(inputs: Option<[u32; 4]>) -> PackageBuilder {
+/// One entry per slot and pin: by the link device of its line, or by the I/O APIC's input, where PIRQA's is `first`.
+fn routing_table(chipset: Chipset, first: Option<u32>) -> PackageBuilder {
     let mut table = PackageBuilder::new();
     for slot in 1..32u32 {
         for pin in 0..4u8 {
-            let line = (slot as usize - 1 + usize::from(pin)) % 4;
+            let line = chipset.line(slot as u8, pin);
             let address = (slot << 16) | 0xffff;
-            match inputs {
+            match first {
                 None => {
                     let link = Path::new(LINKS[line]);
                     table.add_element(&Package::new(vec![&address, &pin, &link, &ZERO]));
                 }
-                Some(inputs) => {
-                    table.add_element(&Package::new(vec![&address, &pin, &ZERO, &inputs[line]]));
+                Some(first) => {
+                    let input = first + line as u32;
+                    table.add_element(&Package::new(vec![&address, &pin, &ZERO, &input]));
                 }
             }
         }
@@ -151,25 +194,28 @@ fn routing_table(inputs: Option<[u32; 4]>) -> PackageBuilder {
     table
 }
 
-const LINKS: [&str; 4] = ["LNKA", "LNKB", "LNKC", "LNKD"];
-const ROUTES: [&str; 4] = ["PRQA", "PRQB", "PRQC", "PRQD"];
+const LINKS: [&str; 8] = ["LNKA", "LNKB", "LNKC", "LNKD", "LNKE", "LNKF", "LNKG", "LNKH"];
+const ROUTES: [&[u8; 4]; 8] = [b"PRQA", b"PRQB", b"PRQC", b"PRQD", b"PRQE", b"PRQF", b"PRQG", b"PRQH"];
 
 fn isa_bridge(board: &Board, out: &mut Vec<u8>) {
-    let region = OpRegion::new(Path::new("PIRR"), OpRegionSpace::PCIConfig, &0x60u8, &4u8);
+    // Four bytes; on an ICH9 four more after a gap of four.
+    let len: u8 = if board.chipset.lines() > 4 { 12 } else { 4 };
+    let mut fields: Vec<_> = ROUTES[..4].iter().map(|name| FieldEntry::Named(**name, 8)).collect();
+    if board.chipset.lines() > 4 {
+        fields.push(FieldEntry::Reserved(32));
+        fields.extend(ROUTES[4..].iter().map(|name| FieldEntry::Named(**name, 8)));
+    }
+    let region = OpRegion::new(Path::new("PIRR"), OpRegionSpace::PCIConfig, &0x60u8, &len);
     let routes = Field::new(
         Path::new("PIRR"),
         FieldAccessType::Byte,
         FieldLockRule::NoLock,
         FieldUpdateRule::Preserve,
-        vec![
-            FieldEntry::Named(*b"PRQA", 8),
-            FieldEntry::Named(*b"PRQB", 8),
-            FieldEntry::Named(*b"PRQC", 8),
-            FieldEntry::Named(*b"PRQD", 8),
-        ],
+        fields,
     );
     let devices = Encoded::new(|out| isa_devices(board, out));
-    let address = Name::new(Path::new("_ADR"), &0x0001_0000u32);
+    let bridge = u32::from(board.chipset.bridge()) << 16;
+    let address = Name::new(Path::new("_ADR"), &bridge);
     Device::new(Path::new("ISA_"), vec![&address, &region, &routes, &devices]).to_aml_bytes(out);
 }
 
@@ -201,7 +247,8 @@ fn serial_port(number: u8, serial: SerialPort, out: &mut Vec<u8>) {
 
 /// A PCI interrupt link: reads and writes one PIRQ route register, whose bit 7 means "not routed".
 fn link_device(line: usize, out: &mut Vec<u8>) {
-    let route = Path::new(&format!("\\_SB_.PCI0.ISA_.{}", ROUTES[line]));
+    let name = String::from_utf8_lossy(ROUTES[line]);
+    let route = Path::new(&format!("\\_SB_.PCI0.ISA_.{name}"));
     let disabled = And::new(&ZERO, &route, &0x80u8);
     let absent = Return::new(&0x09u8);
     let present = Return::new(&0x0bu8);

@@ -24,6 +24,9 @@ pub const SYSTEM_ROM_LEN: u64 = 0x1_0000;
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// Largest amount of RAM below 4 GiB; above it lies the PCI hole.
 pub const PCI_HOLE: u64 = 0xc000_0000;
+/// Most memory below 4 GiB on a Q35 board, and how much there is if there is more.
+const Q35_HOLE: u64 = 0xb000_0000;
+const Q35_LOW_RAM: u64 = 0x8000_0000;
 /// End of the part of the PCI hole that bridges may hand out; the I/O APIC follows.
 pub const PCI_HOLE_END: u64 = 0xfec0_0000;
 /// How much of a ROM that ends at 4 GiB appears below 1 MiB too.
@@ -132,6 +135,14 @@ impl MemoryLayout {
         }
         let below_4g = ram.min(PCI_HOLE);
         Ok(Self { below_4g, above_4g: ram - below_4g, rom: 0 })
+    }
+
+    /// The same for a Q35 board, whose hole is larger if there is more memory than fits below it (QEMU's sizes): configuration
+    /// space is in it, from B0000000h on.
+    pub fn for_q35(self) -> Self {
+        let ram = self.ram_bytes();
+        let below_4g = if ram > Q35_HOLE { Q35_LOW_RAM } else { ram };
+        Self { below_4g, above_4g: ram - below_4g, ..self }
     }
 
     /// Lays out `ram` bytes and a system ROM of `rom` bytes, which ends at 4 GiB; its last 128 KiB (all of it, if it is
@@ -252,6 +263,16 @@ mod tests {
         assert_eq!(layout.ram_offset(0xb_8000, 2), None);
         assert_eq!(layout.ram_offset(0x9_ffff, 2), None);
         assert_eq!(layout.ram_offset(u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn a_q35_leaves_room_for_configuration_space() {
+        let low = |ram: u64| MemoryLayout::new(ram).unwrap().for_q35();
+        assert_eq!(low(0xb000_0000).below_4g(), 0xb000_0000);
+        let large = low(3 << 30);
+        assert_eq!((large.below_4g(), large.above_4g()), (2 << 30, 1 << 30));
+        let rom = MemoryLayout::with_rom(3 << 30, 0x1_0000).unwrap().unwrap().for_q35();
+        assert_eq!(rom.array_bytes(), (3 << 30) + 0x1_0000);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::acpi;
 use crate::bda;
-use crate::board::Board;
+use crate::board::{Board, ECAM_LEN};
 use crate::chunk::Chunk;
-use crate::e820::{E820Entry, SYSTEM_ROM};
+use crate::e820::{E820Entry, E820Kind, SYSTEM_ROM};
 use crate::mptable;
 use crate::rom::Rom;
 use crate::setup::Setup;
@@ -42,8 +42,18 @@ impl Firmware {
         mptable::append(board, &mut rom);
         smbios::append(board, &mut rom);
         chunks.push(Chunk::owned(SYSTEM_ROM, rom.into_image(), "system ROM"));
-        Self { chunks, rsdp, setup: Setup::new(board), e820: layout.e820() }
+        Self { chunks, rsdp, setup: Setup::new(board), e820: memory_map(board) }
     }
+}
+
+/// The memory map, with configuration space: operating systems use it only if it is reserved.
+fn memory_map(board: &Board) -> Vec<E820Entry> {
+    let mut map = board.layout.e820();
+    if let Some(at) = board.ecam {
+        map.push(E820Entry { start: at.into(), len: ECAM_LEN, kind: E820Kind::Reserved });
+        map.sort_unstable_by_key(|entry| entry.start);
+    }
+    map
 }
 
 #[cfg(test)]

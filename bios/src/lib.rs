@@ -40,7 +40,9 @@ mod smbios;
 mod test_images;
 mod vmlinux;
 
-pub use board::{Board, GpeBlock, PciInterrupts, PmBlocks, ResetRegister, SerialPort, SmiCommand};
+pub use board::{
+    Board, Chipset, ECAM_LEN, GpeBlock, PciInterrupts, PmBlocks, ResetRegister, SerialPort, SmiCommand,
+};
 pub use bzimage::{Parts as BzImageParts, parts as bzimage_parts};
 pub use chunk::Chunk;
 pub use detect::ImageKind;

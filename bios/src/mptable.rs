@@ -56,10 +56,10 @@ fn entries(board: &Board) -> Vec<Vec<u8>> {
     };
     for slot in 1..32u8 {
         for pin in 0..4u8 {
-            let line = usize::from(slot - 1 + pin) % 4;
+            let line = board.chipset.line(slot, pin);
             let (flags, target) = match board.pci.gsi {
-                None => (LEVEL_HIGH, board.pci.routes[line]),
-                Some(inputs) => (CONFORMING, inputs[line] as u8),
+                None => (LEVEL_HIGH, board.pci.routes[line % 4]),
+                Some(first) => (CONFORMING, first as u8 + line as u8),
             };
             entries.push(input(flags, PCI_BUS, (slot << 2) | pin, target));
         }

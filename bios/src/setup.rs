@@ -1,6 +1,6 @@
 //! What the firmware does to the hardware before it starts a kernel: interrupt routing and memory types.
 
-use crate::board::Board;
+use crate::board::{Board, Chipset, ECAM_LEN};
 use crate::e820::PCI_HOLE;
 
 /// A write to an I/O port.
@@ -22,8 +22,8 @@ pub struct Mtrrs {
     /// The fixed ranges in ascending order of address: 1 of 64 KiB, 2 of 16 KiB, 8 of 4 KiB pages (MSRs 250h, 258h, 259h,
     /// 268h-26Fh).
     pub fixed: [u64; 11],
-    /// Base and mask of the first variable range (MSRs 200h, 201h).
-    pub variable: (u64, u64),
+    /// Base and mask of the first variable ranges (MSRs 200h to 203h).
+    pub variable: [(u64, u64); 2],
 }
 
 /// Everything to be done, in this order: ports, then registers of every processor.
@@ -42,8 +42,10 @@ impl Setup {
         interrupt_controllers(&mut ports);
         level_triggers(board, &mut ports);
         pirq_routes(board, &mut ports);
-        shadow_ram(&mut ports);
-        Self { ports, mtrrs: mtrrs(board.phys_bits) }
+        windows(board, &mut ports);
+        shadow_ram(board.chipset, &mut ports);
+        ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
+        Self { ports, mtrrs: mtrrs(board) }
     }
 }
 
@@ -67,26 +69,47 @@ fn level_triggers(board: &Board, ports: &mut Vec<PortWrite>) {
     ports.extend([byte(0x4d0, low), byte(0x4d1, high)]);
 }
 
-/// PIRQ route registers, in the configuration space of device 1, function 0.
+/// A dword to a register of a function of bus 0.
+fn config(device: u8, register: u8, value: u32) -> [PortWrite; 2] {
+    let address = 1 << 31 | u32::from(device) << 11 | u32::from(register);
+    [(0xcf8, address), (0xcfc, value)].map(|(port, value)| PortWrite { port, size: 4, value })
+}
+
+/// PIRQ route registers, in the configuration space of the bridge.
 fn pirq_routes(board: &Board, ports: &mut Vec<PortWrite>) {
     let routes = u32::from_le_bytes(board.pci.routes);
-    ports.push(PortWrite { port: 0xcf8, size: 4, value: 0x8000_0860 });
-    ports.push(PortWrite { port: 0xcfc, size: 4, value: routes });
-    ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
+    for bank in [0x60, 0x68].into_iter().take(board.chipset.lines() / 4) {
+        ports.extend(config(board.chipset.bridge(), bank, routes));
+    }
 }
 
-/// Shadow RAM at C0000h to FFFFFh is read and not written: PAM registers 59h to 5Fh of the host bridge.
-fn shadow_ram(ports: &mut Vec<PortWrite>) {
-    let config = |address, value| {
-        [(0xcf8, address), (0xcfc, value)].map(|(port, value)| PortWrite { port, size: 4, value })
-    };
-    ports.extend(config(0x8000_0058, 0x1111_1000));
-    ports.extend(config(0x8000_005c, 0x1111_1111));
-    ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
+/// Memory windows of the chipset: PCIEXBAR and RCBA.
+fn windows(board: &Board, ports: &mut Vec<PortWrite>) {
+    if let Some(at) = board.ecam {
+        ports.extend(config(0, 0x64, 0));
+        ports.extend(config(0, 0x60, at | 1));
+    }
+    if let Some(at) = board.root_complex {
+        ports.extend(config(board.chipset.bridge(), 0xf0, at | 1));
+    }
 }
 
-/// RAM is write-back, ROM write-protected, video memory and the PCI hole uncacheable.
-fn mtrrs(phys_bits: u8) -> Mtrrs {
+/// Shadow RAM at C0000h to FFFFFh is read and not written: the PAM registers of the host bridge.
+fn shadow_ram(chipset: Chipset, ports: &mut Vec<PortWrite>) {
+    match chipset {
+        Chipset::I440Fx => {
+            ports.extend(config(0, 0x58, 0x1111_1000));
+            ports.extend(config(0, 0x5c, 0x1111_1111));
+        }
+        Chipset::Q35 => {
+            ports.extend(config(0, 0x90, 0x1111_1110));
+            ports.extend(config(0, 0x94, 0x0011_1111));
+        }
+    }
+}
+
+/// RAM is write-back, ROM write-protected, video memory, the PCI hole and configuration space uncacheable.
+fn mtrrs(board: &Board) -> Mtrrs {
     const UNCACHEABLE: u64 = 0;
     const WRITE_PROTECTED: u64 = 5;
     const WRITE_BACK: u64 = 6;
@@ -96,12 +119,17 @@ fn mtrrs(phys_bits: u8) -> Mtrrs {
     let all = |kind: u64| kind * 0x0101_0101_0101_0101;
     let mut fixed = [all(WRITE_PROTECTED); 11];
     (fixed[0], fixed[1], fixed[2]) = (all(WRITE_BACK), all(WRITE_BACK), all(UNCACHEABLE));
-    let hole = (1u64 << 32) - PCI_HOLE;
-    let mask = ((1u64 << phys_bits.clamp(32, 52)) - 1) & !(hole - 1);
+    let range = |base: u64, len: u64| {
+        let mask = ((1u64 << board.phys_bits.clamp(32, 52)) - 1) & !(len - 1);
+        (base | UNCACHEABLE, mask | VALID)
+    };
     Mtrrs {
         default_type: ENABLED | FIXED_ENABLED | WRITE_BACK,
         fixed,
-        variable: (PCI_HOLE | UNCACHEABLE, mask | VALID),
+        variable: [
+            range(PCI_HOLE, (1 << 32) - PCI_HOLE),
+            board.ecam.map_or((0, 0), |base| range(base.into(), ECAM_LEN)),
+        ],
     }
 }
 
@@ -112,11 +140,12 @@ mod tests {
 
     #[test]
     fn the_pci_hole_is_uncacheable_and_ram_is_not() {
-        let (base, mask) = mtrrs(40).variable;
+        let board = Board::pc(MemoryLayout::new(64 << 20).unwrap(), 1);
+        let (base, mask) = mtrrs(&board).variable[0];
         let mask = mask & !0xfff;
         let hit = |address: u64| address & mask == base & mask;
         assert!(hit(0xfee0_0000) && hit(PCI_HOLE) && !hit(PCI_HOLE - 1) && !hit(1 << 32));
-        assert_eq!(mtrrs(40).default_type, 0xc06);
+        assert_eq!(mtrrs(&board).default_type, 0xc06);
     }
 
     #[test]
@@ -125,5 +154,22 @@ mod tests {
         let value = |port| setup.ports.iter().find(|w| w.port == port).unwrap().value;
         assert_eq!(value(0xcfc), 0x0b0b_0a0a);
         assert_eq!(value(0x4d1), 0x0e);
+    }
+
+    #[test]
+    fn a_q35_gets_its_windows_and_both_banks_of_routes() {
+        let setup = Setup::new(&Board::q35(MemoryLayout::new(64 << 20).unwrap(), 1));
+        let pairs: Vec<_> = setup.ports.iter().filter(|w| w.size == 4).map(|w| w.value).collect();
+        for (address, value) in [
+            (0x8000_f860, 0x0b0b_0a0a),
+            (0x8000_f868, 0x0b0b_0a0a),
+            (0x8000_0060, 0xb000_0001),
+            (0x8000_f8f0, 0xfed1_c001),
+            (0x8000_0090, 0x1111_1110),
+        ] {
+            assert!(pairs.windows(2).any(|pair| pair == [address, value]), "{address:#x}");
+        }
+        let (base, mask) = setup.mtrrs.variable[1];
+        assert!(0xbfff_f000u64 & mask & !0xfff == base & mask & !0xfff && mask & 0x800 != 0);
     }
 }

@@ -1,5 +1,6 @@
 //! ACPI fixed hardware as on a PIIX4 (82371AB data sheet, chapter 7; ACPI specification, chapter 4): PM1 event and
-//! control blocks, PM timer, GPE0, the SMI command port and the reset register.
+//! control blocks, PM timer, GPE0, the SMI command port and the reset register. An ICH9 (data sheet, 13.8.3) has GPE0 elsewhere
+//! and SMI_EN and SMI_STS besides.
 //!
 //! A write to the SMI command port asks for an SMI, which the board sends if its chipset is told to. No handler of it is needed
 //! to hand over to ACPI: the write itself does so.
@@ -23,6 +24,12 @@ pub const PM_TMR: u16 = 0x08;
 pub const GPE0: u16 = 0x0c;
 /// Length of the GPE0 block.
 pub const GPE0_LEN: u16 = 4;
+/// Length of an ICH9's register block.
+pub const ICH9_PM_LEN: u16 = 128;
+/// Offset of an ICH9's GPE0 block (8 bytes status, 8 bytes enable), of which two bytes each are there.
+pub const ICH9_GPE0: u16 = 0x20;
+/// Length of an ICH9's GPE0 block.
+pub const ICH9_GPE0_LEN: u16 = 16;
 /// Width of the PM timer in bits (FADT flag TMR_VAL_EXT is 0).
 pub const PM_TIMER_BITS: u32 = 24;
 /// PM timer frequency in Hz.
@@ -54,6 +61,12 @@ const SLP_EN: u16 = 1 << 13;
 /// SCI_EN, BM_RLD, SLP_TYP.
 const CNT_BITS: u16 = 0x1c03;
 
+/// SMI_EN: SMIs at all, and that of the SMI command port.
+const GBL_SMI_EN: u32 = 1 << 0;
+const APMC_EN: u32 = 1 << 5;
+/// SMI_STS: the SMI command port was written.
+const APM_STS: u32 = 1 << 5;
+
 /// The most significant bit changes at each multiple of this many ticks.
 const HALF_RANGE: u64 = 1 << (PM_TIMER_BITS - 1);
 
@@ -67,6 +80,8 @@ pub struct AcpiPmState {
     gpe0_en: u16,
     /// Changes of the timer's top bit that have been reported.
     half_ranges_seen: u64,
+    smi_en: u32,
+    smi_sts: u32,
     apm: [u8; 2],
     /// The SMI command port was written.
     apm_written: bool,
@@ -78,12 +93,46 @@ pub struct AcpiPmState {
 pub struct AcpiPm {
     state: AcpiPmState,
     sci: IrqLine,
+    ich9: bool,
+    /// GBL_SMI_EN cannot be changed.
+    smi_locked: bool,
 }
 
 impl AcpiPm {
     /// The registers at power-on: ACPI mode off.
     pub fn new(sci: IrqLine) -> Self {
-        Self { state: AcpiPmState::new(), sci }
+        Self { state: AcpiPmState::new(), sci, ich9: false, smi_locked: false }
+    }
+
+    /// The same with an ICH9's registers.
+    pub fn ich9(sci: IrqLine) -> Self {
+        Self { ich9: true, ..Self::new(sci) }
+    }
+
+    /// Length of the register block.
+    pub fn block_len(&self) -> u16 {
+        if self.ich9 { ICH9_PM_LEN } else { PM_LEN }
+    }
+
+    /// Whether SMI_EN lets the SMI command port assert SMI#.
+    pub fn apmc_enabled(&self) -> bool {
+        self.state.smi_en & (GBL_SMI_EN | APMC_EN) == GBL_SMI_EN | APMC_EN
+    }
+
+    /// The chipset locks SMIs on, or has been reset.
+    pub fn set_smi_locked(&mut self, locked: bool) {
+        self.smi_locked = locked;
+    }
+
+    /// An ICH9's place of a register as a PIIX4 has it; `None`: a PIIX4 has no such register.
+    fn place(&self, offset: u16) -> Option<u16> {
+        match offset {
+            _ if !self.ich9 => Some(offset),
+            0x00..=0x0b => Some(offset),
+            0x20..=0x21 => Some(offset - 0x20 + GPE0),
+            0x28..=0x29 => Some(offset - 0x28 + GPE0 + 2),
+            _ => None,
+        }
     }
 
     /// Platform reset.
@@ -122,6 +171,13 @@ impl AcpiPm {
 
     fn block_byte(&self, offset: u16, now: Ns) -> u8 {
         let s = &self.state;
+        let Some(offset) = self.place(offset) else {
+            return match offset {
+                0x30..=0x33 => s.smi_en.to_le_bytes()[usize::from(offset & 3)],
+                0x34..=0x37 => s.smi_sts.to_le_bytes()[usize::from(offset & 3)],
+                _ => 0,
+            };
+        };
         let byte = |word: u16| word.to_le_bytes()[usize::from(offset & 1)];
         match offset {
             0x00..=0x01 => byte(s.pm1_sts),
@@ -138,6 +194,16 @@ impl AcpiPm {
     }
 
     fn write_block_byte(&mut self, offset: u16, value: u8) {
+        let Some(offset) = self.place(offset) else {
+            let byte = u32::from(value) << (8 * (offset & 3));
+            let keep = !(0xff << (8 * (offset & 3))) | if self.smi_locked { GBL_SMI_EN } else { 0 };
+            match offset {
+                0x30..=0x33 => self.state.smi_en = self.state.smi_en & keep | byte & !keep,
+                0x34..=0x37 => self.state.smi_sts &= !byte,
+                _ => {}
+            }
+            return;
+        };
         let s = &mut self.state;
         let shift = 8 * (offset & 1);
         let wide = u16::from(value) << shift;
@@ -177,6 +243,7 @@ impl AcpiPm {
     fn write_apm(&mut self, value: u8) {
         self.state.apm[0] = value;
         self.state.apm_written = true;
+        self.state.smi_sts |= APM_STS;
         match value {
             ACPI_ENABLE => self.state.pm1_cnt |= SCI_EN,
             ACPI_DISABLE => self.state.pm1_cnt &= !SCI_EN,
@@ -191,7 +258,7 @@ impl AcpiPm {
 
     /// Registers.
     pub fn save(&self) -> AcpiPmState {
-        let Self { state, sci: _ } = self;
+        let Self { state, sci: _, ich9: _, smi_locked: _ } = self;
         state.clone()
     }
 
@@ -211,6 +278,8 @@ impl AcpiPmState {
             gpe0_sts: 0,
             gpe0_en: 0,
             half_ranges_seen: 0,
+            smi_en: 0,
+            smi_sts: 0,
             apm: [0; 2],
             apm_written: false,
             reset_control: 0,
@@ -223,7 +292,7 @@ fn half_ranges(now: Ns) -> u64 {
     tick_at(now, PM_TIMER_HZ) / HALF_RANGE
 }
 
-/// The register block decodes the low six bits of the port, wherever PMBASE puts it.
+/// The register block decodes the low six bits of the port (an ICH9's seven), wherever PMBASE puts it.
 impl PortDevice for AcpiPm {
     fn port_read(&mut self, port: u16, size: u8, now: Ns) -> u32 {
         self.advance(now);
@@ -231,7 +300,7 @@ impl PortDevice for AcpiPm {
             0xb2 | 0xb3 => self.state.apm[usize::from(port & 1)].into(),
             RESET_PORT => self.state.reset_control.into(),
             _ => {
-                let at = port & (PM_LEN - 1);
+                let at = port & (self.block_len() - 1);
                 (0..u16::from(size))
                     .fold(0, |value, n| value | u32::from(self.block_byte(at + n, now)) << (8 * n))
             }
@@ -245,7 +314,7 @@ impl PortDevice for AcpiPm {
             0xb3 => self.state.apm[1] = value as u8,
             RESET_PORT => self.write_reset_control(value as u8),
             _ => {
-                let at = port & (PM_LEN - 1);
+                let at = port & (self.block_len() - 1);
                 (0..u16::from(size)).for_each(|n| self.write_block_byte(at + n, (value >> (8 * n)) as u8));
             }
         }
@@ -333,5 +402,28 @@ mod tests {
         assert_eq!(lines.levels(), 0);
         pm.restore(state);
         assert_eq!(lines.levels(), 1 << 9);
+    }
+
+    #[test]
+    fn an_ich9_has_its_registers_elsewhere() {
+        let lines = Lines::new();
+        let mut pm = AcpiPm::ich9(lines.line(9));
+        pm.port_write(PM_BASE + PM1_CNT, 2, 1, 0);
+        pm.port_write(PM_BASE + ICH9_GPE0 + 8, 4, 2, 0);
+        pm.raise_gpe(1);
+        assert_eq!((lines.levels(), pm.port_read(PM_BASE + ICH9_GPE0, 4, 0)), (1 << 9, 2));
+        pm.port_write(PM_BASE + ICH9_GPE0, 4, 2, 0);
+        assert_eq!((lines.levels(), pm.port_read(PM_BASE + GPE0, 4, 0)), (0, 0));
+        assert_eq!(pm.port_read(PM_BASE + PM_TMR, 4, 1_000_000_000), 3_579_545);
+        assert!(!pm.apmc_enabled());
+        pm.port_write(PM_BASE + 0x30, 4, 0x21, 0);
+        pm.port_write(SMI_CMD, 1, 7, 0);
+        assert!(pm.apmc_enabled() && pm.take_apm_write());
+        assert_eq!(pm.port_read(PM_BASE + 0x34, 4, 0), 0x20);
+        pm.port_write(PM_BASE + 0x34, 4, 0x20, 0);
+        assert_eq!(pm.port_read(PM_BASE + 0x34, 4, 0), 0);
+        pm.set_smi_locked(true);
+        pm.port_write(PM_BASE + 0x30, 4, 0, 0);
+        assert_eq!(pm.port_read(PM_BASE + 0x30, 4, 0), 1);
     }
 }

@@ -14,7 +14,7 @@ use devices::acpi_pm;
 use devices::fw_cfg::FwCfgContents;
 
 use crate::cli::{UserError, module_list};
-use crate::config::MachineConfig;
+use crate::config::{BoardKind, MachineConfig};
 use crate::firmware_config;
 use crate::firmware_files::Rom;
 use crate::storage::Interface;
@@ -51,6 +51,7 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
     }
     let layout = MemoryLayout::new(config.ram_bytes)
         .map_err(|error| UserError::new("-m", error.to_string(), "write, for example, -m 512M"))?;
+    let layout = for_board(config.board, layout);
     let Some(kernel_path) = &config.kernel else {
         return Err(UserError::new("nothing to boot", "no kernel is given", "give one with -kernel FILE"));
     };
@@ -112,6 +113,14 @@ fn prepare_flash(config: &MachineConfig) -> Result<Prepared, UserError> {
     Ok(prepared)
 }
 
+/// Where memory lies on this board.
+fn for_board(board: BoardKind, layout: MemoryLayout) -> MemoryLayout {
+    match board {
+        BoardKind::Pc => layout,
+        BoardKind::Q35 => layout.for_q35(),
+    }
+}
+
 /// A machine that starts at the reset vector of `rom`.
 fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> {
     let len = rom.bytes.len() as u64;
@@ -124,6 +133,7 @@ fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> 
                 "pad it in front, so that the reset vector stays 16 bytes before its end",
             )
         })?;
+    let layout = for_board(config.board, layout);
     let vga = config.has_vga().then(|| rom.vga_bios()).transpose()?.map(Arc::from);
     let chunks = vec![Chunk::owned((1 << 32) - len, rom.bytes, "ROM")];
     let board = board(config, layout);
@@ -155,12 +165,18 @@ fn pci_testdev_places(device: u8) -> Vec<PortWrite> {
 
 /// The board as the firmware's tables describe it. Addresses are those of the `devices` crate.
 pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
+    let gpe0 = match config.board {
+        BoardKind::Pc => GpeBlock { port: acpi_pm::PM_BASE + acpi_pm::GPE0, len: acpi_pm::GPE0_LEN as u8 },
+        BoardKind::Q35 => {
+            GpeBlock { port: acpi_pm::PM_BASE + acpi_pm::ICH9_GPE0, len: acpi_pm::ICH9_GPE0_LEN as u8 }
+        }
+    };
     let pm = PmBlocks {
         event: acpi_pm::PM_BASE + acpi_pm::PM1_EVT,
         control: acpi_pm::PM_BASE + acpi_pm::PM1_CNT,
         timer: acpi_pm::PM_BASE + acpi_pm::PM_TMR,
         timer_32bit: acpi_pm::PM_TIMER_BITS == 32,
-        gpe0: Some(GpeBlock { port: acpi_pm::PM_BASE + acpi_pm::GPE0, len: acpi_pm::GPE0_LEN as u8 }),
+        gpe0: Some(gpe0),
         smi: Some(SmiCommand {
             port: acpi_pm::SMI_CMD,
             enable: acpi_pm::ACPI_ENABLE,
@@ -172,7 +188,10 @@ pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
         s0_type: 5,
         s5_type: acpi_pm::SLP_TYP_S5,
     };
-    let mut board = Board::pc(layout, config.cpus as u8);
+    let mut board = match config.board {
+        BoardKind::Pc => Board::pc(layout, config.cpus as u8),
+        BoardKind::Q35 => Board::q35(layout, config.cpus as u8),
+    };
     board.pm = config.acpi.then_some(pm);
     if let Ok(model) = crate::cli::cpu_model(&config.cpu) {
         board.phys_bits = model.phys_bits;
@@ -323,6 +342,9 @@ mod tests {
             full.pm,
             Some(PmBlocks { gpe0: full.pm.unwrap().gpe0, ..Board::pc(layout, 1).pm.unwrap() })
         );
+        config.board = BoardKind::Q35;
+        let q35 = board(&config, layout);
+        assert_eq!(q35, Board { phys_bits: q35.phys_bits, vga: true, ..Board::q35(layout, 1) });
         (config.acpi, config.hpet, config.serial) = (false, false, Vec::new());
         let bare = board(&config, layout);
         assert!(bare.pm.is_none() && bare.hpet.is_none() && bare.serial.is_empty());

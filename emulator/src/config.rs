@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use devices::harness::{HarnessConfig, PostConfig};
+pub use devices::pc::BoardKind;
 use serde::{Deserialize, Serialize};
 
 use crate::storage::{BootOrder, DriveConfig, Interface, PluggedDevice};
@@ -17,16 +18,6 @@ pub const DEFAULT_RAM: u64 = 128 << 20;
 pub const MAX_CPUS: u32 = 1;
 /// Seed of everything random in the machine when `-seed` is not given.
 pub const DEFAULT_SEED: u64 = 0x5245_5452_4f47_5241;
-
-/// The board: chipset and what belongs to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BoardKind {
-    /// i440FX and PIIX, with IDE.
-    #[default]
-    Pc,
-    /// Q35 and ICH9, with PCI Express configuration and AHCI.
-    Q35,
-}
 
 /// A processor model and what to change in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,7 +280,10 @@ impl MachineConfig {
             debugcon: debugcon_port.or(self.debugcon.as_ref().map(|_| devices::debug_ports::DEBUGCON_PORT)),
             pc_testdev: *pc_testdev,
             // The display's place is its own.
-            pci_testdev: pci_testdev.map(|at| if at == 2 && self.has_vga() { 4 } else { at }),
+            pci_testdev: pci_testdev.map(|at| {
+                let taken = self.has_vga() && self.board == BoardKind::Pc;
+                if at == 2 && taken { 4 } else { at }
+            }),
             post: post.iter().map(|device| device.ports).collect(),
         }
     }

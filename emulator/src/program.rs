@@ -155,6 +155,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         TierChoice::Only1 => TierPolicy::One,
     };
     Ok(Spec {
+        board: config.board,
         layout: prepared.layout,
         model,
         engine: EngineConfig { tier, trace: trace(&config.log.items), ..EngineConfig::default() },

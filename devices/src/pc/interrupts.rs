@@ -4,7 +4,7 @@
 //! happened since, lets the I/O APIC send, and finds the next deadline.
 
 use super::PcDevices;
-use super::wiring::{LINE_HPET, LINE_PCI, LINE_PIT, LINE_RTC, PIRQ_FIRST_PIN, SOURCES, pirq_of};
+use super::wiring::{LINE_HPET, LINE_PCI, LINE_PIT, LINE_RTC, LINE_SCI, PIRQ_FIRST_PIN, SOURCES};
 use crate::apic::{ApicMessage, Delivery, Destination};
 use crate::clock::earlier;
 use crate::lapic::{Effect, LocalApic};
@@ -42,8 +42,8 @@ impl Wires {
 impl PcDevices {
     /// Connects INTA# (`pin` 1) to INTD# (4) of a PCI device. At most 32 pins.
     pub fn connect_pci_interrupt(&mut self, device: u8, pin: u8) -> IrqLine {
-        let line = LINE_PCI + self.pirqs.len() as u8;
-        self.pirqs.push(pirq_of(device, pin));
+        let line = LINE_PCI + self.pci_pins.len() as u8;
+        self.pci_pins.push((device, pin));
         self.lines.line(line)
     }
 
@@ -61,6 +61,14 @@ impl PcDevices {
         };
         let (mut isa, mut pins) = (Wires::default(), Wires::default());
         for source in SOURCES {
+            if source.line == LINE_SCI {
+                let input = self.pci.chipset.sci();
+                if input < 16 {
+                    isa.drive(input, driver(LINE_SCI));
+                }
+                pins.drive(input, driver(LINE_SCI));
+                continue;
+            }
             let replaced = self.hpet.replaces_legacy() && matches!(source.line, LINE_PIT | LINE_RTC);
             if !replaced {
                 isa.drive(source.isa_irq, driver(source.line));
@@ -74,8 +82,9 @@ impl PcDevices {
             }
             pins.drive(route.ioapic_pin, driver(LINE_HPET + timer));
         }
-        for (line, pirq) in (LINE_PCI..).zip(&self.pirqs) {
-            if let Some(irq) = self.pci.isa.pirq_route((*pirq).into()) {
+        for (line, (device, pin)) in (LINE_PCI..).zip(&self.pci_pins) {
+            let pirq = self.pci.chipset.pirq_of(*device, *pin);
+            if let Some(irq) = self.pci.chipset.pirq_route(pirq) {
                 isa.drive(irq, driver(line));
             }
             pins.drive(PIRQ_FIRST_PIN + pirq, driver(line));

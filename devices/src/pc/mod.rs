@@ -13,7 +13,9 @@ mod wiring;
 
 use std::sync::Arc;
 
-use crate::acpi_pm::{AcpiPm, PM_LEN};
+use serde::{Deserialize, Serialize};
+
+use crate::acpi_pm::AcpiPm;
 use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
 use crate::flash::{Flash, UNITS};
@@ -26,7 +28,7 @@ use crate::i8042::{I8042, MouseMove};
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
 use crate::memory::Dma;
-use crate::pci::{BridgeMemory, MessagePort, PciBus, devfn};
+use crate::pci::{BridgeMemory, Chipset, MessagePort, PciBus, RCBA_LEN, devfn};
 use crate::pic8259::PicPair;
 use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
@@ -36,15 +38,27 @@ pub use bus_time::port_time;
 pub use peripherals::{MappedBars, PciCard, Peripherals};
 pub use state::{PcState, StateMismatch};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
-pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit, pirq_of};
+pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit};
 
 /// Memory windows that the board maps as MMIO: (start, length in bytes, whole pages).
 pub const MMIO_WINDOWS: [(u64, u64); 3] =
     [(IOAPIC_BASE, IOAPIC_LEN), (HPET_BASE, 0x1000), (LAPIC_BASE, LAPIC_LEN)];
 
+/// The board: chipset and what belongs to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BoardKind {
+    /// i440FX and PIIX, with IDE.
+    #[default]
+    Pc,
+    /// Q35 and ICH9, with memory-mapped PCI configuration and AHCI.
+    Q35,
+}
+
 /// What the board decides about its devices.
 #[derive(Clone, Debug, Default)]
 pub struct PcConfig {
+    /// Which one it is.
+    pub board: BoardKind,
     /// Number of vCPUs = local APICs, 1 to 255. APIC id = index.
     pub cpus: u8,
     /// Guest RAM below 4 GiB in bytes, counted from address 0 (for the CMOS memory-size bytes).
@@ -71,8 +85,8 @@ pub struct PcDevices {
     /// Line levels as the controllers saw them last.
     seen_levels: u64,
     seen_intr: bool,
-    /// PIRQ of each connected PCI interrupt pin.
-    pirqs: Vec<u8>,
+    /// Device and pin of each connected PCI interrupt.
+    pci_pins: Vec<(u8, u8)>,
     /// Where PCI functions send interrupt messages; empty between two accesses.
     messages: MessagePort,
     dma: Dma8237,
@@ -129,7 +143,7 @@ impl PcDevices {
             ram_below_4g: config.ram_below_4g,
             seen_levels: 0,
             seen_intr: false,
-            pirqs: Vec::new(),
+            pci_pins: Vec::new(),
             messages: MessagePort::new(),
             dma: Dma8237::new(),
             pic: PicPair::new(),
@@ -140,8 +154,11 @@ impl PcDevices {
             debug: DebugPorts::new(),
             harness: Harness::new(&config.harness),
             fpu_error: FpuError::new(line(LINE_FPU)),
-            acpi: AcpiPm::new(line(LINE_SCI)),
-            pci: PciBus::new(),
+            acpi: match config.board {
+                BoardKind::Pc => AcpiPm::new(line(LINE_SCI)),
+                BoardKind::Q35 => AcpiPm::ich9(line(LINE_SCI)),
+            },
+            pci: PciBus::new(Chipset::i440fx()),
             floppy: None,
             flash: [None, None],
             memory: config.memory.clone(),
@@ -154,6 +171,10 @@ impl PcDevices {
             deadline: None,
             lines,
         };
+        if config.board == BoardKind::Q35 {
+            let smbus = devices.connect_pci_interrupt(0x1f, 1);
+            devices.pci = PciBus::new(Chipset::q35(smbus));
+        }
         if let Some(port) = config.harness.debugcon {
             devices.debug.set_console(port);
         }
@@ -177,6 +198,7 @@ impl PcDevices {
         self.fpu_error.reset();
         self.acpi.reset(now);
         self.pci.reset();
+        self.acpi.set_smi_locked(false);
         self.floppy.iter_mut().for_each(Floppy::reset);
         self.flash.iter_mut().flatten().for_each(Flash::reset);
         self.fw_cfg.reset();
@@ -198,8 +220,9 @@ impl PcDevices {
         if let Some(range) = PORTS.get(index).filter(|range| range.first <= port) {
             return Some((range.unit, range.last));
         }
-        let base = self.pci.pm.base().filter(|base| port.wrapping_sub(*base) < PM_LEN)?;
-        Some((Unit::AcpiBlock, base + (PM_LEN - 1)))
+        let len = self.acpi.block_len();
+        let base = self.pci.chipset.pm_base().filter(|base| port.wrapping_sub(*base) < len)?;
+        Some((Unit::AcpiBlock, base + (len - 1)))
     }
 
     fn unit(&mut self, unit: Unit) -> Option<&mut dyn PortDevice> {
@@ -283,7 +306,9 @@ impl PcDevices {
         let event = self.keyboard_controller.take_event();
         let event = event.or(self.acpi.take_event()).or(self.debug.take_event());
         let event = event.or_else(|| self.harness.post.iter_mut().find_map(PostPort::take_event));
-        if self.acpi.take_apm_write() && self.pci.pm.apmc_enabled() {
+        self.acpi.set_smi_locked(self.pci.chipset.smi_locked());
+        let enabled = self.pci.chipset.apmc_enabled().unwrap_or(self.acpi.apmc_enabled());
+        if self.acpi.take_apm_write() && enabled {
             self.lapics.iter_mut().for_each(LocalApic::raise_smi);
         }
         // The first request stands until the board takes it.
@@ -306,6 +331,10 @@ impl PcDevices {
             vga.window_read(offset, size)
         } else if let Some((flash, offset)) = self.flash_window(gpa) {
             flash.read(offset, size)
+        } else if let Some(offset) = self.ecam(gpa) {
+            self.pci.ecam_read(offset, size)
+        } else if let Some((offset, lpc)) = self.root_complex(gpa) {
+            lpc.root_complex_read(offset, size)
         } else if let Some(hit) = self.pci.claim(false, gpa) {
             self.pci.bar_read(hit, size, now)
         } else {
@@ -335,6 +364,12 @@ impl PcDevices {
             let before = flash.reads_array();
             flash.write(offset, size, value);
             self.map_changed |= flash.reads_array() != before;
+        } else if let Some(offset) = self.ecam(gpa) {
+            self.pci.ecam_write(offset, size, value);
+            self.acpi.set_smi_locked(self.pci.chipset.smi_locked());
+            self.map_changed = true;
+        } else if let Some((offset, lpc)) = self.root_complex(gpa) {
+            lpc.root_complex_write(offset, size, value);
         } else if let Some(hit) = self.pci.claim(false, gpa) {
             self.pci.bar_write(hit, size, value, now);
         } else {
@@ -345,6 +380,18 @@ impl PcDevices {
 
     fn testdev_window(&mut self, gpa: u64) -> Option<&mut PcTestdev> {
         self.harness.pc_testdev.as_mut().filter(|_| gpa.wrapping_sub(IOMEM_BASE) < IOMEM_LEN)
+    }
+
+    /// The offset into memory-mapped configuration space.
+    fn ecam(&self, gpa: u64) -> Option<u64> {
+        self.pci.chipset.ecam().filter(|range| range.contains(&gpa)).map(|range| gpa - range.start)
+    }
+
+    /// The offset into the root complex register block.
+    fn root_complex(&mut self, gpa: u64) -> Option<(u64, &mut crate::pci::Ich9Lpc)> {
+        let lpc = self.pci.chipset.lpc()?;
+        let offset = gpa.checked_sub(lpc.root_complex_base()?).filter(|offset| *offset < RCBA_LEN)?;
+        Some((offset, lpc))
     }
 
     fn in_lapic_window(&self, cpu: usize, gpa: u64) -> bool {
@@ -425,7 +472,7 @@ impl PcDevices {
 
     /// The memory map that the host bridge wants, for a processor that is in SMM or not.
     pub fn bridge_memory(&self, smm: bool) -> BridgeMemory {
-        self.pci.host.memory(smm, self.ram_below_4g)
+        self.pci.chipset.memory(smm, self.ram_below_4g)
     }
 
     /// Whether a write to device memory changed what the board maps, since the last call. (After port writes the board

@@ -39,9 +39,6 @@ pub struct PciCard {
     pub make: Box<dyn FnOnce(PciSlot) -> Box<dyn PciFunction>>,
 }
 
-/// The first device number that a card without a place gets: the ones before are the chipset's and the display's.
-const FIRST_SLOT: u8 = 3;
-
 /// Memory of PCI functions that is plain memory: the board maps it where the guest has put it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MappedBars {
@@ -68,13 +65,17 @@ const UNTRANSLATED: u64 = 1024 * 16 * 63;
 impl PcDevices {
     /// Plugs peripherals in.
     pub fn plug(&mut self, peripherals: Peripherals) {
-        let Peripherals { ide, sata, floppies, vga, mut cards, boot_order } = peripherals;
+        let Peripherals { ide, sata, floppies, vga, cards, boot_order } = peripherals;
         // FPU and PS/2 mouse.
         let mut equipment = 0x06;
         if let Some(drives) = ide {
             self.rtc.set_cmos(cmos::DISK_TRANSLATION, translations(&drives));
             let irqs = [LINE_IDE, LINE_IDE + 1].map(|line| self.lines.line(line));
             self.pci.ide = Some(Ide::new(drives, &self.memory, irqs));
+        }
+        if let Some(drives) = sata {
+            let slot = self.slot(0x1f);
+            self.pci.sata = Some(Ahci::new(drives, slot));
         }
         if let Some(floppies) = floppies {
             let floppy = Floppy::new(floppies, self.memory.clone(), self.lines.line(LINE_FLOPPY));
@@ -90,7 +91,6 @@ impl PcDevices {
         if let Some((memory, rom_len)) = vga {
             self.pci.vga = Some(Vga::new(memory, rom_len));
         }
-        cards.extend(sata.map(|drives| Ahci::card(Some((0x1f, 2)), drives)));
         // Those with a place first, so that no other takes it.
         let (placed, free): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.at.is_some());
         for card in placed.into_iter().chain(free) {
@@ -108,27 +108,35 @@ impl PcDevices {
     }
 
     fn plug_card(&mut self, card: PciCard) {
-        let free = |pci: &mut crate::pci::PciBus| pci.free_device(FIRST_SLOT).map(|device| (device, 0));
+        let free = |pci: &mut crate::pci::PciBus| pci.free_device(pci.first_slot()).map(|device| (device, 0));
         let Some((device, function)) = card.at.or_else(|| free(&mut self.pci)) else {
             return tracing::warn!("there is no free PCI slot: a card was left out");
         };
-        let slot = PciSlot {
+        let slot = self.slot(device);
+        self.pci.attach(devfn(device, function), (card.make)(slot));
+    }
+
+    fn slot(&mut self, device: u8) -> PciSlot {
+        PciSlot {
             memory: self.memory.clone(),
             intx: self.connect_pci_interrupt(device, 1),
             messages: self.messages.clone(),
-        };
-        self.pci.attach(devfn(device, function), (card.make)(slot));
+        }
     }
 
     pub(super) fn storage_deadline(&self) -> Option<Ns> {
         let ide = self.pci.ide.as_ref().and_then(Timed::next_deadline);
+        let sata = self.pci.sata.as_ref().and_then(Timed::next_deadline);
         let cards = self.pci.attached().filter_map(PciFunction::timed).filter_map(Timed::next_deadline).min();
-        earlier(earlier(ide, cards), self.floppy.as_ref().and_then(Timed::next_deadline))
+        earlier(earlier(earlier(ide, sata), cards), self.floppy.as_ref().and_then(Timed::next_deadline))
     }
 
     pub(super) fn advance_storage(&mut self, now: Ns) {
         if let Some(ide) = &mut self.pci.ide {
             ide.advance(now);
+        }
+        if let Some(sata) = &mut self.pci.sata {
+            sata.advance(now);
         }
         for function in self.pci.attached_mut().filter_map(|function| function.timed_mut()) {
             function.advance(now);
@@ -192,9 +200,13 @@ impl PcDevices {
         self.pci.vga.as_ref()?.text(now)
     }
 
-    /// Changes the medium of the CD drive at place 0 to 3; see [`Ide::change_medium`].
+    /// Changes the medium of the board's CD drive at IDE place 0 to 3, or at an AHCI port; see [`Ide::change_medium`].
     pub fn change_cd(&mut self, place: usize, medium: Option<Disk>, force: bool) -> bool {
-        let changed = self.pci.ide.as_mut().is_some_and(|ide| ide.change_medium(place, medium, force));
+        let changed = match (&mut self.pci.ide, &mut self.pci.sata) {
+            (Some(ide), _) => ide.change_medium(place, medium, force),
+            (None, Some(sata)) => sata.change_medium(place, medium, force),
+            (None, None) => false,
+        };
         self.settle();
         changed
     }
@@ -207,6 +219,7 @@ impl PcDevices {
     /// Flushes every disk, and what is in flash.
     pub fn flush_disks(&mut self) -> std::io::Result<()> {
         self.pci.ide.as_mut().map_or(Ok(()), Ide::flush)?;
+        self.pci.sata.as_mut().map_or(Ok(()), PciFunction::flush)?;
         self.pci.attached_mut().try_for_each(|function| function.flush())?;
         self.flash.iter_mut().flatten().try_for_each(Flash::flush)?;
         self.floppy.as_mut().map_or(Ok(()), Floppy::flush)

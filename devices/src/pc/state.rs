@@ -77,7 +77,7 @@ impl PcDevices {
             ram_below_4g: _,
             seen_levels,
             seen_intr,
-            pirqs: _,
+            pci_pins: _,
             messages: _,
             dma,
             pic,
@@ -168,6 +168,7 @@ impl PcDevices {
         self.fpu_error.restore(fpu_error);
         self.acpi.restore(acpi);
         self.pci.restore(pci);
+        self.acpi.set_smi_locked(self.pci.chipset.smi_locked());
         if let (Some(device), Some(state)) = (&mut self.floppy, floppy) {
             device.restore(state);
         }

@@ -561,3 +561,73 @@ fn a_card_interrupts_by_its_pin_by_msi_and_by_msi_x() {
     alarm(&mut pc, 400);
     assert_eq!(memory.get(0x800, 4), [0x62, 0, 0, 0]);
 }
+
+/// A Q35 board as its firmware sets it up: the configuration space in memory, interrupts, power management.
+#[test]
+fn a_q35_board() {
+    const ECAM: u64 = 0xb000_0000;
+    let memory = crate::memory::test_memory::Flat::new(0x1000);
+    let config = PcConfig { board: BoardKind::Q35, cpus: 1, memory: Dma::new(memory), ..PcConfig::default() };
+    let mut pc = PcDevices::new(&config);
+    pc.plug(Peripherals {
+        sata: Some([const { None }; 6]),
+        vga: Some((crate::vga::OwnMemory::new(), 0)),
+        cards: vec![Alarm::card(None)],
+        ..Peripherals::default()
+    });
+    assert_eq!(pc.mmio_read(0, ECAM, 4, 0), 0xffff_ffff);
+    pc.port_write(0xcf8, 4, 0x8000_0060, 0);
+    pc.port_write(0xcfc, 4, ECAM as u32 | 1, 0);
+    let id = |pc: &mut PcDevices, at: u64| pc.mmio_read(0, ECAM + (at << 12), 4, 0);
+    let places = [0x00, 0x08, 0x10, 0xf8, 0xfa, 0xfb];
+    assert_eq!(
+        places.map(|at| id(&mut pc, at)),
+        [0x29c0_8086, 0x1111_1234, 0x00ff_1b36, 0x2918_8086, 0x2922_8086, 0x2930_8086]
+    );
+    assert!(!pc.take_map_change());
+    // The card's memory by a write to the configuration space in memory, which the map must follow.
+    pc.mmio_write(0, ECAM + (0x10 << 12) + 0x10, 4, 0xfebf_0000, 0);
+    pc.mmio_write(0, ECAM + (0x10 << 12) + 0x04, 2, 0x06, 0);
+    assert!(pc.take_map_change() && !pc.take_map_change());
+    // Device 2, INTA#: PIRQG, input 22; and IRQ 10 by its route register.
+    lapic(&mut pc, 0, 0xf0, 0x1ff);
+    ioapic(&mut pc, 0x10 + 2 * 22, 0x8046);
+    pc.mmio_write(0, 0xfebf_0000, 4, 100, 0);
+    pc.advance(100);
+    assert_eq!(pc.acknowledge(0, 100), Some(0x46));
+    pc.mmio_write(0, 0xfebf_0000, 4, 0, 0);
+    lapic(&mut pc, 0, 0xb0, 0);
+    init_pic(&mut pc);
+    out(&mut pc, 0x4d1, 0x04);
+    pc.mmio_write(0, ECAM + (0xf8 << 12) + 0x6a, 1, 10, 0);
+    pc.mmio_write(0, 0xfebf_0000, 4, 100, 200);
+    lapic(&mut pc, 0, 0x350, 0x700);
+    ioapic(&mut pc, 0x10 + 2 * 22, 0x1_0000);
+    pc.advance(300);
+    assert_eq!(pc.acknowledge(0, 300), Some(0x3a));
+    // The root complex registers, GPE0 where an ICH9 has it, and SMIs that are locked on.
+    pc.mmio_write(0, ECAM + (0xf8 << 12) + 0xf0, 4, 0xfed1_c001, 300);
+    assert_eq!(pc.mmio_read(0, 0xfed1_f140, 2, 300), 0x3210);
+    out(&mut pc, 0xb2, 1);
+    assert!(!pc.smi_pending(0));
+    pc.port_write(0x630, 4, 0x21, 300);
+    pc.mmio_write(0, ECAM + (0xf8 << 12) + 0xa0, 1, 0x10, 300);
+    pc.port_write(0x630, 4, 0, 300);
+    assert_eq!(pc.port_read(0x630, 4, 300), 1);
+    pc.port_write(0x630, 4, 0x21, 300);
+    out(&mut pc, 0xb2, 1);
+    assert!(pc.take_smi(0));
+    let mut twin = PcDevices::new(&config);
+    twin.plug(Peripherals {
+        sata: Some([const { None }; 6]),
+        vga: Some((crate::vga::OwnMemory::new(), 0)),
+        cards: vec![Alarm::card(None)],
+        ..Peripherals::default()
+    });
+    twin.restore(pc.save()).unwrap();
+    assert_eq!(twin.mmio_read(0, ECAM + (0xf8 << 12) + 0xf0, 4, 300), 0xfed1_c001);
+    twin.port_write(0x630, 4, 0, 300);
+    assert_eq!(twin.port_read(0x630, 4, 300), 1, "still locked");
+    pc.reset(400);
+    assert_eq!((pc.mmio_read(0, ECAM, 4, 400), pc.port_read(0x630, 4, 400)), (0xffff_ffff, 0));
+}

@@ -148,7 +148,7 @@ pub(super) const LINE_HPET: u8 = 16;
 /// PCI interrupt pins, in the order in which they were connected.
 pub(super) const LINE_PCI: u8 = 32;
 
-/// The fixed sources. IRQ 0 arrives at I/O APIC pin 2 (an interrupt source override in the MADT); pin 0 is the 8259A
+/// The fixed sources (but that a Q35's SCI can be moved). IRQ 0 arrives at I/O APIC pin 2 (an interrupt source override in the MADT); pin 0 is the 8259A
 /// pair's INTR. Only the SCI is level-triggered (ELCR bit 9, and an override for pin 9).
 pub const SOURCES: &[Source] = &[
     source(LINE_PIT, "8254 channel 0", 0, 2),
@@ -166,14 +166,8 @@ pub const SOURCES: &[Source] = &[
     source(LINE_FLOPPY, "floppy", 6, 6),
 ];
 
-/// I/O APIC pin of PIRQA; B to D follow. The 8259A pair sees PIRQs through the PIIX3's route registers.
+/// I/O APIC pin of PIRQA; the others follow. The 8259A pair sees PIRQs through the chipset's route registers.
 pub const PIRQ_FIRST_PIN: u8 = 16;
-
-/// The PIRQ (0 = A to 3 = D) that a PCI device's interrupt pin (1 = INTA# to 4 = INTD#) is wired to: INTA# of device 1 is
-/// PIRQA, and each device and each pin moves on by one.
-pub const fn pirq_of(device: u8, pin: u8) -> u8 {
-    device.wrapping_add(pin).wrapping_sub(2) & 3
-}
 
 #[cfg(test)]
 mod tests {

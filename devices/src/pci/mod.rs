@@ -1,5 +1,6 @@
-//! PCI configuration: mechanism #1 (CF8h/CFCh), the type 0 header, and the functions of an i440FX/PIIX board.
-//! (PCI Local Bus specification 2.1, chapters 3.7.4 and 6.)
+//! PCI configuration: mechanism #1 (CF8h/CFCh), memory-mapped configuration space (ECAM) where the chipset has it, the type 0
+//! header, and the functions of the boards. (PCI Local Bus specification 3.0, chapters 3.2.2.3 and 6; PCI Express base
+//! specification, 7.2.2.)
 //!
 //! A function is its [`ConfigSpace`]: bytes with a mask of what software may write. Base address registers need no
 //! code: their address bits above the size are writable, which is all that the sizing protocol looks at.
@@ -8,8 +9,10 @@
 //! [`Msi`] and [`Msix`]. It uses the pin while neither of these is on.
 
 mod bridge_memory;
+mod chipset;
 mod config;
 mod functions;
+mod ich9;
 mod message;
 mod msi;
 mod msix;
@@ -19,13 +22,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ahci::Ahci;
 use crate::ide::Ide;
 use crate::memory::Dma;
 use crate::vga::Vga;
 use crate::{IrqLine, Ns, PortDevice, Timed};
 pub use bridge_memory::{BridgeMemory, HIGH_SMRAM, PAM_START, SMRAM, Shadow};
+pub use chipset::Chipset;
 pub use config::{BarKind, ConfigSpace};
 pub use functions::{I440Fx, Piix3Isa, Piix4Pm};
+pub use ich9::{Ich9Lpc, Ich9Smbus, RCBA_LEN};
 pub use message::{MessagePort, MsiMessage};
 pub use msi::{MSI, Msi};
 pub use msix::{MSI_X, MSIX_ENTRY, Msix, MsixLayout, MsixState};
@@ -101,11 +107,8 @@ pub const fn devfn(device: u8, function: u8) -> u8 {
     device << 3 | function & 7
 }
 
-const HOST: u8 = devfn(0, 0);
-const ISA: u8 = devfn(1, 0);
 const IDE: u8 = devfn(1, 1);
-const PM: u8 = devfn(1, 3);
-const VGA: u8 = devfn(2, 0);
+const SATA: u8 = devfn(0x1f, 2);
 
 /// Configuration address and spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,40 +118,33 @@ pub struct PciState {
     functions: Vec<(u8, Vec<u8>, Vec<u8>)>,
 }
 
-/// Bus 0 and its configuration mechanism.
+/// Bus 0 and its configuration mechanisms.
 pub struct PciBus {
     address: u32,
-    /// 00:00.0
-    pub host: I440Fx,
-    /// 00:01.0
-    pub isa: Piix3Isa,
-    /// 00:01.1, if the board has drives.
+    /// What the board has always.
+    pub chipset: Chipset,
+    /// 00:01.1, if a board with a PIIX has drives.
     pub ide: Option<Ide>,
-    /// 00:01.3
-    pub pm: Piix4Pm,
-    /// 00:02.0, if the board has a display.
+    /// 00:1f.2 of a board with an ICH9.
+    pub sata: Option<Ahci>,
+    /// Where the display is.
+    vga_place: u8,
+    /// The display, if the board has one.
     pub vga: Option<Vga>,
     attached: BTreeMap<u8, Box<dyn PciFunction>>,
 }
 
-impl Default for PciBus {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl PciBus {
     /// The chipset's own functions.
-    pub fn new() -> Self {
-        Self {
-            address: 0,
-            host: I440Fx::new(),
-            isa: Piix3Isa::new(),
-            ide: None,
-            pm: Piix4Pm::new(),
-            vga: None,
-            attached: BTreeMap::new(),
-        }
+    pub fn new(chipset: Chipset) -> Self {
+        // The first device that the chipset leaves free, as in QEMU.
+        let vga_place = devfn(if matches!(chipset, Chipset::Q35 { .. }) { 1 } else { 2 }, 0);
+        Self { address: 0, chipset, ide: None, sata: None, vga_place, vga: None, attached: BTreeMap::new() }
+    }
+
+    /// The first device that is not the chipset's or the display's.
+    pub fn first_slot(&self) -> u8 {
+        (self.vga_place >> 3) + 1
     }
 
     /// Plugs a function into a free place.
@@ -190,7 +186,7 @@ impl PciBus {
     }
 
     fn places(&self) -> Vec<u8> {
-        let mut places = vec![HOST, ISA, PM];
+        let mut places: Vec<u8> = self.chipset.functions().map(|(at, _)| at).into();
         places.extend(self.cards().map(|(at, _)| at));
         places.sort_unstable();
         places
@@ -199,28 +195,53 @@ impl PciBus {
     /// What is not always there.
     fn cards(&self) -> impl Iterator<Item = (u8, &dyn PciFunction)> {
         let ide = self.ide.as_ref().map(|ide| (IDE, ide as &dyn PciFunction));
-        let vga = self.vga.as_ref().map(|vga| (VGA, vga as &dyn PciFunction));
+        let sata = self.sata.as_ref().map(|sata| (SATA, sata as &dyn PciFunction));
+        let vga = self.vga.as_ref().map(|vga| (self.vga_place, vga as &dyn PciFunction));
         let attached = self.attached.iter().map(|(at, function)| (*at, function.as_ref()));
-        ide.into_iter().chain(vga).chain(attached)
+        ide.into_iter().chain(sata).chain(vga).chain(attached)
     }
 
     fn function(&mut self, at: u8) -> Option<&mut dyn PciFunction> {
-        match at {
-            HOST => Some(&mut self.host),
-            ISA => Some(&mut self.isa),
-            PM => Some(&mut self.pm),
-            IDE if self.ide.is_some() => self.ide.as_mut().map(|ide| ide as &mut dyn PciFunction),
-            VGA if self.vga.is_some() => self.vga.as_mut().map(|vga| vga as &mut dyn PciFunction),
-            _ => match self.attached.get_mut(&at) {
+        let own = match at {
+            IDE => self.ide.as_mut().map(|ide| ide as &mut dyn PciFunction),
+            SATA => self.sata.as_mut().map(|sata| sata as &mut dyn PciFunction),
+            _ if at == self.vga_place => self.vga.as_mut().map(|vga| vga as &mut dyn PciFunction),
+            _ => None,
+        };
+        match own.or(self.chipset.function(at)) {
+            Some(function) => Some(function),
+            None => match self.attached.get_mut(&at) {
                 Some(function) => Some(function.as_mut()),
                 None => None,
             },
         }
     }
 
+    /// A read of memory-mapped configuration space: the offset names bus, device, function and register. Functions have 256
+    /// bytes; beyond these, and where no function is, nothing answers.
+    pub fn ecam_read(&mut self, offset: u64, size: u8) -> u64 {
+        let (at, register) = ((offset >> 12) as u8, offset & 0xfff);
+        let function = if offset >> 20 == 0 { self.function(at) } else { None };
+        let Some(function) = function.filter(|_| register + u64::from(size) <= 256) else { return u64::MAX };
+        let bytes = &function.config().bytes()[register as usize..][..usize::from(size.min(8))];
+        bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+
+    /// A write there.
+    pub fn ecam_write(&mut self, offset: u64, size: u8, value: u64) {
+        let (at, register) = ((offset >> 12) as u8, offset & 0xfff);
+        let function = if offset >> 20 == 0 { self.function(at) } else { None };
+        let Some(function) = function.filter(|_| register + u64::from(size) <= 256) else { return };
+        for (n, byte) in value.to_le_bytes().into_iter().enumerate().take(size.into()) {
+            function.config_mut().write(register as u8 + n as u8, byte);
+        }
+        function.config_written(register as u8, size);
+    }
+
     /// The attached function that decodes the I/O port (`io`) or physical address `at`.
     pub fn claim(&self, io: bool, at: u64) -> Option<BarHit> {
-        self.cards().find_map(|(devfn, function)| {
+        let chipset = self.chipset.functions().into_iter();
+        chipset.chain(self.cards()).find_map(|(devfn, function)| {
             (0..6).find_map(|bar| {
                 let (is_io, len) = function.config().bar_kind(bar)?;
                 let offset = at.wrapping_sub(function.config().bar(bar)?);
@@ -253,15 +274,9 @@ impl PciBus {
 
     /// Configuration address and spaces.
     pub fn save(&self) -> PciState {
-        let Self { address, host, isa, pm, ide: _, vga: _, attached: _ } = self;
-        let mut functions = vec![
-            (HOST, host.config().bytes().to_vec(), Vec::new()),
-            (ISA, isa.config().bytes().to_vec(), Vec::new()),
-            (PM, pm.config().bytes().to_vec(), Vec::new()),
-        ];
-        functions.extend(
-            self.cards().map(|(at, function)| (at, function.config().bytes().to_vec(), function.save())),
-        );
+        let Self { address, chipset, ide: _, sata: _, vga_place: _, vga: _, attached: _ } = self;
+        let functions = chipset.functions().into_iter().chain(self.cards());
+        let functions = functions.map(|(at, f)| (at, f.config().bytes().to_vec(), f.save())).collect();
         PciState { address: *address, functions }
     }
 
@@ -319,6 +334,10 @@ impl PortDevice for PciBus {
 mod tests {
     use super::*;
 
+    const HOST: u8 = devfn(0, 0);
+    const ISA: u8 = devfn(1, 0);
+    const PM: u8 = devfn(1, 3);
+
     fn read(pci: &mut PciBus, at: u8, register: u32) -> u32 {
         pci.port_write(CONFIG_ADDRESS, 4, ENABLE | u32::from(at) << 8 | register & 0xfc, 0);
         pci.port_read(CONFIG_DATA, 4, 0)
@@ -340,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_scan_finds_the_chipset() {
-        let mut pci = PciBus::new();
+        let mut pci = PciBus::new(Chipset::i440fx());
         // How Linux checks for mechanism #1.
         pci.port_write(CONFIG_ADDRESS, 4, 0x8000_0000, 0);
         assert_eq!(pci.port_read(CONFIG_ADDRESS, 4, 0), 0x8000_0000);
@@ -357,7 +376,7 @@ mod tests {
 
     #[test]
     fn base_address_registers_are_sized() {
-        let mut pci = PciBus::new();
+        let mut pci = PciBus::new(Chipset::i440fx());
         let mut config = ConfigSpace::endpoint(0x1af4, 0x1000, 0x02_0000, 0);
         config.add_bar(0, BarKind::Io, 32);
         config.add_bar(1, BarKind::Memory32, 4096);
@@ -394,22 +413,22 @@ mod tests {
 
     #[test]
     fn interrupt_routes_and_pm_base() {
-        let mut pci = PciBus::new();
-        assert_eq!(pci.isa.pirq_route(0), None);
+        let mut pci = PciBus::new(Chipset::i440fx());
+        assert_eq!(pci.chipset.pirq_route(0), None);
         write(&mut pci, ISA, 0x60, 0x8080_0b0a);
-        assert_eq!([0, 1, 2].map(|pirq| pci.isa.pirq_route(pirq)), [Some(10), Some(11), None]);
-        assert_eq!(pci.pm.base(), Some(0x600));
+        assert_eq!([0, 1, 2].map(|pirq| pci.chipset.pirq_route(pirq)), [Some(10), Some(11), None]);
+        assert_eq!(pci.chipset.pm_base(), Some(0x600));
         write(&mut pci, PM, 0x40, 0xb01f);
-        assert_eq!((read(&mut pci, PM, 0x40), pci.pm.base()), (0xb001, Some(0xb000)));
+        assert_eq!((read(&mut pci, PM, 0x40), pci.chipset.pm_base()), (0xb001, Some(0xb000)));
         write(&mut pci, PM, 0x80, 0);
-        assert_eq!(pci.pm.base(), None);
+        assert_eq!(pci.chipset.pm_base(), None);
         write(&mut pci, HOST, 0x58, 0xffff_ff00);
         // PAM0 to PAM2: F0000h, C0000h to CFFFFh.
-        let shadow = pci.host.memory(false, 1 << 24).shadow;
+        let shadow = pci.chipset.memory(false, 1 << 24).shadow;
         let full = Shadow { reads: true, writes: true };
         assert!(shadow.iter().enumerate().all(|(n, s)| (*s == full) == (n < 4 || n == 12)));
         write(&mut pci, HOST, 0x5c, 0x0000_0012);
-        let memory = pci.host.memory(false, 1 << 24);
+        let memory = pci.chipset.memory(false, 1 << 24);
         assert_eq!(memory.shadow_at(0xd_3fff).unwrap(), Shadow { reads: false, writes: true });
         assert_eq!(memory.shadow_at(0xd_4000).unwrap(), Shadow { reads: true, writes: false });
         assert_eq!(memory.shadow_at(0xf_ffff).unwrap(), full);
@@ -418,10 +437,10 @@ mod tests {
 
     #[test]
     fn smram_opens_closes_and_locks() {
-        let mut pci = PciBus::new();
+        let mut pci = PciBus::new(Chipset::i440fx());
         let seen = |pci: &mut PciBus, value: u32| {
             write(pci, HOST, 0x70, value << 16);
-            [false, true].map(|smm| pci.host.memory(smm, 1 << 24).smram)
+            [false, true].map(|smm| pci.chipset.memory(smm, 1 << 24).smram)
         };
         assert_eq!(seen(&mut pci, 0x42), [false; 2], "G_SMRAME is off");
         assert_eq!(seen(&mut pci, 0x0a), [false, true]);
@@ -440,5 +459,31 @@ mod tests {
         assert_eq!(seen(&mut pci, 0x48), [false, true]);
         pci.reset();
         assert_eq!(read(&mut pci, HOST, 0x70) >> 16 & 0xff, 0x02);
+    }
+
+    #[test]
+    fn configuration_space_is_seen_in_memory() {
+        let mut pci = PciBus::new(Chipset::q35(IrqLine::unconnected()));
+        let found: Vec<_> = (0..=255u8)
+            .map(|at| (at, pci.ecam_read(u64::from(at) << 12, 4)))
+            .filter(|(_, id)| *id as u32 != u32::MAX)
+            .collect();
+        assert_eq!(found, [(0, 0x29c0_8086), (0xf8, 0x2918_8086), (0xfb, 0x2930_8086)]);
+        pci.ecam_write(0xf8 << 12 | 0x60, 4, 0x0b0a_0a80);
+        assert_eq!([0, 1, 3].map(|pirq| pci.chipset.pirq_route(pirq)), [None, Some(10), Some(11)]);
+        assert_eq!(read(&mut pci, 0xf8, 0x60), 0x0b0a_0a80);
+        // The last bytes, what is beyond them, and another bus.
+        assert_eq!(pci.ecam_read(0xfc, 4), 0);
+        assert_eq!([0xfd, 0x100, 1 << 20].map(|at| pci.ecam_read(at, 4)), [u64::MAX; 3]);
+        pci.ecam_write(0xf8 << 12 | 0xff, 8, u64::MAX);
+        pci.ecam_write(1 << 20, 4, 0);
+        assert_eq!(pci.chipset.ecam(), None);
+        pci.ecam_write(0x60, 8, 0xb000_0001);
+        assert_eq!(pci.chipset.ecam(), Some(0xb000_0000..0xc000_0000));
+        let state = pci.save();
+        pci.reset();
+        assert_eq!((pci.chipset.ecam(), pci.chipset.pirq_route(1)), (None, None));
+        pci.restore(state);
+        assert_eq!((pci.chipset.ecam().is_some(), pci.chipset.pirq_route(1)), (true, Some(10)));
     }
 }

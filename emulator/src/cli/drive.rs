@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use devices::ahci::PORTS;
+
 use super::error::UserError;
 use super::lists::{items, number, switch, unknown_key};
+use crate::config::BoardKind;
 use crate::image::{Plan, Role};
 use crate::storage::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
 
@@ -12,6 +15,8 @@ use crate::storage::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
 pub struct Asked {
     config: DriveConfig,
     index: Option<u8>,
+    /// Bus and unit, which stand for an index.
+    place: Option<(u8, u8)>,
 }
 
 fn asked(option: String, file: Option<PathBuf>, interface: Interface, media: Media) -> Asked {
@@ -26,7 +31,7 @@ fn asked(option: String, file: Option<PathBuf>, interface: Interface, media: Med
         read_only: false,
         snapshot: false,
     };
-    Asked { config, index: None }
+    Asked { config, index: None, place: None }
 }
 
 /// `-hda` to `-hdd`.
@@ -72,9 +77,9 @@ pub fn parse(value: &str) -> Result<Asked, UserError> {
             "format" => config.format = Some(format(&option, text)?),
             "if" => config.interface = interface(&option, text)?,
             "media" => config.media = media(&option, text)?,
-            "index" => drive.index = Some(number(&option, "index", text, 3)? as u8),
+            "index" => drive.index = Some(number(&option, "index", text, 5)? as u8),
             "id" => config.id = item.value,
-            "bus" => bus = Some(number(&option, "bus", text, 1)? as u8),
+            "bus" => bus = Some(number(&option, "bus", text, 5)? as u8),
             "unit" => unit = Some(number(&option, "unit", text, 1)? as u8),
             "readonly" | "read-only" => config.read_only = switch(&option, item.value.as_deref())?,
             "snapshot" => config.snapshot = switch(&option, item.value.as_deref())?,
@@ -88,7 +93,7 @@ pub fn parse(value: &str) -> Result<Asked, UserError> {
         }
     }
     if bus.is_some() || unit.is_some() {
-        drive.index = Some(2 * bus.unwrap_or(0) + unit.unwrap_or(0));
+        drive.place = Some((bus.unwrap_or(0), unit.unwrap_or(0)));
     }
     if drive.config.file.is_none() && drive.config.media == Media::Disk {
         return Err(UserError::new(option, "no image is named", "write file=PATH"));
@@ -133,13 +138,26 @@ fn media(option: &str, text: &str) -> Result<Media, UserError> {
 }
 
 /// Gives every drive its place: those that named one first, the others in the order in which they were asked for.
-pub fn place(drives: Vec<Asked>, snapshot: bool) -> Result<Vec<DriveConfig>, UserError> {
+pub fn place(
+    mut drives: Vec<Asked>,
+    snapshot: bool,
+    board: BoardKind,
+) -> Result<Vec<DriveConfig>, UserError> {
+    // An IDE channel has two units, a port of an AHCI controller one.
+    let (ide_places, units) = match board {
+        BoardKind::Pc => (4, 2),
+        BoardKind::Q35 => (PORTS as u8, 1),
+    };
+    for drive in &mut drives {
+        let units = if drive.config.interface == Interface::Ide { units } else { 2 };
+        drive.index = drive.place.map(|(bus, unit)| units * bus + unit).or(drive.index);
+    }
     let mut placed: Vec<DriveConfig> = Vec::new();
     let (named, unnamed): (Vec<_>, Vec<_>) = drives.into_iter().partition(|drive| drive.index.is_some());
-    for Asked { mut config, index } in named.into_iter().chain(unnamed) {
+    for Asked { mut config, index, .. } in named.into_iter().chain(unnamed) {
         config.snapshot |= snapshot;
         let places = match config.interface {
-            Interface::Ide => 4,
+            Interface::Ide => ide_places,
             Interface::Floppy | Interface::Flash => 2,
             // As many as find a PCI slot.
             Interface::Virtio => 16,
@@ -206,7 +224,11 @@ mod tests {
 
     fn placed(values: &[&str]) -> Vec<(u8, Interface)> {
         let drives = values.iter().map(|value| parse(value).unwrap()).collect();
-        place(drives, false).unwrap().into_iter().map(|drive| (drive.index, drive.interface)).collect()
+        place(drives, false, BoardKind::Pc)
+            .unwrap()
+            .into_iter()
+            .map(|drive| (drive.index, drive.interface))
+            .collect()
     }
 
     #[test]
@@ -215,11 +237,11 @@ mod tests {
         assert_eq!(placed(&["file=a", "file=b,index=0", "file=c"]), [(0, ide), (1, ide), (2, ide)]);
         assert_eq!(placed(&["file=a,if=floppy", "media=cdrom,bus=1,unit=1"])[0], (3, ide));
         let twice = vec![disk("hda", "a".into(), 0), disk("hda", "b".into(), 0)];
-        assert!(place(twice, false).unwrap_err().to_string().contains("another drive"));
+        assert!(place(twice, false, BoardKind::Pc).unwrap_err().to_string().contains("another drive"));
         let flash = Interface::Flash;
         let chips = placed(&["file=a,if=pflash,unit=1", "file=b,if=pflash,format=raw,readonly=on"]);
         assert_eq!(chips, [(1, flash), (0, flash)]);
-        let all = place(vec![cdrom("a".into()), disk("hda", "b".into(), 0)], true).unwrap();
+        let all = place(vec![cdrom("a".into()), disk("hda", "b".into(), 0)], true, BoardKind::Pc).unwrap();
         assert!(all.iter().all(|drive| drive.snapshot) && all[0].is_read_only() && all[0].index == 2);
     }
 
@@ -230,7 +252,7 @@ mod tests {
             ("file=a,format=vmdk", "qemu-img"),
             ("file=a,indx=1", "\"index\""),
             ("format=raw", "file=PATH"),
-            ("file=a,index=4", "0 to 3"),
+            ("file=a,index=6", "0 to 5"),
         ] {
             let line = parse(value).unwrap_err().to_string();
             assert!(line.contains(hint), "{line}");

@@ -27,7 +27,7 @@ pub use subcommands::machine_for;
 
 use std::io::IsTerminal;
 
-use crate::config::{Chardev, DisplayChoice, MAX_CPUS, MachineConfig, TierChoice};
+use crate::config::{BoardKind, Chardev, DisplayChoice, MAX_CPUS, MachineConfig, TierChoice};
 use crate::firmware_config;
 use lists::{items, number, switch, unknown_key};
 use options::Opt;
@@ -235,7 +235,7 @@ impl Parser {
     /// Checks what depends on several options.
     fn finish(self) -> Result<MachineConfig, UserError> {
         let mut config = self.config;
-        config.drives = drive::place(self.drives, self.snapshot)?;
+        config.drives = drive::place(self.drives, self.snapshot, config.board)?;
         // Without firmware there is no picture: the kernel's console is the serial port.
         let terminal_is_free =
             !self.nographic && self.serial.is_empty() && !config.monitor && config.debugcon != STDIO;
@@ -309,7 +309,8 @@ fn boots_with(config: &MachineConfig) -> Result<(), UserError> {
     Ok(())
 }
 
-const MACHINE_HELP: &str = "Machines:\n  pc   i440FX and PIIX (the default)\n\n\
+const MACHINE_HELP: &str = "Machines:\n  pc    i440FX and PIIX, IDE (the default)\n  \
+    q35   Q35 and ICH9, PCI Express configuration, AHCI\n\n\
     Properties: acpi=on|off, hpet=on|off\n";
 
 fn is_help(value: &str) -> bool {
@@ -420,8 +421,8 @@ fn machine(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), Us
     let option = format!("-{name} {value}");
     for (index, item) in items(value).into_iter().enumerate() {
         match (item.key.as_str(), item.value.as_deref()) {
-            (kind, None) if index == 0 => machine_type(&option, kind)?,
-            ("type", Some(kind)) => machine_type(&option, kind)?,
+            (kind, None) if index == 0 => config.board = machine_type(&option, kind)?,
+            ("type", Some(kind)) => config.board = machine_type(&option, kind)?,
             ("acpi", on) => config.acpi = switch(&option, on)?,
             ("hpet", on) => config.hpet = switch(&option, on)?,
             ("accel", Some(kind)) => accelerator(&option, kind)?,
@@ -438,17 +439,15 @@ fn machine(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), Us
     Ok(())
 }
 
-fn machine_type(option: &str, kind: &str) -> Result<(), UserError> {
+fn machine_type(option: &str, kind: &str) -> Result<BoardKind, UserError> {
+    let absent = |problem| Err(UserError::new(option, problem, "use -machine pc or q35"));
     match kind {
-        "pc" => Ok(()),
-        _ if kind.starts_with("pc-i440fx") => Ok(()),
-        "q35" | "microvm" | "isapc" => {
-            Err(UserError::new(option, format!("the machine \"{kind}\" is not there yet"), "use -machine pc"))
-        }
-        _ if kind.starts_with("pc-q35") => {
-            Err(UserError::new(option, "the machine \"q35\" is not there yet", "use -machine pc"))
-        }
-        _ => Err(UserError::new(option, format!("there is no machine \"{kind}\""), "use -machine pc")),
+        "pc" => Ok(BoardKind::Pc),
+        "q35" => Ok(BoardKind::Q35),
+        _ if kind.starts_with("pc-i440fx") => Ok(BoardKind::Pc),
+        _ if kind.starts_with("pc-q35") => Ok(BoardKind::Q35),
+        "microvm" | "isapc" => absent(format!("the machine \"{kind}\" is not there yet")),
+        _ => absent(format!("there is no machine \"{kind}\"")),
     }
 }
 

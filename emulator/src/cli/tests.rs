@@ -93,7 +93,7 @@ fn every_mistake_names_itself_and_a_way_out() {
         (&["-m", "99999999T"], &["too much", "511 GiB"]),
         (&["-smp", "4", "-kernel", "k"], &["-smp 4", "-smp 1"]),
         (&["-smp", "0"], &["-smp 0"]),
-        (&["-machine", "q35"], &["q35", "-machine pc"]),
+        (&["-machine", "microvm"], &["microvm", "-machine pc"]),
         (&["-enable-kvm"], &["KVM", "leave it out"]),
         (&["-accel", "kvm"], &["leave it out"]),
         (&["-hdq", "disk.img"], &["-hda"]),

@@ -20,7 +20,7 @@ use devices::flash::Flash;
 use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
 use devices::memory::Dma;
-use devices::pc::{PcConfig, PcDevices, Peripherals};
+use devices::pc::{BoardKind, PcConfig, PcDevices, Peripherals};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
 use x86::Vcpu;
@@ -39,6 +39,8 @@ const SLICE: u64 = 100_000_000;
 /// What a machine is made of.
 #[derive(Clone, Debug)]
 pub struct Spec {
+    /// The board.
+    pub board: BoardKind,
     /// Memory.
     pub layout: MemoryLayout,
     /// Processor model.
@@ -173,6 +175,7 @@ impl Machine {
             space.load_rom(display.rom, rom);
         }
         let devices = PcDevices::new(&PcConfig {
+            board: spec.board,
             cpus: 1,
             ram_below_4g: spec.layout.below_4g(),
             ram_above_4g: spec.layout.above_4g(),
@@ -231,7 +234,9 @@ impl Machine {
         let Some(setup) = &self.setup else { return };
         let msr = &mut self.cpu.st.msr;
         (msr.mtrr_def_type, msr.mtrr_fixed) = (setup.mtrrs.default_type, setup.mtrrs.fixed);
-        (msr.mtrr_var[0], msr.mtrr_var[1]) = setup.mtrrs.variable;
+        let [first, second] = setup.mtrrs.variable;
+        (msr.mtrr_var[0], msr.mtrr_var[1]) = first;
+        (msr.mtrr_var[2], msr.mtrr_var[3]) = second;
         let (ports, now) = (setup.ports.clone(), self.cpu.st.now());
         for w in ports {
             self.bus().devices.port_write(w.port, w.size, w.value, now);

@@ -78,6 +78,7 @@ pub fn machine(ram_bytes: u64, tier: TierPolicy) -> Machine {
 fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
     let ram_bytes = config.ram_bytes;
     let spec = Spec {
+        board: config.board,
         layout: bios::MemoryLayout::new(ram_bytes).expect("a sensible memory size"),
         model: CpuModel::by_name("max").expect("the model"),
         engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },

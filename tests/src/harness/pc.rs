@@ -94,6 +94,7 @@ impl Pc {
         let prepared = prepare(config).unwrap_or_else(|e| panic!("{e}"));
         let drives = storage::open_all(config).unwrap_or_else(|e| panic!("{e}"));
         let spec = Spec {
+            board: config.board,
             layout: prepared.layout,
             model: CpuModel::by_name("max").expect("the model"),
             engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
