@@ -13,7 +13,7 @@ use super::{error_line, kernel, retrograde, run_guest, status};
 const EXIT: [&str; 2] = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
 
 /// 32-bit code for the multiboot kernel of [`kernel`], whose code begins after the header and its greeting.
-fn code32(build: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
+pub(super) fn code32(build: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
     let mut a = CodeAssembler::new(32).unwrap();
     build(&mut a).unwrap();
     a.assemble(0x10_0020 + super::HELLO.len() as u64).unwrap()
