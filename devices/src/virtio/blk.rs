@@ -167,7 +167,7 @@ impl VirtioBlk {
     fn place(&self, request: &Request, len: u64) -> Option<u64> {
         let end = request.sector.checked_add(len / SECTOR)?;
         let whole = len.is_multiple_of(SECTOR) && len <= MAX_REQUEST && end <= self.sectors();
-        whole.then_some(request.sector * SECTOR)
+        whole.then(|| request.sector * SECTOR)
     }
 
     fn read(&mut self, request: &Request, chain: &Chain, dma: &Dma) -> (Status, u64) {

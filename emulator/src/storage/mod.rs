@@ -8,6 +8,7 @@ mod config;
 mod overlay;
 mod plan;
 mod qcow2;
+mod qcow2_header;
 mod raw;
 #[cfg(test)]
 mod tests;

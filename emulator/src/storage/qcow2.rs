@@ -23,6 +23,7 @@ pub(super) struct Qcow2File {
 impl Qcow2File {
     /// `path` is where relative names of backing files start from.
     pub(super) fn new(file: fs::File, path: &Path, write: bool) -> io::Result<Self> {
+        super::qcow2_header::check(&file, path, write)?;
         let options = StorageOpenOptions::new().filename(path).write(write);
         let storage = File::from_open_file(file.try_clone()?, options)?;
         let image =

@@ -209,3 +209,38 @@ fn zeros_and_discards_in_every_format() {
         disk.flush().unwrap();
     }
 }
+
+/// Found by fuzzing: such an image overflowed the stack at its first write. Nor may files stand on one another in a circle.
+#[test]
+fn damaged_qcow2_images_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(path) = qcow2(folder.path(), &[]) else { return eprintln!("no qemu-img: not tested") };
+    let whole = std::fs::read(&path).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut image = whole.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        let path = folder.path().join("damaged.qcow2");
+        std::fs::write(&path, image).unwrap();
+        message(&drive(&path))
+    };
+    // The table of reference counts is in the second cluster.
+    for (at, bytes, hint) in [
+        (0x1_0000, &[0; 8][..], "own header is free"),
+        (4, &[0, 0, 0, 9], "version is 9"),
+        (20, &[0, 0, 0, 30], "2^30"),
+        (36, &[0xff; 4], "tables are larger"),
+        (56, &[0, 0, 1, 0], "tables are larger"),
+        (24, &[0x7f; 8], "too small for the disk"),
+    ] {
+        let message = with(at, bytes);
+        assert!(message.contains(hint) && message.contains("qemu-img check"), "{message}");
+    }
+    let circle = folder.path().join("damaged.qcow2");
+    let mut image = whole.clone();
+    let name = circle.to_str().unwrap();
+    image[8..20].copy_from_slice(&[&512u64.to_be_bytes()[..], &(name.len() as u32).to_be_bytes()].concat());
+    image[512..512 + name.len()].copy_from_slice(name.as_bytes());
+    std::fs::write(&circle, image).unwrap();
+    let message = message(&drive(&circle));
+    assert!(message.contains("stand on one another"), "{message}");
+}

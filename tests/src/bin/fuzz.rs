@@ -10,7 +10,7 @@ use tests::harness::random::Rng;
 
 #[derive(Parser)]
 struct Arguments {
-    /// decode, tiers or loaders.
+    /// The target: see `tests::fuzz::TARGETS`.
     target: String,
     /// Write inputs to begin with into this folder, and end.
     #[arg(long)]

@@ -2,14 +2,21 @@
 //!
 //! Each function takes any bytes and panics where something is wrong.
 
+mod board;
+mod cards;
 mod decode;
 mod detect;
+mod guest;
 mod loaders;
+mod qcow2;
 mod tiers;
 
+pub use board::{floppy, registers};
+pub use cards::{nvme, virtio};
 pub use decode::decode;
 pub use detect::detect;
 pub use loaders::loaders;
+pub use qcow2::qcow2;
 pub use tiers::tiers;
 
 use crate::harness::random::Rng;
@@ -18,8 +25,17 @@ use crate::harness::random::Rng;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] =
-    &[("decode", decode), ("tiers", tiers), ("loaders", loaders), ("detect", detect)];
+pub const TARGETS: &[Target] = &[
+    ("decode", decode),
+    ("tiers", tiers),
+    ("loaders", loaders),
+    ("registers", registers),
+    ("virtio", virtio),
+    ("nvme", nvme),
+    ("floppy", floppy),
+    ("qcow2", qcow2),
+    ("detect", detect),
+];
 
 /// Takes bytes off the front; zeros where there are no more.
 fn take<const N: usize>(data: &mut &[u8]) -> [u8; N] {
@@ -36,6 +52,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "decode" => decode::seeds(),
         "tiers" => tiers::seeds(),
         "detect" => detect::seeds(),
+        "registers" => board::register_seeds(),
+        "virtio" => cards::virtio_seeds(),
+        "nvme" => cards::nvme_seeds(),
+        "floppy" => board::floppy_seeds(),
+        "qcow2" => qcow2::seeds(),
         _ => loaders::seeds(),
     }
 }
@@ -100,6 +121,23 @@ mod tests {
     #[test]
     fn any_image_is_looked_at() {
         runs("detect", 20_000);
+    }
+
+    #[test]
+    fn devices_take_any_accesses() {
+        runs("registers", 200);
+        runs("floppy", 200);
+    }
+
+    #[test]
+    fn rings_and_queues_hold_any_bytes() {
+        runs("virtio", 5_000);
+        runs("nvme", 5_000);
+    }
+
+    #[test]
+    fn any_bytes_as_a_qcow2_image() {
+        runs("qcow2", 1_000);
     }
 
     #[test]

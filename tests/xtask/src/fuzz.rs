@@ -11,7 +11,8 @@ use clap::Args;
 use crate::{place, run};
 
 /// Names of the targets, as in `tests/fuzz/Cargo.toml`.
-const TARGETS: [&str; 4] = ["decode", "tiers", "loaders", "detect"];
+const TARGETS: [&str; 9] =
+    ["decode", "tiers", "loaders", "registers", "virtio", "nvme", "floppy", "qcow2", "detect"];
 /// Megabytes that an input may make a target allocate, and have in use at once.
 const MEMORY: u64 = 2048;
 /// Seconds after which an input counts as endless.
@@ -19,7 +20,7 @@ const TIMEOUT: u64 = 60;
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// decode, tiers, loaders or detect; all of them, one after the other, if none is named.
+    /// One of decode, tiers, loaders, registers, virtio, nvme, floppy, qcow2, detect; all, one after the other, if none is named.
     target: Option<String>,
     /// How long each runs.
     #[arg(long, default_value_t = 60)]
