@@ -21,7 +21,7 @@ use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, 
 use crate::platform::CodeMapping;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb, default_fp};
+use crate::tb::{Entered, HOT_NEVER, HOT_QUEUED, Tb, default_fp};
 use crate::thunks;
 use crate::trace::Trace;
 use crate::worker::Workers;
@@ -636,10 +636,9 @@ fn forget_jump(frame: &mut JitFrame, tb: &Tb) {
             j.tb = std::ptr::null();
         }
     };
-    if tb.flat {
-        clear(&mut frame.jumps[jump_index(tb.key.rip)]);
-    } else {
-        // Its linear address may be any.
-        frame.jumps.iter_mut().for_each(clear);
+    match tb.entered() {
+        Entered::Nowhere => {}
+        Entered::At(linear) => clear(&mut frame.jumps[jump_index(linear)]),
+        Entered::Anywhere => frame.jumps.iter_mut().for_each(clear),
     }
 }

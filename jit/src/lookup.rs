@@ -112,6 +112,7 @@ impl Engine {
         let code = if t.code().is_null() { thunks::return_stub as *const () as *const u8 } else { t.code() };
         // Both pages of a block over two were looked at in this epoch.
         t.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
+        t.enter(linear);
         self.frame.jumps[jump_index(linear)] = Jump { rip: linear, tag, code, tb };
         Some(tb)
     }
@@ -157,7 +158,7 @@ impl Engine {
         self.track(at.page, mine, &mut tracked);
         let second = second.map(|p| (p, lines(0, len - first)));
         self.stats.decoded += 1;
-        let tb = Tb::new(block, key.ram, [Some((at.page, mine)), second]);
+        let tb = Tb::new(block, key.ram, [Some((at.page, mine)), second]).decoded_from(bytes);
         if self.config.trace.guest_code {
             self.show_guest_code(&tb);
         }

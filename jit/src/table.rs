@@ -139,13 +139,21 @@ impl Table {
         }
     }
 
-    /// Removes the blocks that lie in the written lines; `gone` is told of each.
+    /// Removes the blocks in the written lines whose bytes have changed; `gone` is told of each. (Boot loaders have variables
+    /// beside code that they run again and again: to decode it anew after each store takes most of their time.)
     pub fn invalidate(&self, space: &AddressSpace, write: CodeWrite, mut gone: impl FnMut(&Tb)) {
         let mut inner = self.lock();
         let Some(list) = inner.pages.get(&write.page.0) else { return };
         // SAFETY: blocks in a page's list are alive.
         let hit = |p: &*const Tb| unsafe { (**p).lines(write.page) } & write.lines != 0;
-        let victims: Vec<*const Tb> = list.iter().copied().filter(hit).collect();
+        let hit: Vec<*const Tb> = list.iter().copied().filter(hit).collect();
+        // SAFETY: as above.
+        let changed =
+            |p: &*const Tb| unsafe { !(**p).is_as_decoded(|at, bytes| space.read_array(at, bytes)) };
+        let victims: Vec<*const Tb> = hit.iter().copied().filter(changed).collect();
+        if victims.is_empty() && !hit.is_empty() {
+            return;
+        }
         for p in victims {
             // SAFETY: as above.
             let tb = unsafe { &*p };

@@ -59,10 +59,14 @@ pub struct Tb {
     pub inner: AtomicU8,
     /// The translation epoch in which both pages of a block over two were last seen to be mapped where its bytes are.
     pub epoch: AtomicU64,
+    /// Where the jump cache may have it, if it is not flat: see [`Tb::entered`].
+    entered: AtomicU64,
     /// Identity.
     pub key: Key,
     /// Pages and 64-byte lines that the bytes lie in; the second one for an instruction that crosses a page.
     pub spans: [Option<(RamPage, u64)>; 2],
+    /// The bytes that it was decoded from; empty if they lie in two pages.
+    bytes: Box<[u8]>,
     /// Next in the table's bucket.
     pub next: AtomicPtr<Tb>,
     /// Static exits of the compiled code.
@@ -128,6 +132,24 @@ fn is_near(op: Op) -> bool {
     )
 }
 
+/// Longer blocks count as changed by whatever is written near them.
+const MAX_COMPARED: usize = 512;
+
+/// Values of [`Tb`]'s `entered` that are no addresses of code that is not flat.
+const NOWHERE: u64 = u64::MAX;
+const ANYWHERE: u64 = u64::MAX - 1;
+
+/// Places of a block in jump caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// None.
+    Nowhere,
+    /// That of this linear address.
+    At(u64),
+    /// Several.
+    Anywhere,
+}
+
 impl Tb {
     /// A fresh block.
     pub fn new(block: Block, ram: u64, spans: [Option<(RamPage, u64)>; 2]) -> Self {
@@ -139,6 +161,7 @@ impl Tb {
             block,
             key,
             spans,
+            bytes: Box::default(),
             next: AtomicPtr::default(),
             code: AtomicPtr::default(),
             heat: AtomicU32::new(0),
@@ -149,10 +172,27 @@ impl Tb {
             tier: AtomicU8::new(0),
             inner: AtomicU8::new(0),
             epoch: AtomicU64::new(0),
+            entered: AtomicU64::new(NOWHERE),
             flat,
             plain,
             floats,
         }
+    }
+
+    /// The same block, which knows that `bytes` begin with those it was decoded from.
+    pub fn decoded_from(mut self, bytes: &[u8]) -> Self {
+        if self.spans[1].is_none() {
+            self.bytes = bytes.get(..self.block.len as usize).unwrap_or(&[]).into();
+        }
+        self
+    }
+
+    /// Are the bytes in memory those that it was decoded from? `read` fills a buffer from an offset of the guest RAM.
+    pub fn is_as_decoded(&self, read: impl FnOnce(u64, &mut [u8])) -> bool {
+        let mut now = [0; MAX_COMPARED];
+        let Some(now) = now.get_mut(..self.bytes.len()).filter(|now| !now.is_empty()) else { return false };
+        read(self.key.ram, now);
+        *now == *self.bytes
     }
 
     /// The tier that its code is for.
@@ -165,6 +205,26 @@ impl Tb {
     pub fn code(&self) -> *const u8 {
         // Acquire: pairs with the release store that installs code (icache maintenance is done before it).
         self.code.load(Ordering::Acquire)
+    }
+
+    /// The block is entered in a jump cache under `linear`. (A flat block's linear address is its RIP.)
+    pub fn enter(&self, linear: u64) {
+        let before = self.entered.load(Ordering::Relaxed);
+        if !self.flat && before != linear {
+            let now = if before == NOWHERE { linear } else { ANYWHERE };
+            self.entered.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Where jump caches may have it: mostly one place, since real-mode code rarely runs at two addresses. (To search all of
+    /// a cache for each block costs much where code and what it writes share a line, as in boot loaders.)
+    pub fn entered(&self) -> Entered {
+        match self.entered.load(Ordering::Relaxed) {
+            _ if self.flat => Entered::At(self.key.rip),
+            NOWHERE => Entered::Nowhere,
+            ANYWHERE => Entered::Anywhere,
+            linear => Entered::At(linear),
+        }
     }
 
     /// The lines of `page` that the block's bytes lie in.
@@ -208,6 +268,38 @@ pub fn lines(start: u64, end: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn tb(mode: Mode) -> Tb {
+        let block = Block { insns: Box::default(), count: 0, ip: 0x100, mode, len: 3 };
+        Tb::new(block, 0x1100, [None; 2])
+    }
+
+    #[test]
+    fn a_block_knows_its_bytes() {
+        let memory = |bytes: [u8; 3]| {
+            move |at: u64, buffer: &mut [u8]| {
+                assert_eq!(at, 0x1100);
+                buffer.copy_from_slice(&bytes);
+            }
+        };
+        let known = tb(Mode(Mode::CODE64)).decoded_from(&[1, 2, 3, 4]);
+        assert!(known.is_as_decoded(memory([1, 2, 3])) && !known.is_as_decoded(memory([1, 0, 3])));
+        assert!(!tb(Mode(Mode::CODE64)).is_as_decoded(memory([1, 2, 3])));
+    }
+
+    #[test]
+    fn a_block_knows_where_it_was_entered() {
+        let real = tb(Mode(0));
+        assert_eq!(real.entered(), Entered::Nowhere);
+        real.enter(0xf_0100);
+        real.enter(0xf_0100);
+        assert_eq!(real.entered(), Entered::At(0xf_0100));
+        real.enter(0xe_0100);
+        assert_eq!(real.entered(), Entered::Anywhere);
+        let flat = tb(Mode(Mode::CODE64));
+        flat.enter(0x100);
+        assert_eq!(flat.entered(), Entered::At(0x100));
+    }
 
     #[test]
     fn lines_cover_first_and_last_byte() {
