@@ -64,7 +64,8 @@ impl Vga {
             return;
         }
         if self.odd_even() && self.registers.graphics[5] & 0x10 != 0 {
-            // Text modes: the plane is chosen by the address's lowest bit.
+            // Text modes: the plane is chosen by the address's lowest bit. (Sequencer and graphics controller have to agree; where
+            // they do not, as in GRUB when it is the firmware and loads its font, every address is one of each plane.)
             for plane in [offset & 1, offset & 1 | 2] {
                 if mask >> plane & 1 != 0 {
                     self.memory.write(4 * (offset & !1) + plane, &[value]);
@@ -72,12 +73,7 @@ impl Vga {
             }
             return;
         }
-        let (offset, mask) = if self.odd_even() {
-            // Odd/even addressing of the sequencer alone: half of the planes take part.
-            (offset & !1, mask & if offset & 1 == 0 { 0x5 } else { 0xa })
-        } else {
-            (self.bank() / 4 + offset, mask)
-        };
+        let offset = self.bank() / 4 + offset;
         let word = self.combined(value);
         let planes = spread(mask & 0xf);
         let old = if planes == u32::MAX { 0 } else { self.planes(offset) };

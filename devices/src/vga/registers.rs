@@ -31,19 +31,28 @@ pub(super) struct Registers {
     pub dac: Vec<[u8; 3]>,
 }
 
+/// Values after reset that no data sheet defines, so that a text mode is seen: CRTC mode control (the row counter is no part of
+/// the address), and all colour planes. GRUB sets neither where it is the firmware.
+const MODE_CONTROL: u8 = 0x23;
+const ALL_PLANES: u8 = 0x0f;
+
 impl Default for Registers {
     fn default() -> Self {
+        let mut crtc = [0; 32];
+        crtc[0x17] = MODE_CONTROL;
+        let mut attribute = [0; 32];
+        attribute[0x12] = ALL_PLANES;
         Self {
             misc: 0,
             feature: 0,
             crtc_index: 0,
-            crtc: [0; 32],
+            crtc,
             sequencer_index: 0,
             sequencer: [0; 8],
             graphics_index: 0,
             graphics: [0; 16],
             attribute_index: 0,
-            attribute: [0; 32],
+            attribute,
             attribute_data: false,
             dac_mask: 0xff,
             dac_read: 0,

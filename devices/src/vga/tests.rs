@@ -299,3 +299,37 @@ fn retrace_bits_come_from_the_time() {
     let retraces = samples.windows(2).filter(|pair| pair[0] & 8 == 0 && pair[1] & 8 != 0).count();
     assert_eq!(retraces, 1, "15 ms are about one picture at 70 Hz");
 }
+
+/// GRUB as firmware programs no more than this, on an adapter just reset; its font is written with the sequencer in odd/even and the
+/// graphics controller in sequential mode.
+#[test]
+fn what_is_not_programmed_lets_text_be_seen() {
+    let mut v = vga();
+    v.port_write(0x3c2, 1, 1, 0);
+    out(&mut v, 0x3ce, 6, 0);
+    set(&mut v, 0x3c4, &[0, 0, 4, 0, 0]);
+    out(&mut v, 0x3ce, 5, 0);
+    out(&mut v, 0x3ce, 8, 0xff);
+    for row in 0..16 {
+        v.window_write(32 * 0x41 + row, 1, 0x80 | row);
+    }
+    out(&mut v, 0x3ce, 6, 0x0c);
+    out(&mut v, 0x3ce, 5, 0x10);
+    set(&mut v, 0x3c4, &[0, 1, 3, 0, 0]);
+    for (index, value) in [(9, 0xf), (1, 0x4f), (0x13, 0x28), (0x12, 0x90), (7, 2)] {
+        out(&mut v, 0x3d4, index, value);
+    }
+    attributes(&mut v, &IDENTITY);
+    v.port_write(0x3c8, 1, 7, 0);
+    (0..3).for_each(|_| v.port_write(0x3c9, 1, 0xa8, 0));
+    v.window_write(0x1_8000, 4, 0x0741_0741);
+    let picture = v.picture(0);
+    assert_eq!((picture.width, picture.height), (640, 400));
+    let lit = |x: usize, y: usize| picture.rgb[3 * (y * 640 + x)] > 0x80;
+    // Each row of the letter: its first dot, and the row's number in the last four.
+    for y in 0..16 {
+        let dots: Vec<bool> = (0..8).map(|x| lit(8 + x, y)).collect();
+        let want: Vec<bool> = (0..8).map(|x| (0x80 | y) >> (7 - x) & 1 != 0).collect();
+        assert_eq!(dots, want, "row {y}");
+    }
+}
