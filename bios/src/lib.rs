@@ -53,4 +53,4 @@ pub use firmware::Firmware;
 pub use install::install;
 pub use load::{BootRequest, LinuxEntry, Loaded, Module, Video, load};
 pub use pcbios::rom;
-pub use setup::{Mtrrs, PortWrite, Setup};
+pub use setup::{Mtrrs, PortWrite, Setup, TextMode};

@@ -26,11 +26,35 @@ pub struct Mtrrs {
     pub variable: [(u64, u64); 2],
 }
 
-/// Everything to be done, in this order: ports, then registers of every processor.
+/// How a display gets its text mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextMode {
+    /// Port writes before the font.
+    pub before: Vec<PortWrite>,
+    /// The font, written byte by byte from A0000h on.
+    pub font: Vec<u8>,
+    /// Port writes after it.
+    pub after: Vec<PortWrite>,
+}
+
+impl TextMode {
+    /// Where the font is written.
+    pub const FONT: u64 = 0xa_0000;
+    /// The screen, and what a blank one is made of: spaces, light grey on black.
+    pub const SCREEN: u64 = 0xb_8000;
+    /// One blank character.
+    pub const BLANK: u16 = 0x0720;
+    /// Characters in video memory.
+    pub const CHARACTERS: u64 = 0x4000;
+}
+
+/// Everything to be done, in this order: ports, the display, then registers of every processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
     /// Port writes, in order.
     pub ports: Vec<PortWrite>,
+    /// The display's text mode, if there is a display.
+    pub text_mode: Option<TextMode>,
     /// The same for every processor.
     pub mtrrs: Mtrrs,
 }
@@ -45,7 +69,8 @@ impl Setup {
         windows(board, &mut ports);
         shadow_ram(board.chipset, &mut ports);
         ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
-        Self { ports, mtrrs: mtrrs(board) }
+        let text_mode = board.vga.then(crate::pcbios::text_mode);
+        Self { ports, text_mode, mtrrs: mtrrs(board) }
     }
 }
 

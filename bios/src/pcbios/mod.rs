@@ -32,6 +32,8 @@ mod timer;
 mod vectors;
 mod video;
 
+pub(crate) use video::text_mode;
+
 use std::sync::OnceLock;
 
 pub use asm::AsmError;

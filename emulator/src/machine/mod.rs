@@ -237,9 +237,22 @@ impl Machine {
         let [first, second] = setup.mtrrs.variable;
         (msr.mtrr_var[0], msr.mtrr_var[1]) = first;
         (msr.mtrr_var[2], msr.mtrr_var[3]) = second;
-        let (ports, now) = (setup.ports.clone(), self.cpu.st.now());
-        for w in ports {
-            self.bus().devices.port_write(w.port, w.size, w.value, now);
+        let (setup, now) = (setup.clone(), self.cpu.st.now());
+        let devices = &mut self.bus().devices;
+        let mut write = |ports: &[bios::PortWrite], memory: &[u8]| {
+            ports.iter().for_each(|w| devices.port_write(w.port, w.size, w.value, now));
+            for (at, byte) in (bios::TextMode::FONT..).zip(memory) {
+                devices.mmio_write(0, at, 1, (*byte).into(), now);
+            }
+        };
+        write(&setup.ports, &[]);
+        if let Some(bios::TextMode { before, font, after }) = &setup.text_mode {
+            write(before, font);
+            write(after, &[]);
+            for n in 0..bios::TextMode::CHARACTERS {
+                let at = bios::TextMode::SCREEN + 2 * n;
+                devices.mmio_write(0, at, 2, bios::TextMode::BLANK.into(), now);
+            }
         }
     }
 

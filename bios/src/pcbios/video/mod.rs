@@ -9,6 +9,7 @@ mod graphics;
 mod modes;
 mod palette;
 mod services;
+mod set_text;
 mod vbe;
 
 use iced_x86::code_asm::*;
@@ -18,6 +19,8 @@ use super::layout::VIDEO_LEN;
 use super::{font, frame as f};
 
 /// The BIOS data area's video part.
+pub use set_text::text_mode;
+
 pub mod vars {
     /// Mode.
     pub const CRT_MODE: i32 = 0x49;

@@ -22,19 +22,19 @@ pub enum Class {
     Linear = 4,
 }
 
-struct Mode {
+pub(super) struct Mode {
     number: u8,
     class: Class,
     columns: u8,
     rows: u8,
-    points: u8,
+    pub points: u8,
     page_bytes: u16,
     dac: Dac,
-    misc: u8,
-    sequencer: [u8; 4],
-    crtc: [u8; 25],
-    attribute: [u8; 20],
-    graphics: [u8; 9],
+    pub misc: u8,
+    pub sequencer: [u8; 4],
+    pub crtc: [u8; 25],
+    pub attribute: [u8; 20],
+    pub graphics: [u8; 9],
 }
 
 /// Offsets in a mode's record.
@@ -237,6 +237,11 @@ fn modes() -> Vec<Mode> {
         lines_480(0x12),
         linear(),
     ]
+}
+
+/// The mode in which a PC starts.
+pub(super) fn text_mode() -> Mode {
+    text(3, 80)
 }
 
 /// The table and the procedures.

@@ -75,6 +75,11 @@ fn full() -> Vec<Colour> {
     out
 }
 
+/// What the DAC has in text modes.
+pub(super) fn text_colours() -> Vec<Colour> {
+    (0..64).map(ega).collect()
+}
+
 /// Tables and procedures.
 pub fn emit(s: &mut Section) -> Emit {
     let bytes = |colours: Vec<Colour>| colours.into_iter().flatten().collect::<Vec<u8>>();
