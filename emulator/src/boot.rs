@@ -72,7 +72,7 @@ pub fn prepare(config: &MachineConfig) -> Result<Prepared, UserError> {
         layout,
         e820: &firmware.e820,
         rsdp: firmware.rsdp,
-        video: Video::None,
+        video: if config.has_vga() { Video::Text80x25 } else { Video::None },
         entry: LinuxEntry::Auto,
     };
     let loaded = bios::load(&request)
@@ -135,6 +135,7 @@ fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> 
         })?;
     let layout = for_board(config.board, layout);
     let vga = config.has_vga().then(|| rom.vga_bios()).transpose()?.map(Arc::from);
+    let kernel_loader = rom.kernel_loader()?;
     let chunks = vec![Chunk::owned((1 << 32) - len, rom.bytes, "ROM")];
     let board = board(config, layout);
     let mut fw_cfg = firmware_config::contents(config, &board)?;
@@ -148,6 +149,9 @@ fn prepare_rom(config: &MachineConfig, rom: Rom) -> Result<Prepared, UserError> 
                 UserError::new(format!("-kernel {}", path.display()), problem, "leave -bios out")
             },
         )?;
+        if let Some((name, bytes)) = kernel_loader {
+            firmware_config::add_kernel_loader(&mut fw_cfg, name, bytes);
+        }
     }
     Ok(Prepared { layout, chunks, setup: None, entry: None, fw_cfg, vga })
 }

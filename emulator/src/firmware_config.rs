@@ -120,6 +120,17 @@ pub fn add_kernel(
     Ok(())
 }
 
+/// Adds an option ROM that starts the kernel, first in the boot order: SeaBIOS has no other way to.
+pub fn add_kernel_loader(all: &mut FwCfgContents, name: &str, rom: Vec<u8>) {
+    let name = format!("genroms/{name}");
+    for (file, bytes) in [("bootorder", format!("/rom@{name}\n\0").into_bytes()), (name.as_str(), rom)] {
+        // The user's own come first.
+        if !all.has_file(file) {
+            add(all, file, bytes);
+        }
+    }
+}
+
 /// Reads the value of `-fw_cfg`: `[name=]NAME,file=PATH` or `[name=]NAME,string=TEXT`.
 pub fn parse(option: &str, items: &[(String, Option<String>)]) -> Result<FwCfgFile, UserError> {
     let usage = "write -fw_cfg name=opt/org.example/x,file=PATH or ,string=TEXT";
@@ -188,6 +199,17 @@ mod tests {
         config.fw_cfg.pop();
         config.fw_cfg.push(text("opt/x"));
         assert!(contents(&config, &board).unwrap_err().to_string().contains("already"));
+    }
+
+    #[test]
+    fn seabios_is_given_a_way_to_start_a_kernel() {
+        let mut all = FwCfgContents::new();
+        all.add_file("bootorder", *b"mine").unwrap();
+        add_kernel_loader(&mut all, "loader.bin", vec![0x55]);
+        assert!(all.has_file("genroms/loader.bin"));
+        let mut plain = FwCfgContents::new();
+        add_kernel_loader(&mut plain, "loader.bin", vec![0x55]);
+        assert!(plain.has_file("bootorder") && plain != all, "the user's boot order stays");
     }
 
     /// A bzImage of protocol 2.15 with one setup sector and 64 bytes of code.

@@ -19,6 +19,9 @@ fn search(name: &Path, beside: Option<&Path>) -> Option<PathBuf> {
 /// The name of our own BIOS for `-bios`.
 pub const BUILT_IN: &str = "builtin";
 
+/// SeaBIOS' option ROM that starts the kernel of the firmware configuration device.
+const KERNEL_LOADER: &str = "linuxboot_dma.bin";
+
 /// A ROM to start from.
 pub struct Rom {
     /// Its file; `None`: our own BIOS.
@@ -59,5 +62,11 @@ impl Rom {
             Some(path) => read_file("-vga std", &path),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// An option ROM that starts a kernel, for firmware that leaves this to one: its name and contents.
+    pub fn kernel_loader(&self) -> Result<Option<(&'static str, Vec<u8>)>, UserError> {
+        let path = self.path.as_ref().and_then(|path| search(KERNEL_LOADER.as_ref(), path.parent()));
+        path.map(|path| Ok((KERNEL_LOADER, read_file("-kernel with", &path)?))).transpose()
     }
 }
