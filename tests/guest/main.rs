@@ -5,7 +5,9 @@
 mod debian;
 mod firmware;
 mod input;
+mod ladder;
 mod memtest;
 mod own_bios;
 mod reboot;
 mod restore;
+mod uefi;

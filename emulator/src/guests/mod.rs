@@ -8,6 +8,7 @@
 //! Invariants: a path handed out has just been compared with the manifest; a file enters the cache by rename only,
 //! so that a reader never sees half of one; every failure is one sentence ([`GuestError`]).
 
+mod artifacts;
 pub mod cache;
 pub mod initramfs;
 pub mod packages;
@@ -15,6 +16,7 @@ pub mod packages;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use artifacts::*;
 pub use cache::Cache;
 pub use packages::{Package, PackageClient, Request};
 
@@ -142,108 +144,6 @@ pub struct Artifact {
     /// Where it comes from.
     pub origin: Origin,
 }
-
-const fn kernel(name: &'static str, package: &'static str, arch: &'static str) -> Artifact {
-    let path = MemberPath { folders: &["boot"], name: "vmlinuz-", open_end: true };
-    let request = Request { package: Package { name: package, arch }, through: &["linux-image-"] };
-    Artifact { name, origin: Origin::Member { request, path } }
-}
-
-const fn member(
-    name: &'static str,
-    package: &'static str,
-    arch: &'static str,
-    folders: &'static [&'static str],
-    file: &'static str,
-) -> Artifact {
-    let path = MemberPath { folders, name: file, open_end: false };
-    let request = Request { package: Package { name: package, arch }, through: &[] };
-    Artifact { name, origin: Origin::Member { request, path } }
-}
-
-/// Debian's kernel for virtual machines, x86-64.
-pub static KERNEL_CLOUD_AMD64: Artifact = kernel("vmlinuz-cloud-amd64", "linux-image-cloud-amd64", "amd64");
-/// Debian's general x86-64 kernel.
-pub static KERNEL_AMD64: Artifact = kernel("vmlinuz-amd64", "linux-image-amd64", "amd64");
-/// Debian's 32-bit kernel with PAE paging.
-pub static KERNEL_686_PAE: Artifact = kernel("vmlinuz-686-pae", "linux-image-686-pae", "i386");
-/// Debian's 32-bit kernel with two-level paging.
-pub static KERNEL_686: Artifact = kernel("vmlinuz-686", "linux-image-686", "i386");
-/// A static busybox for x86-64 guests.
-pub static BUSYBOX_AMD64: Artifact =
-    member("busybox-amd64", "busybox-static", "amd64", &["bin", "usr/bin"], "busybox");
-/// A static busybox for 32-bit guests.
-pub static BUSYBOX_I386: Artifact =
-    member("busybox-i386", "busybox-static", "i386", &["bin", "usr/bin"], "busybox");
-/// The initramfs for x86-64 kernels.
-pub static INITRAMFS_AMD64: Artifact =
-    Artifact { name: "initramfs-amd64.gz", origin: Origin::Initramfs { busybox: &BUSYBOX_AMD64 } };
-/// The initramfs for 32-bit kernels.
-pub static INITRAMFS_I386: Artifact =
-    Artifact { name: "initramfs-i386.gz", origin: Origin::Initramfs { busybox: &BUSYBOX_I386 } };
-/// memtest86+, 32-bit, Linux boot protocol.
-pub static MEMTEST_IA32: Artifact =
-    member("memtest86+ia32.bin", "memtest86+", "amd64", &["boot"], "memtest86+ia32.bin");
-/// memtest86+, 64-bit, Linux boot protocol.
-pub static MEMTEST_X64: Artifact =
-    member("memtest86+x64.bin", "memtest86+", "amd64", &["boot"], "memtest86+x64.bin");
-
-/// SeaBIOS.
-pub static SEABIOS: Artifact =
-    member("bios-256k.bin", "seabios", "amd64", &["usr/share/seabios"], "bios-256k.bin");
-/// SeaBIOS' VGA BIOS for the board's adapter.
-pub static VGA_BIOS: Artifact =
-    member("vgabios-stdvga.bin", "seabios", "amd64", &["usr/share/seabios"], "vgabios-stdvga.bin");
-/// GRUB on a floppy.
-pub static GRUB_FLOPPY: Artifact = member(
-    "grub-rescue-floppy.img",
-    "grub-rescue-pc",
-    "amd64",
-    &["usr/lib/grub-rescue"],
-    "grub-rescue-floppy.img",
-);
-/// GRUB on a CD.
-pub static GRUB_CD: Artifact = member(
-    "grub-rescue-cdrom.iso",
-    "grub-rescue-pc",
-    "amd64",
-    &["usr/lib/grub-rescue"],
-    "grub-rescue-cdrom.iso",
-);
-/// ISOLINUX' boot image.
-pub static ISOLINUX: Artifact =
-    member("isolinux.bin", "isolinux", "amd64", &["usr/lib/ISOLINUX"], "isolinux.bin");
-/// The module that SYSLINUX and ISOLINUX load first.
-pub static LDLINUX: Artifact =
-    member("ldlinux.c32", "syslinux-common", "amd64", &["usr/lib/syslinux/modules/bios"], "ldlinux.c32");
-/// A boot sector that starts the active partition.
-pub static SYSLINUX_MBR: Artifact =
-    member("syslinux-mbr.bin", "syslinux-common", "amd64", &["usr/lib/syslinux/mbr"], "mbr.bin");
-/// memtest86+ on a CD.
-pub static MEMTEST_CD: Artifact =
-    member("memtest86+x64.iso", "memtest86+", "amd64", &["usr/lib/memtest86+"], "memtest86+x64.iso");
-
-/// What the tests cannot do without.
-pub static CORE: [&Artifact; 2] = [&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64];
-/// Every guest.
-pub static ALL: [&Artifact; 16] = [
-    &KERNEL_CLOUD_AMD64,
-    &INITRAMFS_AMD64,
-    &KERNEL_AMD64,
-    &KERNEL_686_PAE,
-    &KERNEL_686,
-    &INITRAMFS_I386,
-    &MEMTEST_IA32,
-    &MEMTEST_X64,
-    &SEABIOS,
-    &VGA_BIOS,
-    &GRUB_FLOPPY,
-    &GRUB_CD,
-    &ISOLINUX,
-    &LDLINUX,
-    &SYSLINUX_MBR,
-    &MEMTEST_CD,
-];
 
 /// Paths of `wanted`, in the same order, fetching what the cache lacks. With everything cached no program is started
 /// and no network is needed.

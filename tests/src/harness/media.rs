@@ -76,6 +76,28 @@ pub fn syslinux_disk(folder: &Path) -> Option<PathBuf> {
     Some(disk)
 }
 
+/// A hybrid image that boots Linux by GRUB, under a BIOS and under UEFI, from a CD and from a disk.
+pub fn grub_hybrid(folder: &Path) -> Option<PathBuf> {
+    let root = folder.join("hybrid");
+    let boot = root.join("boot/grub");
+    fs::create_dir_all(&boot).expect("a temporary folder");
+    for (artifact, name) in [(&KERNEL_CLOUD_AMD64, "vmlinuz"), (&INITRAMFS_AMD64, "initrd.gz")] {
+        fs::write(root.join(name), bytes(artifact)?).expect("room");
+    }
+    let configuration = "serial --unit=0\nterminal_output serial console\nset timeout=0\n\
+        linux /vmlinuz console=ttyS0\ninitrd /initrd.gz\nboot\n";
+    fs::write(boot.join("grub.cfg"), configuration).expect("room");
+    for platform in ["i386-pc", "x86_64-efi"] {
+        if !Path::new("/usr/lib/grub").join(platform).is_dir() {
+            guests::skip("grub-mkrescue", &format!("GRUB for {platform} is not installed on this host"));
+            return None;
+        }
+    }
+    let image = folder.join("hybrid.iso");
+    tool("grub-mkrescue", &["-o", text(&image), text(&root)])?;
+    Some(image)
+}
+
 /// A CD that boots Linux by ISOLINUX.
 pub fn isolinux_cd(folder: &Path) -> Option<PathBuf> {
     let root = folder.join("cd");

@@ -58,6 +58,20 @@ pub fn floppy(path: &Path) -> DriveConfig {
     drive(path, Interface::Floppy, Media::Disk, 0, false)
 }
 
+/// A flash chip: number 0 holds firmware, number 1 its variables. Only what is to be kept is written.
+pub fn flash(path: &Path, index: u8, keep: bool) -> DriveConfig {
+    DriveConfig {
+        read_only: !keep,
+        snapshot: false,
+        ..drive(path, Interface::Flash, Media::Disk, index, keep)
+    }
+}
+
+/// A PC's configuration with one serial port, which a test reads.
+pub fn configuration(ram_bytes: u64) -> MachineConfig {
+    MachineConfig { ram_bytes, serial: vec![Chardev::Null], no_reboot: true, ..MachineConfig::default() }
+}
+
 impl Pc {
     /// A PC that starts SeaBIOS, with these drives and this boot order. `None`: SeaBIOS is not in the cache.
     pub fn seabios(drives: Vec<DriveConfig>, order: &str, ram_bytes: u64, tier: TierPolicy) -> Option<Self> {
@@ -78,14 +92,9 @@ impl Pc {
         ram_bytes: u64,
         tier: TierPolicy,
     ) -> Self {
-        let config = MachineConfig {
-            ram_bytes,
-            bios: Some(rom),
-            drives,
-            boot: BootOrder { order: order.into(), menu: false },
-            serial: vec![Chardev::Null],
-            ..MachineConfig::default()
-        };
+        let boot = BootOrder { order: order.into(), menu: false };
+        let config = configuration(ram_bytes);
+        let config = MachineConfig { bios: Some(rom), drives, boot, no_reboot: false, ..config };
         Self::power_on(&config, tier)
     }
 
@@ -157,6 +166,19 @@ impl Pc {
     /// Runs until `text` has come from the serial port.
     pub fn until_serial(&mut self, text: &str, limit: u64) {
         self.until(text, limit, |pc| pc.serial.shows(text));
+    }
+
+    /// Runs until the guest has switched it off; panics with what is to be seen after `limit` virtual seconds, or at another end.
+    pub fn until_off(&mut self, limit: u64) {
+        let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
+        loop {
+            let ended = self.run_a_little(&mut InputGate::sealed());
+            if ended == Ended::PowerOff {
+                return;
+            }
+            let late = self.machine.cpu.st.now() > end;
+            assert!(ended == Ended::Count && !late, "{ended:?}, late: {late}\n{}", self.serial.tail(3000));
+        }
     }
 
     /// Types at the keyboard.
