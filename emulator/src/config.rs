@@ -3,12 +3,14 @@
 //! Nothing here has been opened or looked up yet. Two runs with equal configurations and equal files are equal when no
 //! outside input arrives and the clock's start is fixed ([`RtcBase`]).
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use devices::harness::{HarnessConfig, PostConfig};
 pub use devices::pc::BoardKind;
 use serde::{Deserialize, Serialize};
 
+use crate::display::vnc::VncConfig;
 use crate::storage::{BootOrder, DriveConfig, Interface, PluggedDevice};
 use crate::terminal::Use;
 
@@ -169,6 +171,8 @@ pub enum DisplayChoice {
     None,
     /// Text modes in the terminal.
     Terminal,
+    /// A page in a browser, served at this address.
+    Web(SocketAddr),
 }
 
 /// Logging.
@@ -205,10 +209,12 @@ pub struct MachineConfig {
     pub devices: Vec<PluggedDevice>,
     /// What firmware boots from.
     pub boot: BootOrder,
-    /// A display adapter is there; `None`: if firmware runs.
+    /// A display adapter is there; `None`: if firmware runs, or someone wants to look.
     pub vga: Option<bool>,
     /// How its picture is shown.
     pub display: DisplayChoice,
+    /// It can be looked at by RFB.
+    pub vnc: Option<VncConfig>,
     /// A monitor on the terminal.
     pub monitor: bool,
     /// Serial ports, COM1 first; at most four.
@@ -253,6 +259,7 @@ impl Default for MachineConfig {
             boot: BootOrder::default(),
             vga: None,
             display: DisplayChoice::None,
+            vnc: None,
             monitor: false,
             serial: vec![Chardev::Stdio { escapes: true }],
             debugcon: None,
@@ -290,7 +297,12 @@ impl MachineConfig {
 
     /// Is there a display adapter?
     pub fn has_vga(&self) -> bool {
-        self.vga.unwrap_or(self.boots_firmware())
+        self.vga.unwrap_or(self.boots_firmware() || self.is_watched())
+    }
+
+    /// Is the display looked at from elsewhere?
+    pub fn is_watched(&self) -> bool {
+        self.vnc.is_some() || matches!(self.display, DisplayChoice::Web(_))
     }
 
     /// Does firmware run, rather than a kernel of the user's alone?

@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use devices::vga::TextScreen;
+use devices::vga::{Picture, TextScreen};
 
 use crate::boot::explain;
 use crate::cli::UserError;
 use crate::config::{Chardev, DisplayChoice, MachineConfig};
+use crate::display::Hub;
 use crate::machine::Console;
 use crate::terminal::TerminalScreen;
 
@@ -56,13 +57,13 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 }
 
 /// The destinations of all ports.
-#[derive(Debug)]
 pub struct HostConsole {
     serial: Vec<Sink>,
     debug: Sink,
     post: Vec<Sink>,
     monitor: bool,
     screen: Option<TerminalScreen>,
+    hub: Option<Hub>,
 }
 
 impl HostConsole {
@@ -77,7 +78,12 @@ impl HostConsole {
             .map(|device| Sink::open("-device retro-post", &Chardev::File(device.file.clone())))
             .collect::<Result<_, _>>()?;
         let screen = (config.display == DisplayChoice::Terminal).then(TerminalScreen::new);
-        Ok(Self { serial, debug, post, monitor: config.monitor, screen })
+        Ok(Self { serial, debug, post, monitor: config.monitor, screen, hub: None })
+    }
+
+    /// Shows pictures, and what the first serial port sends, at displays.
+    pub fn attach(&mut self, hub: Hub) {
+        self.hub = Some(hub);
     }
 }
 
@@ -92,6 +98,11 @@ impl Drop for HostConsole {
 
 impl Console for HostConsole {
     fn serial(&mut self, port: u8, bytes: &[u8]) -> io::Result<()> {
+        if port == 0
+            && let Some(hub) = &mut self.hub
+        {
+            hub.serial(bytes);
+        }
         self.serial.get_mut(usize::from(port)).map_or(Ok(()), |sink| sink.write(bytes))
     }
 
@@ -115,7 +126,25 @@ impl Console for HostConsole {
     }
 
     fn frame_interval(&self) -> Option<u64> {
-        self.screen.as_ref().map(|_| TerminalScreen::interval_ns())
+        let terminal = self.screen.as_ref().map(|_| TerminalScreen::interval_ns());
+        terminal.into_iter().chain(self.hub.as_ref().and_then(Hub::interval)).min()
+    }
+
+    fn wants_picture(&mut self) -> bool {
+        self.hub.as_mut().is_some_and(Hub::is_due)
+    }
+
+    fn picture(&mut self, picture: Option<Picture>) -> io::Result<()> {
+        if let Some(hub) = &mut self.hub {
+            hub.show(picture);
+        }
+        Ok(())
+    }
+
+    fn paused(&mut self, paused: bool) {
+        if let Some(hub) = &mut self.hub {
+            hub.set_paused(paused);
+        }
     }
 
     fn post(&mut self, index: usize, bytes: &[u8]) -> io::Result<()> {
@@ -148,7 +177,7 @@ mod tests {
     fn a_file_that_cannot_be_made_is_named() {
         let path = "/nonexistent-folder/serial";
         let config = MachineConfig { serial: vec![Chardev::File(path.into())], ..MachineConfig::default() };
-        let message = HostConsole::open(&config).unwrap_err().to_string();
+        let message = HostConsole::open(&config).err().unwrap().to_string();
         assert!(message.contains(path) && message.contains("check the path"), "{message}");
     }
 

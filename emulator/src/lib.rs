@@ -1,13 +1,14 @@
 //! Retrograde: the machine around the processor, and the program that runs it.
 //!
 //! [`cli`] turns arguments into a [`config::MachineConfig`]; [`boot`] reads the files and loads them by way of the `bios`
-//! crate; [`machine`] is the board and its loop; [`terminal`], [`console`], [`logging`] and [`host_clock`] are the host's
+//! crate; [`machine`] is the board and its loop; [`display`], [`terminal`], [`console`], [`logging`] and [`host_clock`] are the host's
 //! side. [`program`] ties them together. Only the host's side performs I/O.
 
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod display;
 pub mod exit_status;
 mod firmware_config;
 mod firmware_files;

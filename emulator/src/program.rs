@@ -6,17 +6,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crossbeam::channel::{Sender, bounded};
 use jit::{EngineConfig, TierPolicy, Trace};
 
 use crate::boot::{self, Prepared};
 use crate::cli::{self, Invocation, UserError};
-use crate::config::{LogItem, MachineConfig, TierChoice};
+use crate::config::{DisplayChoice, LogItem, MachineConfig, TierChoice};
 use crate::console::HostConsole;
+use crate::display::{self, Hub};
 use crate::exit_status::ExitStatus;
 use crate::guests::{self, Cache, GuestError};
-use crate::machine::gate::InputGate;
+use crate::machine::gate::{InputGate, Live};
 use crate::machine::{BuildError, Console, Ended, Machine, Spec};
-use crate::terminal::Terminal;
+use crate::terminal::{self, Terminal};
 use crate::{host_clock, image, logging, monitor, storage};
 
 /// An end that is worth a line on standard error.
@@ -193,13 +195,20 @@ fn run_machine(
         machine.set_up(setup);
     }
     machine.boot(prepared.chunks, prepared.entry)?;
+    let (sender, input) = bounded(terminal::QUEUE);
+    let hub = displays(config, &sender)?;
+    let watched = hub.is_some();
+    if let Some(hub) = hub {
+        console.attach(hub);
+    }
     // The terminal last: until here a mistake is reported on an ordinary terminal.
-    let terminal = config.terminal().map(Terminal::open).transpose()?;
-    let mut gate = match &terminal {
-        Some(terminal) => {
-            InputGate::live(terminal.input.clone(), config.terminal_port(), terminal.interactive)
-        }
-        None => InputGate::sealed(),
+    let terminal = config.terminal().map(|purpose| Terminal::open(purpose, sender.clone())).transpose()?;
+    drop(sender);
+    let interactive = terminal.as_ref().is_some_and(|terminal| terminal.interactive);
+    let mut gate = if terminal.is_some() || watched {
+        InputGate::live(input, config.terminal_port(), interactive || watched)
+    } else {
+        InputGate::sealed()
     };
     if config.monitor {
         console.monitor(monitor::PROMPT)?;
@@ -212,6 +221,27 @@ fn run_machine(
     let status = conclude(ended?)?;
     flushed?;
     Ok(status)
+}
+
+/// Starts the servers of displays that others look at; `None`: there are none.
+fn displays(config: &MachineConfig, input: &Sender<Live>) -> Result<Option<Hub>, UserError> {
+    if !config.is_watched() {
+        return Ok(None);
+    }
+    let hub = Hub::new(input.clone());
+    let say = |text: String| drop(writeln!(io::stderr(), "retrograde: {text}"));
+    if let Some(vnc) = &config.vnc {
+        let address = display::vnc::start(vnc, hub.lobby())?;
+        say(format!("the display is at {address}, for VNC viewers"));
+        if vnc.password.is_none() && !address.ip().is_loopback() {
+            say("everyone who reaches this address has the machine; ,password=TEXT keeps the curious out"
+                .into());
+        }
+    }
+    if let DisplayChoice::Web(address) = config.display {
+        say(format!("the display is at {}", display::web::start(address, hub.lobby())?));
+    }
+    Ok(Some(hub))
 }
 
 /// The exit status, and a line where the end was not an orderly one.

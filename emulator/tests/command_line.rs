@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+mod displays;
 mod killed;
 mod log_items;
 mod pseudo_terminal;

@@ -44,6 +44,10 @@ pub(super) fn picture(vga: &Vga, now: Ns) -> Picture {
             _ => packed(vga, &mode),
         };
     }
+    if vga.registers.crtc[1] == 0 {
+        // Nobody has set a mode yet: dark, and as large as a text mode.
+        return Picture::black(720, 400);
+    }
     if vga.registers.graphics[6] & 1 != 0 { graphics(vga) } else { text::picture(vga, now) }
 }
 

@@ -7,6 +7,7 @@
 mod chardev;
 mod cpu;
 mod device;
+mod display;
 mod drive;
 mod error;
 mod lists;
@@ -198,9 +199,9 @@ impl Parser {
             Opt::Snapshot => self.snapshot = true,
             Opt::Serial => self.serial.push(chardev::parse(name, value)?),
             Opt::Debugcon => config.debugcon = chardev::parse(name, value)?,
-            Opt::Vnc => none_only(name, value, "there is no graphical display yet")?,
+            Opt::Vnc => config.vnc = display::vnc(value)?,
             Opt::Display => {
-                config.display = display(value)?;
+                config.display = display::kind(value)?;
                 self.display_chosen = true;
             }
             Opt::Vga => config.vga = Some(vga(value)?),
@@ -240,7 +241,13 @@ impl Parser {
         let terminal_is_free =
             !self.nographic && self.serial.is_empty() && !config.monitor && config.debugcon != STDIO;
         let shows_picture = config.has_vga() && !self.ready_made;
-        if !self.display_chosen && terminal_is_free && shows_picture && std::io::stdin().is_terminal() {
+        let elsewhere = config.is_watched();
+        if !self.display_chosen
+            && !elsewhere
+            && terminal_is_free
+            && shows_picture
+            && std::io::stdin().is_terminal()
+        {
             config.display = DisplayChoice::Terminal;
         }
         let no_serial = self.no_default_serial
@@ -343,18 +350,6 @@ fn path(name: &str, value: &str) -> Result<std::path::PathBuf, UserError> {
 
 /// The terminal, as debug console.
 const STDIO: Option<Chardev> = Some(Chardev::Stdio { escapes: false });
-
-fn display(value: &str) -> Result<DisplayChoice, UserError> {
-    match value.split(',').next().unwrap_or("") {
-        "none" => Ok(DisplayChoice::None),
-        "terminal" | "curses" => Ok(DisplayChoice::Terminal),
-        _ => Err(UserError::new(
-            format!("-display {value}"),
-            "there is no such display yet",
-            "use -display terminal or none; the monitor's screendump makes a PNG",
-        )),
-    }
-}
 
 fn vga(value: &str) -> Result<bool, UserError> {
     match value {

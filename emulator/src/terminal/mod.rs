@@ -13,7 +13,7 @@ mod screen;
 
 use std::io::{self, Read};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::Sender;
 
 pub use escape::{Action, Escapes};
 pub use raw::RawTerminal;
@@ -44,39 +44,37 @@ pub const KEYS: &str = "\
   Ctrl-A Ctrl-A  send Ctrl-A to the guest
 ";
 
-/// Bytes that wait between the terminal and the gate: a large file on standard input is read no faster than the guest reads.
-const QUEUE: usize = 4096;
+/// Messages that should wait at most between the terminal and the gate: a large file on standard input is read no faster than
+/// the guest reads.
+pub const QUEUE: usize = 4096;
 
 /// The terminal in the guest's hands; dropping it gives the terminal back.
 pub struct Terminal {
-    /// Bytes and stop requests, in order.
-    pub input: Receiver<Live>,
     /// Standard input is a terminal: someone may be typing.
     pub interactive: bool,
     _raw: Option<RawTerminal>,
 }
 
 impl Terminal {
-    /// Takes standard input over. The reading thread lives until input ends or the process does.
-    pub fn open(purpose: Use) -> io::Result<Self> {
+    /// Takes standard input over: bytes, keys and stop requests go to `sender`, in order. The reading thread lives until input
+    /// ends or the process does.
+    pub fn open(purpose: Use, sender: Sender<Live>) -> io::Result<Self> {
         let (escapes, keyboard) = match purpose {
             Use::Serial { escapes } => (escapes, false),
             Use::Keyboard => (true, true),
             Use::Monitor => {
-                let (sender, input) = bounded(QUEUE);
                 let reader = move || read_lines(&sender);
                 std::thread::Builder::new().name("monitor".into()).spawn(reader)?;
-                return Ok(Self { input, interactive: true, _raw: None });
+                return Ok(Self { interactive: true, _raw: None });
             }
         };
         let raw = RawTerminal::enter(!escapes)?;
-        let (sender, input) = bounded(QUEUE);
         let reader = move || {
             let escapes = escapes.then(Escapes::default);
             read_all(&mut io::stdin().lock(), escapes, keyboard.then(Typed::default), &sender);
         };
         std::thread::Builder::new().name("terminal".into()).spawn(reader)?;
-        Ok(Self { input, interactive: raw.is_some(), _raw: raw })
+        Ok(Self { interactive: raw.is_some(), _raw: raw })
     }
 }
 
@@ -141,6 +139,8 @@ fn read_lines(to: &Sender<Live>) {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam::channel::bounded;
+
     use super::*;
 
     fn read(bytes: &[u8], escapes: bool) -> Vec<Live> {
