@@ -26,7 +26,7 @@ fn the_monitor_shows_the_machine() {
         pc.type_keys("d ffff0\n");
         pc.until_screen("000FFFF0  EA 5B E0 00 F0", 10);
         pc.type_keys("m\n");
-        pc.until_screen("0000000000000000 000000000009F000 1", 10);
+        pc.until_screen("0000000000000000 000000000009E000 1", 10);
         // The power button's way off.
         pc.type_keys("q\n");
         pc.until_off(10);

@@ -4,12 +4,12 @@
 
 /// Segment of the BIOS data area.
 pub const BDA_SEGMENT: i32 = 0x40;
-/// Segment of the extended BIOS data area: 4 KiB below the VGA.
-pub const EBDA_SEGMENT: i32 = 0x9f00;
+/// Segment of the extended BIOS data area: 8 KiB below the VGA.
+pub const EBDA_SEGMENT: i32 = 0x9e00;
 /// Its address.
 pub const EBDA: i32 = EBDA_SEGMENT << 4;
 /// Its size in KiB.
-pub const EBDA_KIB: i32 = 4;
+pub const EBDA_KIB: i32 = 8;
 /// Conventional memory below it, in KiB.
 pub const BASE_KIB: i32 = 640 - EBDA_KIB;
 /// Segment of the 16-bit BIOS.
@@ -178,6 +178,10 @@ pub mod ebda {
     pub const RQ_DRIVE: i32 = 0x152;
     /// Request: the buffer's linear address.
     pub const RQ_LINEAR: i32 = 0x154;
+    /// Where a bounced transfer's next block belongs, offset and segment.
+    pub const BOUNCE_TO: i32 = 0x158;
+    /// How many blocks it has.
+    pub const BOUNCE_COUNT: i32 = 0x15c;
     /// A command packet.
     pub const PACKET: i32 = 0x160;
 
@@ -217,6 +221,12 @@ pub mod ebda {
     pub const BUS_MASTER: i32 = 0x1b8;
     /// Two physical region descriptors for its DMA.
     pub const REGIONS: i32 = 0x1d0;
+    /// Index ports of AHCI controllers, two bytes each.
+    pub const AHCI_PORTS: i32 = 0x1e0;
+    /// How many of them at most.
+    pub const AHCI_MAX: i32 = 8;
+    /// How many there are.
+    pub const AHCI_COUNT: i32 = 0x1f0;
     /// Entries of the drives.
     pub const DRIVES: i32 = 0x200;
     /// The map that INT 15h AX=E820h tells: 20 bytes each.
@@ -227,6 +237,12 @@ pub mod ebda {
     pub const NAMES: i32 = 0x600;
     /// A sector of a CD.
     pub const SECTOR: i32 = 0x800;
+    /// AHCI: command list, of which the first place is used. It begins at a multiple of 1 KiB.
+    pub const AHCI_LIST: i32 = 0x1000;
+    /// AHCI: received FISes, at a multiple of 256 bytes.
+    pub const AHCI_FIS: i32 = 0x1100;
+    /// AHCI: command table with one descriptor, at a multiple of 128 bytes.
+    pub const AHCI_TABLE: i32 = 0x1200;
 }
 
 /// A drive's entry (offsets).
@@ -237,11 +253,13 @@ pub mod drive {
     pub const MAX: i32 = 16;
     /// What it is: [`super::kind`].
     pub const KIND: i32 = 0;
-    /// bit 0: 48-bit addresses, bit 1: DMA.
+    /// bit 0: 48-bit addresses, bit 1: DMA, and [`AHCI`].
     pub const FLAGS: i32 = 1;
-    /// ATA: device register, 0xe0 or 0xf0.
+    /// It is at an AHCI controller.
+    pub const AHCI: i32 = 4;
+    /// ATA: device register, 0xe0 or 0xf0. AHCI: number of the port.
     pub const UNIT: i32 = 2;
-    /// ATA: port of the command block.
+    /// ATA: port of the command block. AHCI: index port of the controller.
     pub const PORT: i32 = 4;
     /// ATA: port of the device control register.
     pub const CONTROL: i32 = 6;
@@ -259,9 +277,9 @@ pub mod drive {
 
 /// Kinds of drives.
 pub mod kind {
-    /// ATA disk by PIO.
+    /// ATA disk.
     pub const ATA: i32 = 1;
-    /// ATAPI CD by PIO.
+    /// ATAPI CD.
     pub const ATAPI: i32 = 2;
 }
 

@@ -44,6 +44,7 @@ pub fn emit(s: &mut Section, flat: &Assembled, tables: u32) -> Result<(), AsmErr
         call "report_memory";
         call "detect_floppies";
         call "detect_ata";
+        call "detect_ahci";
         call "report_drives";
     }
     flat_call(s, flat, "lock")?;

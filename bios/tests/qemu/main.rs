@@ -63,6 +63,6 @@ fn the_serial_line_is_the_console_without_a_display() {
     let text = qemu.wait_for_serial("> ");
     assert!(text.contains("Retrograde BIOS"), "{text}");
     qemu.type_serial("m\r");
-    qemu.wait_for_serial("0000000000000000 000000000009F000 1");
+    qemu.wait_for_serial("0000000000000000 000000000009E000 1");
     qemu.wait_for_serial("0000000000100000 ");
 }

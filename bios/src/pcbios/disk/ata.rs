@@ -311,6 +311,8 @@ fn wait(s: &mut Section) -> Emit {
 fn transfer(s: &mut Section) -> Emit {
     code! { s;
         proc "ata_transfer"; // the request, SI: entry
+        test byte_ptr(si + drive::FLAGS).fs(), drive::AHCI;
+        jnz "ahci_transfer";
         mov cx, word_ptr(ebda::RQ_COUNT).fs();
         sub cx, word_ptr(ebda::RQ_DONE).fs();
         jz ".done";

@@ -1,4 +1,4 @@
-//! CD drives: packets by programmed I/O.
+//! CD drives: packets by programmed I/O (at AHCI controllers: [`super::ahci`]).
 
 use iced_x86::code_asm::*;
 
@@ -29,6 +29,8 @@ fn packet(s: &mut Section) -> Emit {
     code! { s;
         // SI: entry; the packet is in the EBDA; ECX: bytes that may come, to ES:DI, which moves. CF = 1, AH: status
         proc "packet";
+        test byte_ptr(si + drive::FLAGS).fs(), drive::AHCI;
+        jnz "ahci_packet";
         call "ata_select";
         mov dx, word_ptr(si + drive::PORT).fs();
         inc dx;

@@ -3,6 +3,7 @@
 //! What a service wants is put into the request (`RQ_...` in the extended BIOS data area): operation, first block, how many, and
 //! where to. "transfer" hands it to the driver of the drive's kind, which counts in `RQ_DONE` what it has done.
 
+mod ahci;
 mod ata;
 mod atapi;
 mod dma;
@@ -20,6 +21,7 @@ pub fn emit(s: &mut Section) -> Emit {
     fixed::emit(s)?;
     edd::emit(s)?;
     ata::emit(s)?;
+    ahci::emit(s)?;
     dma::emit(s)?;
     atapi::emit(s)?;
     floppy::emit(s)?;

@@ -111,6 +111,11 @@ pub fn emit(s: &mut Section) -> Emit {
         stc;
         ret;
         label ".inside";
+        test byte_ptr(si + drive::FLAGS).fs(), drive::AHCI;
+        jz "drive_transfer";
+        test byte_ptr(ebda::RQ_BUFFER).fs(), 1;
+        jnz "bounced_transfer";
+        proc "drive_transfer"; // SI: entry, the request without its checks
         mov al, byte_ptr(si + drive::KIND).fs();
         select al, &[(kind::ATA, "ata_transfer"), (kind::ATAPI, "atapi_transfer")];
         mov ah, status::INVALID;

@@ -3,7 +3,7 @@
 use iced_x86::code_asm::*;
 
 use super::super::asm::{Emit, Section, code};
-use super::super::layout::ebda;
+use super::super::layout::{EBDA, ebda};
 use super::{var, var8, var16};
 
 /// Power management ports.
@@ -89,7 +89,7 @@ pub fn emit(s: &mut Section) -> Emit {
         mov eax, 0xf0;
         call "cfg_write";
         mov var16(ebda::PM_BASE), PM_BASE;
-        mov var16(ebda::SLEEP_OFF), 0x3c00; // SLP_TYP 7
+        mov var16(ebda::SLEEP_OFF), 0x2000; // QEMU's: SLP_TYP 0
         jmp "level_triggers";
         proc "ide_function"; // EBX: function, with its addresses: the disks' DMA. -> EAX: command bits that it needs
         mov eax, 8;
@@ -103,6 +103,54 @@ pub fn emit(s: &mut Section) -> Emit {
         and eax, 0xfffc;
         mov var16(ebda::BUS_MASTER), ax;
         mov eax, 4;
+        label ".ret";
+        ret;
+        proc "ahci_function"; // EBX: function, with its addresses. -> EAX: command bits that it needs
+        mov eax, 8;
+        call "cfg_read";
+        shr eax, 8;
+        cmp eax, 0x01_0601;
+        mov eax, 0;
+        jne ".ret";
+        cmp var8(ebda::AHCI_COUNT), ebda::AHCI_MAX;
+        jae ".ret";
+        // The capability that tells where the index-data pair is.
+        mov eax, 0x34;
+        call "cfg_read";
+        mov edi, 48;
+        label ".next";
+        and eax, 0xfc;
+        jz ".ret";
+        mov esi, eax;
+        call "cfg_read";
+        cmp al, 0x12;
+        je ".found";
+        shr eax, 8;
+        dec edi;
+        jnz ".next";
+        label ".none";
+        xor eax, eax;
+        ret;
+        label ".found";
+        lea eax, dword_ptr(esi + 4);
+        call "cfg_read";
+        mov ecx, eax;
+        and eax, 0x0f; // the base address register: 4 is the first
+        shl eax, 2;
+        cmp eax, 0x10;
+        jb ".none";
+        cmp eax, 0x24;
+        ja ".none";
+        call "cfg_read";
+        test al, 1;
+        jz ".none"; // not ports
+        and eax, 0xfffc;
+        shr ecx, 4;
+        lea eax, dword_ptr(eax + ecx * 4);
+        movzx edx, var8(ebda::AHCI_COUNT);
+        mov word_ptr(EBDA + ebda::AHCI_PORTS + edx * 2), ax;
+        inc var8(ebda::AHCI_COUNT);
+        mov eax, 4; // it masters the bus
         label ".ret";
         ret;
         proc "level_triggers"; // interrupts 9 (power management), 10 and 11 (PCI)

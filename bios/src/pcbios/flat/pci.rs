@@ -121,6 +121,10 @@ fn bus(s: &mut Section) -> Emit {
         call "ide_function";
         pop ecx;
         or ecx, eax;
+        push ecx;
+        call "ahci_function";
+        pop ecx;
+        or ecx, eax;
         mov eax, reg::COMMAND;
         call "cfg_write";
         jmp ".after";
@@ -322,6 +326,9 @@ fn interrupts(s: &mut Section) -> Emit {
         jmp ".line";
         label ".q35";
         sub ecx, 1;
+        cmp eax, 25;
+        jb ".line";
+        sub ecx, eax; // the chipset's own devices all begin with line A
         label ".line";
         and ecx, 3;
         offset32 eax, "pirq_interrupts";
