@@ -96,7 +96,7 @@ impl Drop for Browser {
 /// How many pixels of the canvas are not black.
 const LIT: &str = "(() => { const c = document.querySelector('canvas'); \
     const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer); \
-    return d.filter((p) => p !== 0xff000000).length; })()";
+    return d.filter((p) => (p & 0xffffff) !== 0).length; })()";
 
 #[test]
 fn the_page_works_in_a_browser() {

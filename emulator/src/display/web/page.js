@@ -44,7 +44,7 @@ socket.onmessage = (event) => {
 
 function dark() {
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
-  return new Uint32Array(pixels.buffer).every((pixel) => pixel === 0xff000000);
+  return new Uint32Array(pixels.buffer).every((pixel) => (pixel & 0xffffff) === 0);
 }
 
 function draw(buffer) {
