@@ -51,6 +51,7 @@ fn power_on(config: &MachineConfig) -> Machine {
     let prepared = prepare(config).unwrap_or_else(|error| panic!("{error}"));
     let spec = Spec {
         layout: prepared.layout,
+        board: config.board,
         model: CpuModel::by_name("max").expect("a model"),
         engine: EngineConfig::default(),
         // 2023-11-14 22:13:20 UTC: each boot is the same to the instruction.
