@@ -9,7 +9,7 @@ use tests::harness::boot::{Final, Guest, Screen, final_state, run};
 /// More than any of these kernels needs; a boot that hangs ends here.
 const PATIENCE: u64 = 20_000_000_000;
 
-fn boot(guest: &Guest, tier: TierPolicy) -> (Final, Screen) {
+pub fn boot(guest: &Guest, tier: TierPolicy) -> (Final, Screen) {
     let start = std::time::Instant::now();
     let mut machine = guest.power_on(tier);
     let mut screen = Screen::default();
@@ -24,7 +24,7 @@ fn boot(guest: &Guest, tier: TierPolicy) -> (Final, Screen) {
     (end, screen)
 }
 
-fn reaches_the_marker((end, screen): &(Final, Screen)) {
+pub fn reaches_the_marker((end, screen): &(Final, Screen)) {
     assert_eq!(end.ended, Ended::PowerOff, "{}", screen.tail(2000));
     assert!(screen.shows("RETRO-BOOT-OK"), "{}", screen.tail(2000));
     for bad in ["Kernel panic", "BUG:", "Oops", "Call Trace", "WARNING: CPU"] {

@@ -8,6 +8,7 @@ mod input;
 mod ladder;
 mod memtest;
 mod own_bios;
+mod q35;
 mod reboot;
 mod restore;
 mod uefi;

@@ -66,3 +66,25 @@ fn the_serial_line_is_the_console_without_a_display() {
     qemu.wait_for_serial("0000000000000000 000000000009E000 1");
     qemu.wait_for_serial("0000000000100000 ");
 }
+
+/// A Q35 board: its drives are at an AHCI controller.
+#[test]
+fn grub_comes_up_from_a_cd_of_a_q35() {
+    let Some(file) = image(GRUB, "grub-rescue-cdrom.iso") else { return };
+    let Some(mut qemu) = Qemu::start(&["-M", "q35", "-m", "64", "-cdrom", &file]) else { return };
+    qemu.wait_for("GNU GRUB");
+    qemu.keys(&["c"]);
+    qemu.wait_for("grub>");
+}
+
+#[test]
+fn grub_comes_up_from_a_disk_of_a_q35() {
+    let Some(file) = image(GRUB, "grub-rescue-usb.img") else { return };
+    let drive = format!("file={file},format=raw,snapshot=on");
+    let Some(mut qemu) = Qemu::start(&["-M", "q35", "-m", "64", "-drive", &drive]) else { return };
+    qemu.wait_for("GNU GRUB");
+    qemu.keys(&["c"]);
+    qemu.wait_for("grub>");
+    qemu.keys(&["l", "s", "ret"]);
+    qemu.wait_for("(hd0");
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use devices::harness::HarnessConfig;
 use emulator::boot::prepare;
-use emulator::config::{Chardev, MachineConfig};
+use emulator::config::{BoardKind, Chardev, MachineConfig};
 use emulator::guests::{self, Artifact};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended, Machine, Spec};
@@ -41,6 +41,12 @@ impl Guest {
             ..MachineConfig::default()
         };
         Self { config }
+    }
+
+    /// On another board.
+    pub fn on(mut self, board: BoardKind) -> Self {
+        self.config.board = board;
+        self
     }
 
     /// With `ports` serial ports.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use emulator::boot::prepare;
-use emulator::config::{Chardev, MachineConfig};
+use emulator::config::{BoardKind, Chardev, MachineConfig};
 use emulator::guests::{self, SEABIOS, VGA_BIOS};
 use emulator::keyboard::{combination, name_of};
 use emulator::machine::gate::{Input, InputGate, Stamped};
@@ -75,17 +75,40 @@ pub fn configuration(ram_bytes: u64) -> MachineConfig {
 impl Pc {
     /// A PC that starts SeaBIOS, with these drives and this boot order. `None`: SeaBIOS is not in the cache.
     pub fn seabios(drives: Vec<DriveConfig>, order: &str, ram_bytes: u64, tier: TierPolicy) -> Option<Self> {
+        Self::seabios_on(BoardKind::Pc, drives, order, ram_bytes, tier)
+    }
+
+    /// The same on another board.
+    pub fn seabios_on(
+        board: BoardKind,
+        drives: Vec<DriveConfig>,
+        order: &str,
+        ram_bytes: u64,
+        tier: TierPolicy,
+    ) -> Option<Self> {
         let rom = guests::for_test(&SEABIOS)?;
         guests::for_test(&VGA_BIOS)?;
-        Some(Self::with_firmware(rom, drives, order, ram_bytes, tier))
+        Some(Self::with_firmware(board, rom, drives, order, ram_bytes, tier))
     }
 
     /// A PC that starts our own BIOS.
     pub fn own_bios(drives: Vec<DriveConfig>, order: &str, ram_bytes: u64, tier: TierPolicy) -> Self {
-        Self::with_firmware("builtin".into(), drives, order, ram_bytes, tier)
+        Self::own_bios_on(BoardKind::Pc, drives, order, ram_bytes, tier)
+    }
+
+    /// The same on another board.
+    pub fn own_bios_on(
+        board: BoardKind,
+        drives: Vec<DriveConfig>,
+        order: &str,
+        ram_bytes: u64,
+        tier: TierPolicy,
+    ) -> Self {
+        Self::with_firmware(board, "builtin".into(), drives, order, ram_bytes, tier)
     }
 
     fn with_firmware(
+        board: BoardKind,
         rom: PathBuf,
         drives: Vec<DriveConfig>,
         order: &str,
@@ -94,7 +117,7 @@ impl Pc {
     ) -> Self {
         let boot = BootOrder { order: order.into(), menu: false };
         let config = configuration(ram_bytes);
-        let config = MachineConfig { bios: Some(rom), drives, boot, no_reboot: false, ..config };
+        let config = MachineConfig { board, bios: Some(rom), drives, boot, no_reboot: false, ..config };
         Self::power_on(&config, tier)
     }
 
