@@ -31,6 +31,7 @@ pub mod load;
 mod mptable;
 mod multiboot;
 pub mod pcbios;
+pub mod pci_setup;
 mod placer;
 mod pvh;
 mod rom;

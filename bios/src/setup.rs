@@ -2,6 +2,7 @@
 
 use crate::board::{Board, Chipset, ECAM_LEN};
 use crate::e820::PCI_HOLE;
+use crate::pci_setup::PciResources;
 
 /// A write to an I/O port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Setup {
     pub ports: Vec<PortWrite>,
     /// The display's text mode, if there is a display.
     pub text_mode: Option<TextMode>,
+    /// Addresses for PCI functions, after the ports.
+    pub pci: PciResources,
     /// The same for every processor.
     pub mtrrs: Mtrrs,
 }
@@ -70,7 +73,7 @@ impl Setup {
         shadow_ram(board.chipset, &mut ports);
         ports.push(PortWrite { port: 0xcf8, size: 4, value: 0 });
         let text_mode = board.vga.then(crate::pcbios::text_mode);
-        Self { ports, text_mode, mtrrs: mtrrs(board) }
+        Self { ports, text_mode, pci: PciResources::new(board), mtrrs: mtrrs(board) }
     }
 }
 

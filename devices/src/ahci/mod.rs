@@ -91,8 +91,9 @@ impl Ahci {
     pub fn new(drives: PortSpecs, slot: PciSlot) -> Self {
         let mut config = ConfigSpace::endpoint(0x8086, 0x2922, 0x01_0601, 0x02);
         config.fixed(0x2c, &[0xf4, 0x1a, 0x00, 0x11]);
-        config.register(0x0c, &[0x08, 0x00], &[0xff, 0x00]);
+        config.register(0x0c, &[0x00], &[0xff]);
         config.fixed(0x90, &[0x40]); // AHCI mode
+        config.register(0x92, &[0x00, 0x00], &[0x3f, 0x80]); // ports enabled: kept
         config.set_interrupt_pin(1);
         config.add_bar(INDEX_BAR.into(), BarKind::Io, 32);
         config.add_bar(MEMORY_BAR.into(), BarKind::Memory32, MEMORY_LEN);

@@ -21,7 +21,8 @@ impl Q35Host {
     /// After reset. `ext_tseg_mbytes` is the size of the large TSEG (QEMU: 16).
     pub fn new(ext_tseg_mbytes: u16) -> Self {
         let mut config = ConfigSpace::endpoint(0x8086, 0x29c0, 0x06_0000, 0x00);
-        config.fixed(0x04, &[0x06, 0x00, 0x90, 0x00]);
+        config.fixed(0x04, &[0x06, 0x00, 0x00, 0x00]);
+        config.fixed(0x2c, &[0xf4, 0x1a, 0x00, 0x11]);
         config.register(PCIEXBAR, &[0; 8], &[0x07, 0, 0, 0xfc, 0x0f, 0, 0, 0]);
         REGISTERS.define(&mut config);
         Self { config, ext_tseg_mbytes }

@@ -139,6 +139,23 @@ struct Boot {
     entry: Option<EntryState>,
 }
 
+/// PCI configuration space, as firmware reaches it.
+struct ConfigPorts<'a> {
+    devices: &'a mut PcDevices,
+    now: u64,
+}
+
+impl bios::pci_setup::ConfigAccess for ConfigPorts<'_> {
+    fn read(&mut self, address: u32) -> u32 {
+        self.devices.port_write(0xcf8, 4, address, self.now);
+        self.devices.port_read(0xcfc, 4, self.now)
+    }
+    fn write(&mut self, address: u32, value: u32) {
+        self.devices.port_write(0xcf8, 4, address, self.now);
+        self.devices.port_write(0xcfc, 4, value, self.now);
+    }
+}
+
 /// Where the display's memory and ROM lie in the guest's array, behind everything else.
 fn place_display(layout: &MemoryLayout, rom: &[u8]) -> memory::Display {
     let frame_buffer = layout.array_bytes().next_multiple_of(bios::e820::RAM_GRANULE);
@@ -254,6 +271,8 @@ impl Machine {
                 devices.mmio_write(0, at, 2, bios::TextMode::BLANK.into(), now);
             }
         }
+        setup.pci.assign(&mut ConfigPorts { devices, now });
+        devices.port_write(0xcf8, 4, 0, now);
     }
 
     /// Puts `chunks` where they belong and does what firmware does to the hardware.
