@@ -243,6 +243,10 @@ pub mod ebda {
     pub const AHCI_FIS: i32 = 0x1100;
     /// AHCI: command table with one descriptor, at a multiple of 128 bytes.
     pub const AHCI_TABLE: i32 = 0x1200;
+    /// virtio disks: queue, request and registers of each, 192 bytes.
+    pub const VIRTIO: i32 = 0x1400;
+    /// How many of them.
+    pub const VIRTIO_MAX: i32 = 8;
 }
 
 /// A drive's entry (offsets).
@@ -257,9 +261,11 @@ pub mod drive {
     pub const FLAGS: i32 = 1;
     /// It is at an AHCI controller.
     pub const AHCI: i32 = 4;
+    /// virtio: where its queue is in the extended BIOS data area.
+    pub const PLACE: i32 = 24;
     /// ATA: device register, 0xe0 or 0xf0. AHCI: number of the port.
     pub const UNIT: i32 = 2;
-    /// ATA: port of the command block. AHCI: index port of the controller.
+    /// ATA: port of the command block. AHCI: index port of the controller. virtio: bus, device and function.
     pub const PORT: i32 = 4;
     /// ATA: port of the device control register.
     pub const CONTROL: i32 = 6;
@@ -281,6 +287,8 @@ pub mod kind {
     pub const ATA: i32 = 1;
     /// ATAPI CD.
     pub const ATAPI: i32 = 2;
+    /// virtio block device.
+    pub const VIRTIO: i32 = 3;
 }
 
 /// Operations of a request.

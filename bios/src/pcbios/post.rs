@@ -45,6 +45,7 @@ pub fn emit(s: &mut Section, flat: &Assembled, tables: u32) -> Result<(), AsmErr
         call "detect_floppies";
         call "detect_ata";
         call "detect_ahci";
+        call "detect_virtio";
         call "report_drives";
     }
     flat_call(s, flat, "lock")?;

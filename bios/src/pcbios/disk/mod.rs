@@ -12,6 +12,7 @@ pub mod el_torito;
 mod fixed;
 mod floppy;
 mod service;
+mod virtio;
 
 use super::asm::{Emit, Section};
 
@@ -21,6 +22,7 @@ pub fn emit(s: &mut Section) -> Emit {
     fixed::emit(s)?;
     edd::emit(s)?;
     ata::emit(s)?;
+    virtio::emit(s)?;
     ahci::emit(s)?;
     dma::emit(s)?;
     atapi::emit(s)?;

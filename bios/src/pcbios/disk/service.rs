@@ -117,7 +117,7 @@ pub fn emit(s: &mut Section) -> Emit {
         jnz "bounced_transfer";
         proc "drive_transfer"; // SI: entry, the request without its checks
         mov al, byte_ptr(si + drive::KIND).fs();
-        select al, &[(kind::ATA, "ata_transfer"), (kind::ATAPI, "atapi_transfer")];
+        select al, &[(kind::ATA, "ata_transfer"), (kind::ATAPI, "atapi_transfer"), (kind::VIRTIO, "virtio_transfer")];
         mov ah, status::INVALID;
         stc;
         ret;
