@@ -1,9 +1,10 @@
 //! Our own BIOS on our own board: the monitor, and the same media that SeaBIOS boots. (`bios/tests` has it in QEMU.)
 
 use emulator::guests::{self, GRUB_CD, GRUB_FLOPPY, MEMTEST_CD};
+use emulator::storage::{Interface, Media};
 use jit::TierPolicy;
 use tests::harness::media::{isolinux_cd, syslinux_disk};
-use tests::harness::pc::{Pc, cd, floppy, hard_disk};
+use tests::harness::pc::{Pc, cd, drive, floppy, hard_disk};
 
 use crate::firmware::{linux_boots, to_grubs_prompt};
 
@@ -70,6 +71,15 @@ fn linux_from_a_fat_disk_by_syslinux() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(disk) = syslinux_disk(folder.path()) else { return };
     linux_boots(Pc::own_bios(vec![hard_disk(&disk, false)], "c", 4 * RAM, TierPolicy::Auto));
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn linux_from_a_virtio_disk_by_syslinux() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(disk) = syslinux_disk(folder.path()) else { return };
+    let disk = drive(&disk, Interface::Virtio, Media::Disk, 0, false);
+    linux_boots(Pc::own_bios(vec![disk], "c", 4 * RAM, TierPolicy::Auto));
 }
 
 #[test]
