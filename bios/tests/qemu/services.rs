@@ -58,11 +58,16 @@ fn boot_sector(program: impl Fn(&mut CodeAssembler) -> Emit) -> Vec<u8> {
 
 /// Runs the program from a disk of 4 MiB whose sectors hold their numbers, and gives what it reports.
 fn run(program: impl Fn(&mut CodeAssembler) -> Emit) -> Option<String> {
+    run_from("ide", program)
+}
+
+/// The same with the disk at `interface`.
+fn run_from(interface: &str, program: impl Fn(&mut CodeAssembler) -> Emit) -> Option<String> {
     let mut disk = boot_sector(program);
     disk.extend((1..8192u32).flat_map(|number| number.to_le_bytes().repeat(128)));
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), disk).expect("the disk can be written");
-    let drive = format!("file={},format=raw,if=ide", file.path().display());
+    let drive = format!("file={},format=raw,if={interface}", file.path().display());
     let mut qemu = Qemu::start(&["-m", "64", "-drive", &drive])?;
     Some(qemu.wait_for_report("Booting from disk: started", "."))
 }
@@ -76,61 +81,64 @@ fn expect(reported: Option<String>, letters: &str) {
 
 #[test]
 fn disk_services_read_and_write_what_is_there() {
-    let reported = run(|a| {
-        // By cylinder, head, sector: the third sector holds 2.
-        a.mov(ax, 0x0201)?;
-        a.mov(bx, 0x8000)?;
-        a.mov(cx, 3)?;
-        a.mov(dx, 0x80)?;
-        a.int(0x13)?;
-        report(a, b'A')?;
-        a.cmp(dword_ptr(0x8000), 2)?;
-        report_equal(a, b'B')?;
-        // Extensions are there.
-        a.mov(ah, 0x41)?;
-        a.mov(bx, 0x55aa)?;
-        a.mov(dl, 0x80)?;
-        a.int(0x13)?;
-        report(a, b'C')?;
-        a.cmp(bx, 0xaa55u32)?;
-        report_equal(a, b'D')?;
-        // By block: 200 blocks from 5000, across 64 KiB. The packet is at 600h.
-        a.mov(dword_ptr(0x600), 200 << 16 | 16)?;
-        a.mov(dword_ptr(0x604), 0x1000_0005)?;
-        a.mov(dword_ptr(0x608), 5000)?;
-        a.mov(dword_ptr(0x60c), 0)?;
-        a.mov(si, 0x600)?;
-        a.mov(ah, 0x42)?;
-        a.mov(dl, 0x80)?;
-        a.int(0x13)?;
-        report(a, b'E')?;
-        a.mov(ax, 0x1000 + 199 * 32)?;
-        a.mov(es, ax)?;
-        a.cmp(dword_ptr(5).es(), 5199)?;
-        report_equal(a, b'F')?;
-        // Written, and read again elsewhere.
-        a.mov(dword_ptr(0x600), 1 << 16 | 16)?;
-        a.mov(dword_ptr(0x604), 0x8000)?;
-        a.mov(dword_ptr(0x8000), 0x1234_5678)?;
-        a.mov(ax, 0x4300)?;
-        a.mov(dl, 0x80)?;
-        a.int(0x13)?;
-        report(a, b'G')?;
-        a.mov(dword_ptr(0x604), 0x9000)?;
-        a.mov(ah, 0x42)?;
-        a.mov(dl, 0x80)?;
-        a.int(0x13)?;
-        a.cmp(dword_ptr(0x9000), 0x1234_5678)?;
-        report_equal(a, b'H')?;
-        // Behind the end: refused.
-        a.mov(dword_ptr(0x608), 8192)?;
-        a.mov(ah, 0x42)?;
-        a.mov(dl, 0x80)?;
-        a.int(0x13)?;
-        a.cmc()?;
-        report(a, b'I')
-    });
-    expect(reported, "ABCDEFGHI.");
+    for interface in ["ide", "virtio"] {
+        expect(run_from(interface, disk_services), "ABCDEFGHI.");
+    }
+}
+
+fn disk_services(a: &mut CodeAssembler) -> Emit {
+    // By cylinder, head, sector: the third sector holds 2.
+    a.mov(ax, 0x0201)?;
+    a.mov(bx, 0x8000)?;
+    a.mov(cx, 3)?;
+    a.mov(dx, 0x80)?;
+    a.int(0x13)?;
+    report(a, b'A')?;
+    a.cmp(dword_ptr(0x8000), 2)?;
+    report_equal(a, b'B')?;
+    // Extensions are there.
+    a.mov(ah, 0x41)?;
+    a.mov(bx, 0x55aa)?;
+    a.mov(dl, 0x80)?;
+    a.int(0x13)?;
+    report(a, b'C')?;
+    a.cmp(bx, 0xaa55u32)?;
+    report_equal(a, b'D')?;
+    // By block: 200 blocks from 5000, across 64 KiB. The packet is at 600h.
+    a.mov(dword_ptr(0x600), 200 << 16 | 16)?;
+    a.mov(dword_ptr(0x604), 0x1000_0005)?;
+    a.mov(dword_ptr(0x608), 5000)?;
+    a.mov(dword_ptr(0x60c), 0)?;
+    a.mov(si, 0x600)?;
+    a.mov(ah, 0x42)?;
+    a.mov(dl, 0x80)?;
+    a.int(0x13)?;
+    report(a, b'E')?;
+    a.mov(ax, 0x1000 + 199 * 32)?;
+    a.mov(es, ax)?;
+    a.cmp(dword_ptr(5).es(), 5199)?;
+    report_equal(a, b'F')?;
+    // Written, and read again elsewhere.
+    a.mov(dword_ptr(0x600), 1 << 16 | 16)?;
+    a.mov(dword_ptr(0x604), 0x8000)?;
+    a.mov(dword_ptr(0x8000), 0x1234_5678)?;
+    a.mov(ax, 0x4300)?;
+    a.mov(dl, 0x80)?;
+    a.int(0x13)?;
+    report(a, b'G')?;
+    a.mov(dword_ptr(0x604), 0x9000)?;
+    a.mov(ah, 0x42)?;
+    a.mov(dl, 0x80)?;
+    a.int(0x13)?;
+    a.cmp(dword_ptr(0x9000), 0x1234_5678)?;
+    report_equal(a, b'H')?;
+    // Behind the end: refused.
+    a.mov(dword_ptr(0x608), 8192)?;
+    a.mov(ah, 0x42)?;
+    a.mov(dl, 0x80)?;
+    a.int(0x13)?;
+    a.cmc()?;
+    report(a, b'I')
 }
 
 #[test]
