@@ -10,8 +10,11 @@ use std::sync::{Arc, Mutex};
 use devices::block::{Disk, RamDisk};
 use devices::ide::DriveSpec;
 use devices::memory::{Dma, GuestMemory};
-use devices::pc::Peripherals;
+use devices::nvme::Nvme;
+use devices::pc::{PciCard, Peripherals};
 use devices::vga::OwnMemory;
+use devices::virtio::blk::VirtioBlk;
+use devices::virtio::pci::VirtioPci;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -53,6 +56,12 @@ fn address() -> impl Strategy<Value = u64> {
         1 => 0..0x2000u64,
         3 => (0..0x2_0000u64).prop_map(|offset| 0xa_0000 + offset),
         2 => (0..0x1000u64).prop_map(|offset| 0xfebf_0000 + offset),
+        // Registers of the cards: virtio's, NVMe's with its doorbells.
+        4 => (0..0x40u64).prop_map(|offset| 0xfe01_0000 + offset),
+        1 => Just(0xfe01_3000),
+        4 => (0..0x10u64).prop_map(|n| 0xfe02_0000 + 4 * n),
+        2 => (0..4u64).prop_map(|n| 0xfe02_1000 + 4 * n),
+        1 => (0..0x4000u64).prop_map(|offset| 0xfe02_0000 + offset),
         1 => any::<u64>(),
     ]
 }
@@ -113,6 +122,21 @@ fn board() -> PcDevices {
         ]),
         floppies: Some([Some(Some(disk(737_280))), Some(None)]),
         vga: Some((OwnMemory::new(), 0x1_0000)),
+        cards: vec![
+            PciCard {
+                at: Some((5, 0)),
+                make: Box::new(|slot| {
+                    let disk = Box::new(RamDisk::new(vec![0x5a; 1 << 16]));
+                    Box::new(VirtioPci::new(Box::new(VirtioBlk::new(disk, "")), slot))
+                }),
+            },
+            PciCard {
+                at: Some((6, 0)),
+                make: Box::new(|slot| {
+                    Box::new(Nvme::new(Box::new(RamDisk::new(vec![0x5a; 1 << 16])), "", slot))
+                }),
+            },
+        ],
         boot_order: [0x12, 0x30],
         ..Peripherals::default()
     });
@@ -154,6 +178,18 @@ fn prepared() -> PcDevices {
     for (address, value) in
         [(0x8000_0920u32, 0xc001u32), (0x8000_0904, 5), (0x8000_1018, 0xfebf_0000), (0x8000_1004, 3)]
     {
+        pc.port_write(0xcf8, 4, address, 0);
+        pc.port_write(0xcfc, 4, value, 0);
+    }
+    // The cards: virtio's modern registers at FE010000h, NVMe's at FE020000h.
+    for (address, value) in [
+        (0x8000_2820u32, 0xfe01_0000u32),
+        (0x8000_2824, 0),
+        (0x8000_2804, 7),
+        (0x8000_3010, 0xfe02_0000),
+        (0x8000_3014, 0),
+        (0x8000_3004, 6),
+    ] {
         pc.port_write(0xcf8, 4, address, 0);
         pc.port_write(0xcfc, 4, value, 0);
     }
