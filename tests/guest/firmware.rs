@@ -131,6 +131,9 @@ fn power_on_debian(image: &Path, connection: &Connection) -> Option<Pc> {
     Some(Pc::power_on(&config, TierPolicy::Auto))
 }
 
+/// Seconds for a line that is typed. Characters come by instruction count, and a guest that idles executes few.
+const TYPING: u64 = 3600;
+
 /// Log in, write a file, switch off; the next boot finds it.
 fn keeps_what_is_written(connection: &Connection) {
     let Some(image) = std::env::var_os(DEBIAN_DISK) else {
@@ -142,20 +145,20 @@ fn keeps_what_is_written(connection: &Connection) {
     let boot = || {
         let mut pc = power_on_debian(&copy, connection)?;
         pc.until_serial(" login:", 900);
-        pc.type_serial("root\n", ":~# ", 120);
+        pc.type_serial("root\n", ":~# ", TYPING);
         Some(pc)
     };
     let off = |pc: &mut Pc| {
-        pc.type_serial("systemctl poweroff\n", "reboot: Power down", 300);
+        pc.type_serial("systemctl poweroff\n", "reboot: Power down", TYPING);
         pc.until_off(60);
         pc.machine.devices().flush_disks().expect("the image can be written");
     };
     let Some(mut pc) = boot() else { return };
-    pc.type_serial("echo $((6*7)) kept > /root/note; sync; ls /sys/block\n", connection.name, 60);
+    pc.type_serial("echo $((6*7)) kept > /root/note; sync; ls /sys/block\n", connection.name, TYPING);
     off(&mut pc);
     drop(pc);
     let Some(mut pc) = boot() else { return };
-    pc.type_serial("cat /root/note\n", "42 kept", 60);
+    pc.type_serial("cat /root/note\n", "42 kept", TYPING);
     off(&mut pc);
 }
 
