@@ -26,9 +26,11 @@ fn without_a_disk_it_says_so() {
 
 /// The rescue media have a menu, from which "c" leads to the command line.
 pub fn to_grubs_prompt(pc: &mut Pc) {
-    pc.until_screen("GNU/Linux", 300);
-    let text = pc.text();
-    assert!(text.contains("GNU GRUB  version") && text.contains("Memtest86+"), "{text}");
+    let parts = ["GNU GRUB  version", "GNU/Linux", "Memtest86+", "executed automatically"];
+    pc.until("menu", 300, |pc| {
+        let text = pc.text();
+        parts.iter().all(|part| text.contains(part))
+    });
     pc.type_keys("c");
     pc.until_screen("grub>", 60);
 }

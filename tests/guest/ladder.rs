@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use emulator::config::MachineConfig;
 use emulator::guests::{
     self, Artifact, GNU_MACH, GRUB_FIRMWARE, GRUB_INVADERS, INITRAMFS_AMD64, INSTALLER_INITRD,
-    INSTALLER_KERNEL, IPXE_CD, IPXE_LKRN, KERNEL_CLOUD_AMD64, LINUXBOOT, QBOOT, SEABIOS, U_BOOT_X64,
-    U_BOOT_X86, XEN,
+    INSTALLER_KERNEL, IPXE_CD, IPXE_LKRN, KERNEL_AMD64, KERNEL_CLOUD_AMD64, LINUXBOOT, QBOOT, SEABIOS,
+    U_BOOT_X64, U_BOOT_X86, XEN,
 };
 use jit::TierPolicy;
 use tests::harness::media::grub_hybrid;
@@ -138,7 +138,8 @@ fn the_installer_asks_for_the_language() {
 fn xen_starts_linux() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(kernel) = unpacked(&XEN, folder.path()) else { return };
-    let (Some(linux), Some(initrd)) = (path(&KERNEL_CLOUD_AMD64), path(&INITRAMFS_AMD64)) else { return };
+    // The kernel for virtual machines has no driver for Xen's console.
+    let (Some(linux), Some(initrd)) = (path(&KERNEL_AMD64), path(&INITRAMFS_AMD64)) else { return };
     let modules = format!("{} console=hvc0,{}", linux.display(), initrd.display());
     let mut pc = start(&MachineConfig {
         kernel: Some(kernel),
@@ -147,7 +148,7 @@ fn xen_starts_linux() {
         ..configuration(4 * RAM)
     });
     pc.until_serial("Xen version", 60);
-    linux_boots(pc);
+    pc.until_serial("RETRO-BOOT-OK", 120);
 }
 
 #[test]

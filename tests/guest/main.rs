@@ -3,6 +3,7 @@
 //! Guests come from the cache that `cargo xtask guests` fills; a test whose guest is not there says so and returns.
 
 mod debian;
+mod disks;
 mod firmware;
 mod input;
 mod ladder;

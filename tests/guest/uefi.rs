@@ -68,7 +68,7 @@ fn linux_from_a_hybrid_image_by_grub() {
     let (Some(image), Some(drives)) = (grub_hybrid(folder.path()), chips(folder.path())) else { return };
     for drive in [cd(&image), hard_disk(&image, false)] {
         let mut pc = start([drives.clone(), vec![drive]].concat());
-        pc.until_serial("EFI stub", 120);
+        pc.until_serial("efi: EFI v2.70 by", 120);
         linux_boots(pc);
     }
 }
