@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use devices::pc::BoardKind;
 use emulator::config::MachineConfig;
 use emulator::guests::{self, OVMF_CODE, OVMF_ROM, OVMF_VARS};
 use emulator::storage::DriveConfig;
@@ -35,6 +36,18 @@ fn from_a_rom_to_its_shell() {
     // The display has the shell too: a graphics mode with light on dark.
     let picture = pc.machine.picture().expect("a display");
     assert!(picture.width >= 640 && picture.rgb.iter().filter(|part| **part > 100).count() > 1000);
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn from_flash_to_its_shell_on_q35() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(drives) = chips(folder.path()) else { return };
+    let board = BoardKind::Q35;
+    let mut pc = Pc::power_on(&MachineConfig { drives, board, ..configuration(RAM) }, TierPolicy::Auto);
+    pc.until_serial("Shell>", 120);
+    // The host bridge, by configuration space in memory.
+    pc.type_serial("pci 0 0 0\r", "86 80 C0 29", 60);
 }
 
 /// What the shell stores in a variable is in the file, and there after the next start.
