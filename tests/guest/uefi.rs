@@ -78,9 +78,11 @@ fn variables_in_flash_outlive_the_machine() {
 #[ignore = "slow: cargo xtask test --nightly"]
 fn linux_from_a_hybrid_image_by_grub() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (Some(image), Some(drives)) = (grub_hybrid(folder.path()), chips(folder.path())) else { return };
+    let Some(image) = grub_hybrid(folder.path()) else { return };
     for drive in [cd(&image), hard_disk(&image, false)] {
-        let mut pc = start([drives.clone(), vec![drive]].concat());
+        // New variables each time: the boot order in the old ones has the shell before a new disk.
+        let Some(drives) = chips(folder.path()) else { return };
+        let mut pc = start([drives, vec![drive]].concat());
         pc.until_serial("efi: EFI v2.70 by", 120);
         linux_boots(pc);
     }
