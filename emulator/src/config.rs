@@ -161,6 +161,8 @@ pub enum LogItem {
     Nochain,
     /// Device memory accesses (not in QEMU).
     Mmio,
+    /// How far a guest has come (not in QEMU).
+    Boot,
 }
 
 /// How the display's picture is shown.

@@ -22,6 +22,18 @@ pub const BUILT_IN: &str = "builtin";
 /// SeaBIOS' option ROM that starts the kernel of the firmware configuration device.
 const KERNEL_LOADER: &str = "linuxboot_dma.bin";
 
+/// UEFI firmware (OVMF) and its empty variable store, the first pair that the host has.
+pub fn uefi() -> Option<(PathBuf, PathBuf)> {
+    const PAIRS: [(&str, &str); 3] = [
+        ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+        ("OVMF_CODE.fd", "OVMF_VARS.fd"),
+        ("edk2-x86_64-code.fd", "edk2-i386-vars.fd"),
+    ];
+    PAIRS
+        .iter()
+        .find_map(|(code, variables)| Some((search(code.as_ref(), None)?, search(variables.as_ref(), None)?)))
+}
+
 /// A ROM to start from.
 pub struct Rom {
     /// Its file; `None`: our own BIOS.

@@ -37,6 +37,7 @@ impl LogItem {
             Self::GuestErrors => "guest_errors",
             Self::Io => "io",
             Self::Mmio => "mmio",
+            Self::Boot => "boot",
             Self::Pcall => "pcall",
             Self::Nochain => return None,
         })

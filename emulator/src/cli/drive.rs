@@ -64,6 +64,26 @@ pub fn image(plan: &Plan) -> Option<(Asked, &'static str)> {
     Some((asked, order))
 }
 
+/// UEFI firmware in flash, for an image that boots by nothing else. Its variables are those of this run.
+pub fn uefi(code: PathBuf, variables: PathBuf) -> [Asked; 2] {
+    let chip = |file, index| {
+        let mut chip = asked("run".into(), Some(file), Interface::Flash, Media::Disk);
+        chip.index = Some(index);
+        chip.config.format = Some(ImageFormat::Raw);
+        chip
+    };
+    let (mut code, mut variables) = (chip(code, 0), chip(variables, 1));
+    (code.config.read_only, variables.config.snapshot) = (true, true);
+    [code, variables]
+}
+
+impl Asked {
+    /// Is it a flash chip?
+    pub fn is_flash(&self) -> bool {
+        self.config.interface == Interface::Flash
+    }
+}
+
 /// `-drive`.
 pub fn parse(value: &str) -> Result<Asked, UserError> {
     let option = format!("-drive {value}");

@@ -6,6 +6,7 @@ use crate::config::LogItem;
 
 /// Names and meanings, in the order of the help text.
 const ITEMS: &[(&str, LogItem, &str)] = &[
+    ("boot", LogItem::Boot, "how far the guest has come: modes, POST codes, display, first output"),
     ("in_asm", LogItem::InAsm, "guest instructions of each translated block"),
     ("out_asm", LogItem::OutAsm, "host instructions of each compiled block"),
     ("op", LogItem::Op, "intermediate code of each compiled block (Cranelift's)"),

@@ -134,7 +134,8 @@ pub const OPTIONS: &[Spec] = &[
 /// Options of QEMU that are not there: names, whether a value follows, and what to do instead.
 pub const ABSENT: &[(&[&str], bool, &str)] = &[
     (&["blockdev"], true, "there are no block nodes; use -drive"),
-    (&["pflash", "L"], true, "flash memory is not there yet; give a ROM with -bios"),
+    (&["pflash"], true, "flash chips are drives; use -drive if=pflash,file=PATH"),
+    (&["L"], true, "firmware is looked for in the usual folders; give a path with -bios"),
     (&["netdev"], true, "there is no network yet; leave it out"),
     (&["enable-kvm"], false, "there is no KVM here, the emulator needs none; leave it out"),
     (&["s", "S"], false, "there is no debugger connection yet; leave it out"),

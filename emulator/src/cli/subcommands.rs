@@ -62,6 +62,16 @@ pub fn machine_for(plan: &Plan, options: &[String]) -> Result<Invocation, UserEr
     if let Some(printed) = parser.options(options)? {
         return Ok(Invocation::Print(printed));
     }
+    if plan.uefi && parser.config.bios.is_none() && !parser.drives.iter().any(drive::Asked::is_flash) {
+        let (code, variables) = crate::firmware_files::uefi().ok_or_else(|| {
+            UserError::new(
+                plan.path.display().to_string(),
+                "this boots by UEFI only, and this host has no UEFI firmware for PCs",
+                "install OVMF (package ovmf), or give firmware with -drive if=pflash,file=PATH",
+            )
+        })?;
+        parser.drives.extend(drive::uefi(code, variables));
+    }
     let mut config = parser.finish()?;
     if plan.role == Role::Kernel(true) && config.append.is_empty() && config.terminal_port().is_some() {
         config.append = "console=ttyS0".into();

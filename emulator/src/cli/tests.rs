@@ -152,7 +152,15 @@ fn images_are_looked_at_later() {
 #[test]
 fn an_image_gets_its_machine() {
     use crate::image::{Plan, Role};
-    let plan = |role| Plan { path: "x".into(), role, qcow2: false, ram_bytes: 64 << 20, snapshot: false };
+    use crate::storage::Interface;
+    let plan = |role| Plan {
+        path: "x".into(),
+        role,
+        qcow2: false,
+        uefi: false,
+        ram_bytes: 64 << 20,
+        snapshot: false,
+    };
     let machine = |role, options: &[&str]| {
         let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
         match machine_for(&plan(role), &options) {
@@ -170,6 +178,18 @@ fn an_image_gets_its_machine() {
     assert_eq!(machine(Role::Kernel(true), &["-append", "quiet"]).append, "quiet");
     assert_eq!(machine(Role::Kernel(false), &[]).append, "");
     assert_eq!(machine(Role::Rom, &[]).bios, Some("x".into()));
+    // UEFI firmware is in flash, where the host has it, unless the user gives another.
+    let uefi = Plan { uefi: true, ..plan(Role::Cd) };
+    match machine_for(&uefi, &[]) {
+        Ok(Invocation::Boot(config)) => {
+            let chips: Vec<_> = config.drives.iter().filter(|d| d.interface == Interface::Flash).collect();
+            assert!(chips.len() == 2 && chips[0].read_only && chips[1].snapshot, "{chips:?}");
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => assert!(error.to_string().contains("package ovmf"), "{error}"),
+    }
+    let Ok(Invocation::Boot(config)) = machine_for(&uefi, &["-bios".into(), "y".into()]) else { panic!() };
+    assert_eq!(config.drives.len(), 1);
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Plan {
     pub role: Role,
     /// It is a qcow2 image, not a raw one.
     pub qcow2: bool,
+    /// It boots by UEFI only.
+    pub uefi: bool,
     /// Memory in bytes.
     pub ram_bytes: u64,
     /// The file cannot be written: what the guest writes is thrown away.
@@ -56,7 +58,8 @@ impl Plan {
         let ram = super::report::size(self.ram_bytes);
         let snapshot =
             if self.snapshot { ", without keeping what is written (the file cannot be written)" } else { "" };
-        format!("as {option} with {ram} of memory{snapshot}")
+        let firmware = if self.uefi { " and UEFI firmware" } else { "" };
+        format!("as {option} with {ram} of memory{firmware}{snapshot}")
     }
 }
 
@@ -80,7 +83,9 @@ pub fn plan(image: &Image) -> Result<Plan, UserError> {
     }
     let written = matches!(role, Role::Disk | Role::Floppy);
     let qcow2 = image.qcow2.is_some();
-    Ok(Plan { path: image.path.clone(), role, qcow2, ram_bytes, snapshot: written && !image.writable })
+    let medium = matches!(role, Role::Disk | Role::Cd | Role::Floppy);
+    let uefi = medium && findings.bios.is_none() && findings.uefi.contains(&Arch::X86_64);
+    Ok(Plan { path: image.path.clone(), role, qcow2, uefi, ram_bytes, snapshot: written && !image.writable })
 }
 
 /// What is wrong, and what to do.
@@ -122,12 +127,12 @@ fn bootable(findings: &Findings, what: &str) -> Result<(), Refusal> {
         let article = if name.starts_with('3') { "a" } else { article };
         return Err((format!("this is {article} {name} {what}"), FOREIGN_REMEDY.into()));
     }
-    if findings.bios.is_some() {
+    if findings.bios.is_some() || findings.uefi.contains(&Arch::X86_64) {
         return Ok(());
     }
     if ours {
         return Err((
-            format!("this {what} boots by UEFI only, and there is no UEFI firmware here yet"),
+            format!("this {what} boots by 32-bit UEFI only, and there is no such firmware"),
             "use an image that boots by BIOS (often called legacy or hybrid)".into(),
         ));
     }

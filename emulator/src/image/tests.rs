@@ -33,7 +33,8 @@ fn cds() {
     assert_eq!(verdict(&samples::cd(&[0, 0xef], &["BOOTX64.EFI"])), Ok(Role::Cd));
     refused(&samples::cd(&[0xef], &["BOOTAA64.EFI"]), &["an ARM64 CD", "amd64"]);
     refused(&samples::cd(&[0xef], &["BOOTRISCV64.EFI"]), &["a RISC-V CD"]);
-    refused(&samples::cd(&[0xef], &["BOOTX64.EFI"]), &["UEFI only", "BIOS"]);
+    assert_eq!(verdict(&samples::cd(&[0xef], &["BOOTX64.EFI"])), Ok(Role::Cd));
+    refused(&samples::cd(&[0xef], &["BOOTIA32.EFI"]), &["32-bit UEFI only", "BIOS"]);
     refused(&samples::cd(&[], &[]), &["no boot record", "-cdrom"]);
 }
 
@@ -69,7 +70,7 @@ fn disks() {
     assert_eq!(verdict(&samples::mbr(true, &[0x83])), Ok(Role::Disk));
     refused(&samples::mbr(false, &[0x83]), &["no code in its boot sector", "-cdrom"]);
     refused(&samples::gpt(&["BOOTAA64.EFI"]), &["an ARM64 disk"]);
-    refused(&samples::gpt(&["BOOTX64.EFI"]), &["UEFI only"]);
+    assert_eq!(verdict(&samples::gpt(&["BOOTX64.EFI"])), Ok(Role::Disk));
     refused(&vec![0; 4 << 20], &["no boot signature", "55AA"]);
     let mut ext4 = vec![0; 4 << 20];
     ext4[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);

@@ -9,6 +9,7 @@ mod control;
 pub mod gate;
 mod memory;
 mod snapshot;
+mod stages;
 
 use std::io;
 use std::sync::Arc;
@@ -129,6 +130,7 @@ pub struct Machine {
     spec: Spec,
     display: Option<memory::Display>,
     control: control::Control,
+    stages: stages::Stages,
     setup: Option<bios::Setup>,
     boot: Option<Boot>,
 }
@@ -206,7 +208,17 @@ impl Machine {
         let bus = Box::new(PcBus::new(devices, 0, memory));
         let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
         let engine = Engine::new(spec.engine.clone(), space.clone());
-        Ok(Self { cpu, engine, space, spec, display, control: Default::default(), setup: None, boot: None })
+        Ok(Self {
+            cpu,
+            engine,
+            space,
+            spec,
+            display,
+            control: Default::default(),
+            stages: stages::Stages::new(),
+            setup: None,
+            boot: None,
+        })
     }
 
     /// Plugs drives and cards in (and the display that the machine was made with): to be called before [`Machine::boot`].
@@ -296,6 +308,8 @@ impl Machine {
             self.apply_entry(entry);
         }
         self.show_reset("power-on");
+        let now = self.cpu.st.now();
+        self.stages.reset(now, "power-on");
         if !self.spec.no_reboot {
             self.boot = Some(Boot { chunks, entry });
         }
@@ -373,6 +387,7 @@ impl Machine {
             self.boot = Some(b);
         }
         self.show_reset("reset");
+        self.stages.reset(now, "the machine starts anew");
         Ok(())
     }
 
@@ -468,14 +483,15 @@ impl Machine {
         now: u64,
     ) -> io::Result<Option<Ended>> {
         let stop = gate.stop_requested(icount, now);
+        self.tell_stage(now);
         self.move_keys(gate, icount, now);
         self.move_mouse(gate, icount, now);
         if let Some(ended) = self.obey(gate, console, icount, now)? {
             return Ok(Some(ended));
         }
         let (ports, posts) = (self.spec.serial_ports, self.spec.harness.post.len());
-        let d = &mut self.bus().devices;
         for port in 0..ports {
+            let d = &mut self.bus().devices;
             let index = usize::from(port);
             if gate.has_byte(port)
                 && d.serial_can_receive(index)
@@ -486,9 +502,11 @@ impl Machine {
             let out = d.take_serial_output(index);
             if !out.is_empty() {
                 gate.output_seen();
+                self.stages.serial(now, port, &out);
                 console.serial(port, &out)?;
             }
         }
+        let d = &mut self.bus().devices;
         let out = d.take_debugcon_output();
         if !out.is_empty() {
             console.debug(&out)?;
@@ -500,6 +518,9 @@ impl Machine {
             }
         }
         let event = d.take_power_event();
+        if let Some(event) = event {
+            self.stages.power(now, event);
+        }
         Ok(match event {
             _ if stop => Some(Ended::Stopped),
             Some(PowerEvent::PowerOff) => Some(Ended::PowerOff),

@@ -189,3 +189,14 @@ fn help_lists_them_and_an_unknown_one_gets_the_nearest() {
     assert_eq!(status(&output), Some(2));
     assert!(error_line(&output).contains("\"exec\""), "{output:?}");
 }
+
+#[test]
+fn boot_shows_how_far_a_guest_has_come() {
+    // mov al, 0x42; out 0x80, al
+    let log = log("boot", &[0xb0, 0x42, 0xe6, 0x80], &[]);
+    let steps: Vec<&str> = log.lines().filter_map(|line| line.split("] ").nth(1)).collect();
+    for step in ["power-on", "the processor is in protected mode", "COM1 speaks", "POST code 42h"] {
+        assert!(steps.contains(&step), "{step}\n{log}");
+    }
+    assert_eq!(steps.last(), Some(&"the guest switches the machine off"), "{log}");
+}
