@@ -332,7 +332,7 @@ impl PcDevices {
         } else if let Some((flash, offset)) = self.flash_window(gpa) {
             flash.read(offset, size)
         } else if let Some(offset) = self.ecam(gpa) {
-            self.pci.ecam_read(offset, size)
+            self.pci.ecam_read(offset, size, now)
         } else if let Some((offset, lpc)) = self.root_complex(gpa) {
             lpc.root_complex_read(offset, size)
         } else if let Some(hit) = self.pci.claim(false, gpa) {

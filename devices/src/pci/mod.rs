@@ -219,10 +219,11 @@ impl PciBus {
 
     /// A read of memory-mapped configuration space: the offset names bus, device, function and register. Functions have 256
     /// bytes; beyond these, and where no function is, nothing answers.
-    pub fn ecam_read(&mut self, offset: u64, size: u8) -> u64 {
+    pub fn ecam_read(&mut self, offset: u64, size: u8, now: Ns) -> u64 {
         let (at, register) = ((offset >> 12) as u8, offset & 0xfff);
         let function = if offset >> 20 == 0 { self.function(at) } else { None };
         let Some(function) = function.filter(|_| register + u64::from(size) <= 256) else { return u64::MAX };
+        function.config_reading(register as u8, now);
         let bytes = &function.config().bytes()[register as usize..][..usize::from(size.min(8))];
         bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
@@ -465,7 +466,7 @@ mod tests {
     fn configuration_space_is_seen_in_memory() {
         let mut pci = PciBus::new(Chipset::q35(IrqLine::unconnected()));
         let found: Vec<_> = (0..=255u8)
-            .map(|at| (at, pci.ecam_read(u64::from(at) << 12, 4)))
+            .map(|at| (at, pci.ecam_read(u64::from(at) << 12, 4, 0)))
             .filter(|(_, id)| *id as u32 != u32::MAX)
             .collect();
         assert_eq!(found, [(0, 0x29c0_8086), (0xf8, 0x2918_8086), (0xfb, 0x2930_8086)]);
@@ -473,8 +474,8 @@ mod tests {
         assert_eq!([0, 1, 3].map(|pirq| pci.chipset.pirq_route(pirq)), [None, Some(10), Some(11)]);
         assert_eq!(read(&mut pci, 0xf8, 0x60), 0x0b0a_0a80);
         // The last bytes, what is beyond them, and another bus.
-        assert_eq!(pci.ecam_read(0xfc, 4), 0);
-        assert_eq!([0xfd, 0x100, 1 << 20].map(|at| pci.ecam_read(at, 4)), [u64::MAX; 3]);
+        assert_eq!(pci.ecam_read(0xfc, 4, 0), 0);
+        assert_eq!([0xfd, 0x100, 1 << 20].map(|at| pci.ecam_read(at, 4, 0)), [u64::MAX; 3]);
         pci.ecam_write(0xf8 << 12 | 0xff, 8, u64::MAX);
         pci.ecam_write(1 << 20, 4, 0);
         assert_eq!(pci.chipset.ecam(), None);
@@ -485,5 +486,31 @@ mod tests {
         assert_eq!((pci.chipset.ecam(), pci.chipset.pirq_route(1)), (None, None));
         pci.restore(state);
         assert_eq!((pci.chipset.ecam().is_some(), pci.chipset.pirq_route(1)), (true, Some(10)));
+    }
+
+    /// A register at 44h that counts its reads.
+    struct Counter(ConfigSpace);
+
+    impl PciFunction for Counter {
+        fn config(&self) -> &ConfigSpace {
+            &self.0
+        }
+        fn config_mut(&mut self) -> &mut ConfigSpace {
+            &mut self.0
+        }
+        fn config_reading(&mut self, offset: u8, _now: Ns) {
+            if offset == 0x44 {
+                let count = self.0.read(0x44);
+                self.0.fill(0x44, &[count + 1]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_register_that_reading_makes_is_made_by_ports_and_by_memory() {
+        let mut pci = PciBus::new(Chipset::q35(IrqLine::unconnected()));
+        pci.attach(devfn(9, 0), Box::new(Counter(ConfigSpace::endpoint(0x1234, 0x5678, 0xff_0000, 0))));
+        assert_eq!(read(&mut pci, devfn(9, 0), 0x44) & 0xff, 1);
+        assert_eq!(pci.ecam_read(u64::from(devfn(9, 0)) << 12 | 0x44, 1, 0), 2);
     }
 }
