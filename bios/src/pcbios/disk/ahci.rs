@@ -119,11 +119,8 @@ fn detect(s: &mut Section) -> Emit {
         test cl, 1;
         jz ".absent";
         pushad;
-        movzx ax, byte_ptr(ebda::DRIVE_COUNT).fs();
-        cmp al, drive::MAX;
-        jae ".none";
-        inc ax;
-        call "drive_entry";
+        call "new_drive";
+        jc ".none";
         mov ax, di;
         mov byte_ptr(si + drive::UNIT).fs(), al;
         mov word_ptr(si + drive::PORT).fs(), dx;

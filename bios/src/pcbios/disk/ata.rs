@@ -66,11 +66,8 @@ fn detect(s: &mut Section) -> Emit {
         mov cl, 0xf0;
         label ".unit";
         pusha;
-        movzx ax, byte_ptr(ebda::DRIVE_COUNT).fs();
-        cmp al, drive::MAX;
-        jae ".none";
-        inc ax;
-        call "drive_entry";
+        call "new_drive";
+        jc ".none";
         mov byte_ptr(si + drive::UNIT).fs(), cl;
         mov word_ptr(si + drive::PORT).fs(), dx;
         mov word_ptr(si + drive::CONTROL).fs(), bx;

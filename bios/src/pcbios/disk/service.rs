@@ -57,9 +57,17 @@ pub fn emit(s: &mut Section) -> Emit {
         label ".cd_old"; // a CD has the extensions only
         cmp ah, 0;
         je "disk_ok";
-        cmp ah, 0x15;
-        je "invalid";
         jmp "invalid";
+
+        proc "new_drive"; // -> SI: the entry after the last drive's; AX is changed. CF = 1: there is room for none
+        movzx ax, byte_ptr(ebda::DRIVE_COUNT).fs();
+        cmp al, drive::MAX;
+        cmc;
+        jc ".ret";
+        inc ax;
+        jmp "drive_entry";
+        label ".ret";
+        ret;
 
         proc "drive_entry"; // AX: number of a drive + 1 -> SI: its entry; CF = 1: AX is 0
         sub ax, 1;

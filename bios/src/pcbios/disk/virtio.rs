@@ -141,13 +141,10 @@ fn detect(s: &mut Section) -> Emit {
         label ".found";
         cmp cx, ebda::VIRTIO_MAX;
         jae ".ret";
-        movzx ax, byte_ptr(ebda::DRIVE_COUNT).fs();
-        cmp al, drive::MAX;
-        jae ".ret";
+        call "new_drive";
+        jc ".ret";
         push ebx;
         push cx;
-        inc ax;
-        call "drive_entry";
         imul_3 ax, cx, at::SIZE;
         add ax, ebda::VIRTIO;
         mov word_ptr(si + drive::PLACE).fs(), ax;
