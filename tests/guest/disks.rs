@@ -1,19 +1,65 @@
-//! Whole Debian systems on a disk, under SeaBIOS and under our own BIOS: log in, write a file, switch off; the next boot finds
-//! it, and the file system is clean.
+//! Whole Debian systems on disks of each kind, under SeaBIOS and under our own BIOS: log in, write a file, switch off; the next
+//! boot finds it, and the file system is clean.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use emulator::config::MachineConfig;
 use emulator::guests;
-use emulator::storage::DriveConfig;
+use emulator::storage::{BootOrder, DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use jit::TierPolicy;
-use tests::harness::pc::{Pc, hard_disk};
+use tests::harness::pc::{Pc, configuration, drive};
 
 /// Images with a serial console, root without a password, and an ext4 root file system that begins at 1 MiB.
 const AMD64: &str = "RETROGRADE_DEBIAN_DISK";
 const I386: &str = "RETROGRADE_DEBIAN_DISK_I386";
 
 const RAM: u64 = 512 << 20;
+
+/// How the disk is connected, and what Linux calls it.
+#[derive(Clone, Copy)]
+enum Connection {
+    Ide,
+    Virtio,
+    Nvme,
+}
+
+impl Connection {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ide => "sda",
+            Self::Virtio => "vda",
+            Self::Nvme => "nvme0n1",
+        }
+    }
+
+    fn interface(self) -> Interface {
+        match self {
+            Self::Ide => Interface::Ide,
+            Self::Virtio => Interface::Virtio,
+            Self::Nvme => Interface::None,
+        }
+    }
+
+    /// The card that has the drive, if its interface does not say so.
+    fn card(self) -> Option<PluggedDevice> {
+        matches!(self, Self::Nvme).then(|| PluggedDevice {
+            option: "-device".into(),
+            kind: DeviceKind::Nvme,
+            id: None,
+            drive: Some("disk".into()),
+            bus: None,
+            address: None,
+            serial: None,
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Bios {
+    Own,
+    Sea,
+}
 
 /// A copy of the image that the environment names.
 fn copy(variable: &str, folder: &Path) -> Option<PathBuf> {
@@ -26,21 +72,32 @@ fn copy(variable: &str, folder: &Path) -> Option<PathBuf> {
     Some(copy)
 }
 
-fn seabios(drive: DriveConfig) -> Option<Pc> {
-    Pc::seabios(vec![drive], "c", RAM, TierPolicy::Auto)
+fn power_on(disk: &Path, connection: Connection, bios: Bios) -> Option<Pc> {
+    let bios = match bios {
+        Bios::Own => "builtin".into(),
+        Bios::Sea => {
+            guests::for_test(&guests::VGA_BIOS)?;
+            guests::for_test(&guests::SEABIOS)?
+        }
+    };
+    let drive = drive(disk, connection.interface(), Media::Disk, 0, true);
+    let config = MachineConfig {
+        bios: Some(bios),
+        drives: vec![DriveConfig { id: Some("disk".into()), ..drive }],
+        devices: connection.card().into_iter().collect(),
+        boot: BootOrder { order: "c".into(), menu: false },
+        no_reboot: false,
+        ..configuration(RAM)
+    };
+    Some(Pc::power_on(&config, TierPolicy::Auto))
 }
 
-fn own_bios(drive: DriveConfig) -> Option<Pc> {
-    Some(Pc::own_bios(vec![drive], "c", RAM, TierPolicy::Auto))
-}
-
-fn keeps_what_is_written(variable: &str, power_on: fn(DriveConfig) -> Option<Pc>) {
+fn keeps_what_is_written(variable: &str, connection: Connection, bios: Bios) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(disk) = copy(variable, folder.path()) else { return };
-    for (command, answer) in
-        [("echo $((6*7)) kept > /root/note; sync; ls /sys/block\n", "sda"), ("cat /root/note\n", "42 kept")]
-    {
-        let Some(mut pc) = power_on(hard_disk(&disk, true)) else { return };
+    let write = "echo $((6*7)) kept > /root/note; sync; ls /sys/block\n";
+    for (command, answer) in [(write, connection.name()), ("cat /root/note\n", "42 kept")] {
+        let Some(mut pc) = power_on(&disk, connection, bios) else { return };
         pc.until_serial(" login:", 900);
         pc.type_serial("root\n", ":~# ", 120);
         pc.type_serial(command, answer, 60);
@@ -64,23 +121,41 @@ fn file_system_is_clean(disk: &Path) {
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_amd64_under_seabios() {
-    keeps_what_is_written(AMD64, seabios);
+    keeps_what_is_written(AMD64, Connection::Ide, Bios::Sea);
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_amd64_under_our_bios() {
-    keeps_what_is_written(AMD64, own_bios);
+    keeps_what_is_written(AMD64, Connection::Ide, Bios::Own);
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_i386_under_seabios() {
-    keeps_what_is_written(I386, seabios);
+    keeps_what_is_written(I386, Connection::Ide, Bios::Sea);
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_i386_under_our_bios() {
-    keeps_what_is_written(I386, own_bios);
+    keeps_what_is_written(I386, Connection::Ide, Bios::Own);
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn debian_on_virtio_under_seabios() {
+    keeps_what_is_written(AMD64, Connection::Virtio, Bios::Sea);
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn debian_on_virtio_under_our_bios() {
+    keeps_what_is_written(AMD64, Connection::Virtio, Bios::Own);
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn debian_on_nvme_under_seabios() {
+    keeps_what_is_written(AMD64, Connection::Nvme, Bios::Sea);
 }

@@ -1,13 +1,9 @@
 //! SeaBIOS, unmodified, and what it boots: from floppies, CDs and disks.
 
-use std::path::Path;
-
-use emulator::config::MachineConfig;
 use emulator::guests::{self, GRUB_CD, GRUB_FLOPPY, MEMTEST_CD};
-use emulator::storage::{BootOrder, DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use jit::TierPolicy;
 use tests::harness::media::{isolinux_cd, syslinux_disk};
-use tests::harness::pc::{Pc, cd, configuration, drive, floppy, hard_disk};
+use tests::harness::pc::{Pc, cd, floppy, hard_disk};
 
 const RAM: u64 = 64 << 20;
 
@@ -92,98 +88,4 @@ fn linux_from_a_cd_by_isolinux() {
     let Some(disk) = isolinux_cd(folder.path()) else { return };
     let Some(pc) = Pc::seabios(vec![cd(&disk)], "d", 4 * RAM, TierPolicy::Auto) else { return };
     linux_boots(pc);
-}
-
-/// An image of a Debian system with a serial console and root without a password, for the test below.
-const DEBIAN_DISK: &str = "RETROGRADE_DEBIAN_DISK";
-
-/// How the Debian disk is connected: firmware (`None`: our own), interface or device, and what Linux calls it.
-struct Connection {
-    seabios: bool,
-    interface: Interface,
-    device: Option<DeviceKind>,
-    name: &'static str,
-}
-
-fn power_on_debian(image: &Path, connection: &Connection) -> Option<Pc> {
-    let bios = if connection.seabios {
-        guests::for_test(&guests::VGA_BIOS)?;
-        guests::for_test(&guests::SEABIOS)?
-    } else {
-        "builtin".into()
-    };
-    let drive = drive(image, connection.interface, Media::Disk, 0, true);
-    let device = connection.device.map(|kind| PluggedDevice {
-        option: "-device".into(),
-        kind,
-        id: None,
-        drive: Some("disk".into()),
-        bus: None,
-        address: None,
-        serial: None,
-    });
-    let config = MachineConfig {
-        bios: Some(bios),
-        drives: vec![DriveConfig { id: Some("disk".into()), ..drive }],
-        devices: device.into_iter().collect(),
-        boot: BootOrder { order: "c".into(), menu: false },
-        no_reboot: false,
-        ..configuration(8 * RAM)
-    };
-    Some(Pc::power_on(&config, TierPolicy::Auto))
-}
-
-/// Seconds for a line that is typed. Characters come by instruction count, and a guest that idles executes few.
-const TYPING: u64 = 3600;
-
-/// Log in, write a file, switch off; the next boot finds it.
-fn keeps_what_is_written(connection: &Connection) {
-    let Some(image) = std::env::var_os(DEBIAN_DISK) else {
-        return guests::skip("a Debian disk", &format!("{DEBIAN_DISK} names no image"));
-    };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let copy = folder.path().join("debian.img");
-    std::fs::copy(image, &copy).expect("room for a copy");
-    let boot = || {
-        let mut pc = power_on_debian(&copy, connection)?;
-        pc.until_serial(" login:", 900);
-        pc.type_serial("root\n", ":~# ", TYPING);
-        Some(pc)
-    };
-    let off = |pc: &mut Pc| {
-        pc.type_serial("systemctl poweroff\n", "reboot: Power down", TYPING);
-        pc.until_off(60);
-        pc.machine.devices().flush_disks().expect("the image can be written");
-    };
-    let Some(mut pc) = boot() else { return };
-    pc.type_serial("echo $((6*7)) kept > /root/note; sync; ls /sys/block\n", connection.name, TYPING);
-    off(&mut pc);
-    drop(pc);
-    let Some(mut pc) = boot() else { return };
-    pc.type_serial("cat /root/note\n", "42 kept", TYPING);
-    off(&mut pc);
-}
-
-#[test]
-#[ignore = "slow: cargo xtask test --nightly"]
-fn a_debian_disk_keeps_what_is_written() {
-    let ide = Connection { seabios: true, interface: Interface::Ide, device: None, name: "sda" };
-    keeps_what_is_written(&ide);
-}
-
-#[test]
-#[ignore = "slow: cargo xtask test --nightly"]
-fn a_debian_disk_on_virtio_keeps_what_is_written() {
-    for seabios in [true, false] {
-        let virtio = Connection { seabios, interface: Interface::Virtio, device: None, name: "vda" };
-        keeps_what_is_written(&virtio);
-    }
-}
-
-#[test]
-#[ignore = "slow: cargo xtask test --nightly"]
-fn a_debian_disk_on_nvme_keeps_what_is_written() {
-    let device = Some(DeviceKind::Nvme);
-    let nvme = Connection { seabios: true, interface: Interface::None, device, name: "nvme0n1" };
-    keeps_what_is_written(&nvme);
 }

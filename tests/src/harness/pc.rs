@@ -17,8 +17,8 @@ use super::boot::{EPOCH, Screen};
 /// Instructions and virtual time between two looks at the screen.
 const LOOK_COUNT: u64 = 5_000_000;
 const LOOK_TIME: u64 = 200_000_000;
-/// Instructions between two characters typed at the serial port.
-const TYPING_GAP: u64 = 300_000;
+/// Nanoseconds between two characters typed at the serial port: time, since a guest that idles hardly counts.
+const TYPING_TIME: u64 = 1_000_000;
 
 /// See the module.
 pub struct Pc {
@@ -216,16 +216,24 @@ impl Pc {
     /// Types at the first serial port, and runs until `answer` has come back, in what is written from now on.
     pub fn type_serial(&mut self, text: &str, answer: &str, limit: u64) {
         self.serial.0.clear();
-        let from = self.machine.cpu.st.icount();
-        let events = (0..).zip(text.bytes()).map(|(n, byte)| Stamped {
-            icount: from + n * TYPING_GAP,
-            now: 0,
-            input: Input::Serial { port: 0, byte },
-        });
-        let mut gate = InputGate::script(events.collect());
         let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
+        for byte in text.bytes() {
+            let icount = self.machine.cpu.st.icount();
+            let input = Input::Serial { port: 0, byte };
+            let mut gate = InputGate::script(vec![Stamped { icount, now: 0, input }]);
+            loop {
+                self.machine.set_alarm(self.machine.cpu.st.now() + TYPING_TIME);
+                let ended = self.machine.run(&mut gate, &mut self.serial, None);
+                let ended = ended.expect("the console takes everything");
+                let late = self.machine.cpu.st.now() > end;
+                assert!(ended == Ended::Count && !late, "{text:?} is not read: {}", self.serial.tail(3000));
+                if !gate.has_byte(0) {
+                    break;
+                }
+            }
+        }
         while !self.serial.shows(answer) {
-            let ended = self.run_a_little(&mut gate);
+            let ended = self.run_a_little(&mut InputGate::sealed());
             let late = self.machine.cpu.st.now() > end;
             let tail = self.serial.tail(3000);
             assert!(
