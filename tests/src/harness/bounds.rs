@@ -42,8 +42,12 @@ pub fn settle(x: &Instruction, before: &State, ours: &After, host: &mut After) {
             host.end.code = ours.end.code;
         }
         // Which part of a long operand does the processor look at first, or which of two operands?
-        let image =
-            address(x, before).map_or(0..0, |at| at..at.saturating_add(x.memory_size().size() as u64));
+        let len = match x.memory_size().size() as u64 {
+            // XSAVE and its kin: the legacy region, the header and AVX's component (SDM vol. 1, 13.4).
+            0 => 832,
+            len => len,
+        };
+        let image = address(x, before).map_or(0..0, |at| at..at.saturating_add(len));
         let long = image.end - image.start > 8 && image.contains(&a) && image.contains(&b);
         if long || matches!(x.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq) {
             if a != b {
