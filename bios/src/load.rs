@@ -87,6 +87,8 @@ pub fn load<'a>(request: &BootRequest<'a>) -> Result<Loaded<'a>, LoadError> {
         ImageKind::Pvh => pvh::load(request, &mut memory, &mut chunks)?,
         ImageKind::Vmlinux => vmlinux::load(request, &mut memory, &mut chunks)?,
     };
+    // A segment without bytes, or a module, may be said to lie anywhere.
+    chunks.retain(|chunk| !chunk.bytes.is_empty());
     Ok(Loaded { kind, chunks, entry })
 }
 

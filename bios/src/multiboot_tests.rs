@@ -49,6 +49,18 @@ fn headers_that_lie_are_refused() {
 }
 
 #[test]
+fn an_image_without_bytes_may_be_said_to_lie_anywhere() {
+    let (layout, firmware) = firmware();
+    let mut file = multiboot_flat();
+    for (index, value) in [(3, 0x4949_4959u32), (4, 0x4949_4949), (5, 0x4949_4949), (6, 0)] {
+        put(&mut file, 16 + index * 4, &value.to_le_bytes());
+    }
+    let loaded = load_any(&request(&file, &[], layout, &firmware.e820)).unwrap();
+    check_loaded(&loaded, &layout);
+    assert!(loaded.chunks.iter().all(|chunk| !chunk.bytes.is_empty()));
+}
+
+#[test]
 fn pvh_kernels_get_start_information() {
     let (layout, firmware) = firmware();
     for is_64 in [true, false] {

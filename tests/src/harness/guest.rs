@@ -531,7 +531,7 @@ impl Rig {
         let esp = st.gpr[reg::RSP as usize];
         let at = match bits {
             Bits::Protected16 if cpl == 0 => STACK_AT + (esp & 0xffff),
-            Bits::Flat32 | Bits::Unpaged32 if cpl == 0 => esp.wrapping_sub(STACK) + STACK_AT,
+            Bits::Flat32 | Bits::Unpaged32 if cpl == 0 => esp.wrapping_sub(STACK).wrapping_add(STACK_AT),
             Bits::Real => STACK_AT + (esp & 0xffff),
             _ => esp,
         };
@@ -543,7 +543,7 @@ impl Rig {
             4
         };
         let word = |n: u64| -> u64 {
-            let at = Gpa(at + n * w);
+            let at = Gpa(at.wrapping_add(n * w));
             match w {
                 8 => self.space.load::<u64>(at).unwrap_or(0),
                 4 => self.space.load::<u32>(at).unwrap_or(0).into(),
