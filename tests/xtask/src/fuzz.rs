@@ -15,8 +15,9 @@ const TARGETS: [&str; 9] =
     ["decode", "tiers", "loaders", "registers", "virtio", "nvme", "floppy", "qcow2", "detect"];
 /// Megabytes that an input may make a target allocate, and have in use at once.
 const MEMORY: u64 = 2048;
-/// Seconds after which an input counts as endless.
-const TIMEOUT: u64 = 60;
+/// Seconds after which an input counts as endless. (A kernel that changes its code at each step, with all of it compiled by
+/// instrumented code, takes a dozen.)
+const TIMEOUT: u64 = 300;
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
