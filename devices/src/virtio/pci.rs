@@ -322,8 +322,10 @@ impl VirtioPci {
         let config = &self.config;
         let (bar, at, len) =
             (config.bytes()[place::PCI + 4], config.dword(place::PCI + 8), config.dword(place::PCI + 12));
-        let known = matches!(bar, LEGACY_BAR | MSIX_BAR | MODERN_BAR);
-        let (_, bar_len) = config.bar_kind(bar.into()).filter(|_| known)?;
+        if !matches!(bar, LEGACY_BAR | MSIX_BAR | MODERN_BAR) {
+            return None;
+        }
+        let (_, bar_len) = config.bar_kind(bar.into())?;
         let fits = matches!(len, 1 | 2 | 4) && at % len == 0 && u64::from(at) + u64::from(len) <= bar_len;
         fits.then_some((bar, at.into(), len as u8))
     }

@@ -231,7 +231,16 @@ fn registers_through_configuration_space() {
     }
     assert_eq!(driver.read(4, 20, 1), 1);
     // Nothing is there.
-    for (bar, at, len) in [(9, 0, 4), (4, 0x4000, 4), (4, 1, 4), (4, 0, 3), (4, u32::MAX, 1), (5, 0, 4)] {
+    for (bar, at, len) in [
+        (9, 0, 4),
+        (150, 0, 4),
+        (255, 0, 4),
+        (4, 0x4000, 4),
+        (4, 1, 4),
+        (4, 0, 3),
+        (4, u32::MAX, 1),
+        (5, 0, 4),
+    ] {
         set(&mut driver, 0x98, bar);
         set(&mut driver, 0x9c, at);
         set(&mut driver, 0xa0, len);
