@@ -63,6 +63,16 @@ const PROGRAMS: &[(&str, Assembler)] = &[
         a.setl(cl)
     }),
     ("push rbx", |a| a.push(rbx)),
+    (
+        "add rsi, 8; movsd xmm0, [rsi - 8]; mulsd xmm0, xmm1; addsd xmm0, [rsi - 8]; movsd [rsi - 8], xmm0",
+        |a| {
+            a.add(rsi, 8)?;
+            a.movsd_2(xmm0, qword_ptr(rsi - 8))?;
+            a.mulsd(xmm0, xmm1)?;
+            a.addsd(xmm0, qword_ptr(rsi - 8))?;
+            a.movsd_2(qword_ptr(rsi - 8), xmm0)
+        },
+    ),
     ("pop rbx", |a| a.pop(rbx)),
     ("call", |a| a.call(CODE + 0x100)),
     ("ret", |a| a.ret()),

@@ -92,6 +92,11 @@ impl Emitter for Lifter<'_> {
     fn add(&mut self, w: Width, a: V, b: V) -> V {
         match (a, b) {
             (V::Const(0), x) | (x, V::Const(0)) if self.is_width(w, x) => x,
+            (V::Const(c), V::Val(_)) | (V::Val(_), V::Const(c)) if w == Width::Q => {
+                let x = if matches!(a, V::Val(_)) { a } else { b };
+                let x = self.val(w, x);
+                V::Val(self.plus(x, c as i64))
+            }
             _ => op!(self, w, a, b, true, u64::wrapping_add, iadd),
         }
     }
@@ -100,7 +105,8 @@ impl Emitter for Lifter<'_> {
             V::Const(0) if self.is_width(w, a) => a,
             V::Const(c) if !matches!(a, V::Const(_)) => {
                 let x = self.val(w, a);
-                V::Val(self.b.ins().iadd_imm_s(x, w.sext(c.wrapping_neg() & w.mask()) as i64))
+                let k = w.sext(c.wrapping_neg() & w.mask()) as i64;
+                V::Val(if w == Width::Q { self.plus(x, k) } else { self.b.ins().iadd_imm_s(x, k) })
             }
             _ if Self::same(a, b) => V::Const(0),
             _ => op!(self, w, a, b, false, u64::wrapping_sub, isub),

@@ -16,6 +16,7 @@ impl Lifter<'_> {
     /// Everything into the state.
     pub(super) fn flush(&mut self) {
         self.write_back();
+        self.write_back_vectors();
         self.flags_write_back();
     }
 
@@ -149,6 +150,7 @@ impl Lifter<'_> {
         self.b.switch_to_block(cold);
         self.in_cold = true;
         self.emit_dirty();
+        self.emit_dirty_vectors();
         let packed = self.emit_flags_cold() | u64::from(self.count) << pack::COUNT;
         let f = self.helper(thunks::redo_insn as *const () as usize);
         let insn = self.insn_address();

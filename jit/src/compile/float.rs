@@ -266,7 +266,7 @@ impl Lifter<'_> {
 
     /// Keeps an operation whose result nobody may look at: Cranelift takes it for pure, but it sets flags in MXCSR. (Arithmetic is
     /// kept by the check of its result.)
-    fn keep(&mut self, r: Value) {
+    pub(super) fn keep(&mut self, r: Value) {
         self.b.ins().store(state_flags(), r, self.state, off::SCRATCH + 8 * SCRATCH_SPARE);
     }
 

@@ -1,6 +1,6 @@
 //! Packed floating point on the host, by the rules of [`super::float`], mostly on hosts with x86's flags only.
 //!
-//! Results are always stored in a register's place, so that no operation disappears with its flags.
+//! Results are checked or kept ([`Lifter::keep`]), so that no operation disappears with its flags.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -31,6 +31,7 @@ impl Lifter<'_> {
                 self.finite_lanes(p, b);
                 let cc = if op == FpOp::Min { FloatCC::LessThan } else { FloatCC::GreaterThan };
                 let m = self.b.ins().fcmp(cc, x, y);
+                self.keep_lanes(m);
                 let m = self.cast(types::I8X16, m);
                 return Ok(self.b.ins().bitselect(m, a, b));
             }
@@ -131,10 +132,18 @@ impl Lifter<'_> {
         let t = vector(p);
         let (x, y) = (self.cast(t, a), self.cast(t, b));
         let r = self.b.ins().fcmp(cc, x, y);
+        self.keep_lanes(r);
         Ok(self.cast(types::I8X16, r))
     }
 
-    /// Packed conversions. Results are always stored, so that none disappears with its flags.
+    /// As [`Self::keep`], for a vector of any type.
+    fn keep_lanes(&mut self, r: Value) {
+        let r = self.cast(types::F64X2, r);
+        let low = self.b.ins().extractlane(r, 0);
+        self.keep(low);
+    }
+
+    /// Packed conversions.
     pub(super) fn float_convert_packed(&mut self, op: CvtX, a: Value) -> R<Value> {
         if !self.host_flags {
             return Err(Stop);
@@ -177,7 +186,7 @@ impl Lifter<'_> {
         match op {
             CvtX::F32ToF64 => self.finite_lanes(Prec::F64, x),
             CvtX::F64ToF32 => self.finite_lanes(Prec::F32, x),
-            _ => {}
+            _ => self.keep_lanes(x),
         }
         Ok(x)
     }

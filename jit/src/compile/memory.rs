@@ -12,7 +12,7 @@
 //!
 //! The cold side calls the memory thunk, which preserves every register and leaves an addend in the state; or does not come
 //! back, because the instruction must be executed in tier 0. For that, dirty registers are written back on the hot path
-//! before the look-up, and the flags in the cold path.
+//! before the look-up, and vector registers and flags in the cold path.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
@@ -36,6 +36,18 @@ pub(super) enum Want {
     WriteTen(Value, Value),
     /// A read whose addend will also serve a write.
     ReadForWrite,
+}
+
+/// What a look-up computes of the address alone, for the next access there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    bank: Value,
+    va: Value,
+    size: u32,
+    /// Host address of the TLB entry.
+    entry: Value,
+    /// The page of the last byte.
+    page: Value,
 }
 
 /// Guest memory: not aligned, and cannot trap on the host because the TLB said so.
@@ -99,11 +111,7 @@ impl Lifter<'_> {
                 b
             }
         };
-        let index = self.b.ins().ushr_imm_s(va, i64::from(12 - crate::layout::TLB_ENTRY_SHIFT));
-        let index = self.b.ins().band_imm_s(index, TLB_INDEX_MASK);
-        let entry = self.b.ins().iadd(bank, index);
-        let last = if size == 1 { va } else { self.b.ins().iadd_imm_s(va, i64::from(size - 1)) };
-        let page = self.b.ins().band_imm_s(last, !0xfff);
+        let Entry { entry, page, .. } = self.entry(bank, va, size);
         let field = if matches!(want, Want::Read) { TLB_READ } else { TLB_WRITE };
         let tag = self.b.ins().load(types::I64, state_flags(), entry, field);
         let hit = self.b.ins().icmp(IntCC::Equal, page, tag);
@@ -122,6 +130,7 @@ impl Lifter<'_> {
             Want::ReadForWrite => pack::RMW | pack::WRITE,
             Want::Write(_) | Want::WritePair(..) | Want::WriteTen(..) => pack::WRITE,
         };
+        self.emit_dirty_vectors();
         self.offer(want);
         packed |= self.emit_flags_cold();
         let thunk = self.helper(thunks::memory_thunk as *const () as usize);
@@ -134,6 +143,21 @@ impl Lifter<'_> {
 
         self.b.switch_to_block(done);
         self.b.ins().iadd(va, found)
+    }
+
+    /// The TLB entry for `size` bytes at `va`, and the page that must be in it.
+    fn entry(&mut self, bank: Value, va: Value, size: u32) -> Entry {
+        if let Some(e) = self.entries.iter().find(|e| (e.bank, e.va, e.size) == (bank, va, size)) {
+            return *e;
+        }
+        let index = self.b.ins().ushr_imm_s(va, i64::from(12 - crate::layout::TLB_ENTRY_SHIFT));
+        let index = self.b.ins().band_imm_s(index, TLB_INDEX_MASK);
+        let entry = self.b.ins().iadd(bank, index);
+        let last = self.plus(va, i64::from(size) - 1);
+        let page = self.b.ins().band_imm_s(last, !0xfff);
+        let e = Entry { bank, va, size, entry, page };
+        self.entries.push(e);
+        e
     }
 
     /// Leaves what a store writes where the slow path finds it.

@@ -16,6 +16,7 @@ mod memory;
 mod place;
 mod products;
 mod regs;
+mod sums;
 mod value;
 mod vector;
 mod x87;
@@ -231,6 +232,9 @@ impl Compiler {
             entry_cf: None,
             xmm: Default::default(),
             zero: None,
+            scalar: None,
+            sums: Vec::new(),
+            entries: Vec::new(),
             compared: None,
             bank: None,
             write_place: None,
@@ -324,6 +328,12 @@ pub struct Lifter<'a> {
     xmm: [vector::Xmm; 16],
     /// The zero vector.
     zero: Option<Value>,
+    /// The last vector made of a scalar and zeros, and the scalar.
+    scalar: Option<(Value, Value)>,
+    /// Sums of a value and a constant.
+    sums: Vec<sums::Sum>,
+    /// TLB entries' addresses that were computed.
+    entries: Vec<memory::Entry>,
     /// Flags made by the last comparison of scalars, and the numbers.
     compared: Option<(Value, Value, Value)>,
     /// The TLB bank's address.

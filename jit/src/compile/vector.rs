@@ -1,8 +1,9 @@
 //! The compiler as a [`VecEmitter`]: registers, memory and integer vectors.
 //!
-//! Vector registers are written through to the state at once (a vector write is the last step of its instruction, so that the
-//! state is exact at every point where a block can be left) and kept as values for reading. The upper half of a YMM register is
-//! a value of its own; where it is known to be zero, it is not zeroed again.
+//! Vector registers are kept as values and written back ("dirty") where a block ends, before handlers, and on the cold paths of
+//! what may leave the block. (A vector write is the last step of its instruction.) A scalar in the lowest lane is joined with
+//! what is above it only when somebody wants the whole. The upper half of a YMM register is a value of its own; where it is
+//! known to be zero, it is not zeroed again.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -17,17 +18,34 @@ use super::value::V;
 use super::{Lifter, state_flags};
 use crate::layout::off;
 
-/// What is known of a vector register, all of it in the state as well.
+/// What is known of a vector register.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Xmm {
     /// The low 128 bits, an `i8x16`.
     whole: Option<Value>,
     /// The lowest lane: a 32- or 64-bit scalar.
     low: Option<Value>,
+    /// What is above `low`, where that is known and `whole` is not.
+    above: Above,
+    /// Bits 127:0 are not in the state yet.
+    dirty: bool,
     /// Bits 255:128.
     high: Option<Value>,
     /// They are zero.
     high_is_zero: bool,
+    /// They are not in the state yet.
+    high_dirty: bool,
+}
+
+/// The bits of a register above a scalar.
+#[derive(Clone, Copy, Debug, Default)]
+enum Above {
+    /// Those of the register in the state.
+    #[default]
+    State,
+    /// Those of this `i8x16`.
+    Of(Value),
+    Zero,
 }
 
 /// `f` of the halves of two vectors, or of their only part.
@@ -51,9 +69,72 @@ fn place_high(r: u8) -> i32 {
 }
 
 impl Lifter<'_> {
+    /// Forgets everything: something else may have written the registers. All were written back before.
     pub(super) fn forget_vectors(&mut self) {
+        debug_assert!(self.xmm.iter().all(|x| !x.dirty && !x.high_dirty));
         self.xmm = Default::default();
         self.zero = None;
+    }
+
+    /// Emits the stores of all dirty vector registers; what is known about them stays.
+    pub(super) fn emit_dirty_vectors(&mut self) {
+        for r in 0..16u8 {
+            let known = self.xmm[r as usize];
+            if known.dirty {
+                let x = self.joined(r);
+                self.b.ins().store(state_flags(), x, self.state, place(r));
+            }
+            if let (true, Some(x)) = (known.high_dirty, known.high) {
+                self.b.ins().store(state_flags(), x, self.state, place_high(r));
+            }
+        }
+    }
+
+    /// Writes everything back, on the path that goes on.
+    pub(super) fn write_back_vectors(&mut self) {
+        for r in 0..16u8 {
+            if self.xmm[r as usize].dirty {
+                self.xmm(r);
+            }
+        }
+        self.emit_dirty_vectors();
+        for x in &mut self.xmm {
+            (x.dirty, x.high_dirty) = (false, false);
+        }
+    }
+
+    /// The low 128 bits of a register; to be remembered by the caller, if it is on the path that goes on.
+    fn joined(&mut self, r: u8) -> Value {
+        let known = self.xmm[r as usize & 15];
+        if let Some(x) = known.whole {
+            return x;
+        }
+        let above = match (known.above, known.low) {
+            (Above::Zero, Some(v)) => return self.lowest_lane(v),
+            (Above::Of(x), _) => x,
+            // Registers are loaded and stored whole: a processor cannot forward a store of 16 bytes and one of a lane over it to
+            // a later load of the 16, in this block or the next.
+            _ => self.b.ins().load(ALL, state_flags(), self.state, place(r)),
+        };
+        match known.low {
+            Some(v) => {
+                let w = if self.b.func.dfg.value_type(v).bits() == 32 { Width::D } else { Width::Q };
+                self.with_lane(w, above, 0, V::Val(v))
+            }
+            None => above,
+        }
+    }
+
+    /// A vector of a scalar and zeros.
+    fn lowest_lane(&mut self, v: Value) -> Value {
+        let t = match self.b.func.dfg.value_type(v) {
+            types::F32 => types::F32X4,
+            types::F64 => types::F64X2,
+            types::I32 => types::I32X4,
+            _ => types::I64X2,
+        };
+        let x = self.b.ins().scalar_to_vector(t, v);
+        self.cast(ALL, x)
     }
 
     /// The zero vector; always the same value, so that zeroed registers are known.
@@ -81,19 +162,16 @@ impl VecEmitter for Lifter<'_> {
     type X = Value;
 
     fn xmm(&mut self, r: u8) -> Value {
-        let k = r as usize & 15;
-        if let Some(x) = self.xmm[k].whole {
-            return x;
-        }
-        let x = self.b.ins().load(ALL, state_flags(), self.state, place(r));
-        self.xmm[k].whole = Some(x);
+        let x = self.joined(r);
+        self.xmm[r as usize & 15].whole = Some(x);
         x
     }
     fn set_xmm(&mut self, r: u8, x: Value) {
         let x = self.cast(ALL, x);
-        self.b.ins().store(state_flags(), x, self.state, place(r));
+        let scalar = self.scalar.filter(|(whole, _)| *whole == x).map(|(_, v)| v);
         let known = &mut self.xmm[r as usize & 15];
-        (known.whole, known.low) = (Some(x), None);
+        (known.whole, known.low, known.above) = (Some(x), scalar, Above::Zero);
+        known.dirty = true;
     }
     fn ymm_hi(&mut self, r: u8) -> Value {
         if let Some(x) = self.xmm[r as usize & 15].high {
@@ -109,9 +187,8 @@ impl VecEmitter for Lifter<'_> {
         if zero && self.xmm[r as usize & 15].high_is_zero {
             return;
         }
-        self.b.ins().store(state_flags(), x, self.state, place_high(r));
         let known = &mut self.xmm[r as usize & 15];
-        (known.high, known.high_is_zero) = (Some(x), zero);
+        (known.high, known.high_is_zero, known.high_dirty) = (Some(x), zero, true);
     }
     fn xmm_lane(&mut self, w: Width, r: u8, lane: u8) -> V {
         let known = self.xmm[r as usize & 15];
@@ -124,31 +201,34 @@ impl VecEmitter for Lifter<'_> {
                 V::Val(self.val(w, V::Val(v)))
             };
         }
-        // Always the whole register, see `set_xmm_lane`.
         let x = self.xmm(r);
         let v = self.lane(w, x, lane);
         if let (0, Width::D | Width::Q, V::Val(low)) = (lane, w, v) {
-            self.xmm[r as usize & 15].low = Some(low);
+            let known = &mut self.xmm[r as usize & 15];
+            (known.low, known.above) = (Some(low), Above::Of(x));
         }
         v
     }
     fn set_xmm_lane(&mut self, w: Width, r: u8, lane: u8, v: V) {
         let v = self.memory_val(w, v);
-        // Registers are loaded and stored whole: a processor cannot forward a store of 16 bytes and one of a lane over it to a
-        // later load of the 16, in this block or the next.
-        let old = self.xmm(r);
-        let x = self.with_lane(w, old, lane, V::Val(v));
-        self.b.ins().store(state_flags(), x, self.state, place(r));
+        let known = self.xmm[r as usize & 15];
+        let covers = known.low.is_none_or(|old| self.b.func.dfg.value_type(old).bits() <= w.bits());
+        let (whole, low, above) = if lane != 0 || w < Width::D {
+            let old = self.xmm(r);
+            let x = self.with_lane(w, old, lane, V::Val(v));
+            (Some(x), None, Above::State)
+        } else {
+            // The lane replaces what is known of it: what was above the old scalar is above the new one.
+            let above = match known {
+                Xmm { low: Some(_), above, .. } if covers => above,
+                Xmm { whole: Some(x), .. } => Above::Of(x),
+                Xmm { low: None, .. } => Above::State,
+                _ => Above::Of(self.xmm(r)),
+            };
+            (None, Some(v), above)
+        };
         let known = &mut self.xmm[r as usize & 15];
-        known.whole = Some(x);
-        if lane == 0 {
-            known.low = (w >= Width::D).then_some(v);
-        } else if known.low.is_some_and(|l| self.b.func.dfg.value_type(l).bits() > 32)
-            && w == Width::D
-            && lane == 1
-        {
-            self.xmm[r as usize & 15].low = None;
-        }
+        (known.whole, known.low, known.above, known.dirty) = (whole, low, above, true);
     }
 
     fn load_vector<const N: usize>(&mut self, at: Addr<V>, aligned: bool) -> R<[Value; N]> {
@@ -174,17 +254,17 @@ impl VecEmitter for Lifter<'_> {
         if x == [0; 2] { self.zero() } else { self.constant(x) }
     }
     fn zext128(&mut self, w: Width, v: V) -> Value {
-        let (t, v) = match w {
-            Width::D => (types::F32X4, self.float(Prec::F32, v)),
-            Width::Q => (types::F64X2, self.float(Prec::F64, v)),
+        let v = match w {
+            Width::D => self.float(Prec::F32, v),
+            Width::Q => self.float(Prec::F64, v),
             w => {
                 let v = self.val(w, v);
-                let v = self.b.ins().uextend(types::I32, v);
-                (types::I32X4, v)
+                self.b.ins().uextend(types::I32, v)
             }
         };
-        let x = self.b.ins().scalar_to_vector(t, v);
-        self.cast(ALL, x)
+        let x = self.lowest_lane(v);
+        self.scalar = Some((x, v));
+        x
     }
     fn lane(&mut self, w: Width, x: Value, lane: u8) -> V {
         let t = match w {
