@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jit::TierPolicy;
-use softmmu::{Access, Mmu, PAGE_SIZE, Privilege, TLB_ENTRIES, walk};
+use softmmu::{Access, Flush, Mmu, PAGE_SIZE, PagingContext, Privilege, TLB_ENTRIES, walk};
 
 use benches::rig::{LARGE, SMALL};
 use benches::{Rig, programs};
@@ -79,6 +79,21 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
+/// MOV CR3 between two address spaces that have PCIDs, as far as the MMU goes. To count the host's instructions:
+/// `perf stat -e instructions:u target/release/deps/tlb-* --bench --profile-time 5 'CR3'`, over the switches that it did, or
+/// `valgrind --tool=callgrind --toggle-collect='*Mmu::set_paging*'`.
+fn switch(c: &mut Criterion) {
+    let mut mmu = Rig::new(TierPolicy::Zero).cpu.mmu;
+    let spaces = [1, 2].map(|pcid| PagingContext { pcid, ..*mmu.paging() });
+    let mut n = 0;
+    c.bench_function("CR3 switch", |b| {
+        b.iter(|| {
+            n ^= 1;
+            mmu.set_paging(black_box(&spaces[n]), Flush::None);
+        });
+    });
+}
+
 fn walks(c: &mut Criterion) {
     let rig = Rig::new(TierPolicy::Zero);
     let mut group = c.benchmark_group("full walk");
@@ -106,6 +121,6 @@ fn generated_code(c: &mut Criterion) {
 criterion_group! {
     name = tlb;
     config = benches::settings();
-    targets = read, write, walks, generated_code
+    targets = read, write, switch, walks, generated_code
 }
 criterion_main!(tlb);

@@ -11,8 +11,6 @@
 //! engine all that it knows of the kernel's code, and kernels use INVLPG for pages of programs all the time.
 
 use crate::addr::PAGE_MASK;
-use crate::entry::MMIO_ADDEND;
-use crate::sync::Ordering;
 use crate::tlb::{TLB_ENTRIES, TlbEntry};
 
 /// In the list of slots that got a page that is not global.
@@ -181,7 +179,7 @@ impl Bank {
     pub fn invalidate(&mut self, entries: &[TlbEntry], gva: u64, only_global: bool) -> bool {
         let slot = slot_of(gva);
         let kind = if only_global { GLOBAL } else { 0 };
-        if self.marks[slot] & kind == kind && derives(&entries[slot], |page| page == gva & PAGE_MASK) {
+        if self.marks[slot] & kind == kind && entries[slot].derives(|page| page == gva & PAGE_MASK) {
             entries[slot].clear();
         }
         let executed = self.exec_pages[slot];
@@ -201,19 +199,9 @@ impl Bank {
     fn sweep(&mut self, entries: &[TlbEntry], class: u8, key: u64, shift: u32) {
         for &slot in self.listed.iter().chain(&self.listed_global) {
             let slot = usize::from(slot);
-            if self.marks[slot] & class == class && derives(&entries[slot], |page| page >> shift == key) {
+            if self.marks[slot] & class == class && entries[slot].derives(|page| page >> shift == key) {
                 entries[slot].clear();
             }
         }
     }
-}
-
-/// Whether any word of the entry is about a page that `wanted` accepts.
-fn derives(entry: &TlbEntry, wanted: impl Fn(u64) -> bool) -> bool {
-    // Relaxed: the owner reads its own entries.
-    let tags = [&entry.read, &entry.write, &entry.exec].map(|tag| tag.load(Ordering::Relaxed));
-    let addend = entry.addend.load(Ordering::Relaxed);
-    // A tag with bit 0 is an MMIO pattern; its page stands in the addend, or (ROM) in the read tag.
-    tags.into_iter().any(|tag| tag & MMIO_ADDEND == 0 && wanted(tag & PAGE_MASK))
-        || (addend & MMIO_ADDEND != 0 && wanted(addend & PAGE_MASK))
 }

@@ -14,6 +14,7 @@ use crate::addr::Privilege;
 use crate::bank::Bank;
 use crate::mmu::Flush;
 use crate::tlb::{SETS, SharedTlb};
+use crate::walk::{PagingContext, Rules};
 
 /// What names a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,8 +23,16 @@ pub(crate) struct Key {
     pub pkru: u32,
 }
 
+impl Key {
+    pub fn of(ctx: &PagingContext) -> Self {
+        Self { pcid: ctx.pcid, pkru: ctx.pkru.unwrap_or(0) }
+    }
+}
+
 struct Set {
     key: Key,
+    /// What follows from the paging registers that it was last entered with.
+    rules: Rules,
     owned: [Bank; 3],
     user_epoch: u64,
     /// When it was last entered.
@@ -47,6 +56,7 @@ impl Contexts {
     pub fn new() -> Self {
         let first = Set {
             key: Key::default(),
+            rules: Rules::default(),
             owned: [Bank::new(), Bank::new(), Bank::new()],
             user_epoch: 2,
             used: 0,
@@ -72,6 +82,16 @@ impl Contexts {
         if p == Privilege::User { self.sets[self.current].user_epoch } else { self.supervisor_epoch }
     }
 
+    /// What follows from `ctx`; worked out when the current set was last entered, mostly.
+    #[inline]
+    pub fn rules(&mut self, ctx: &PagingContext) -> &Rules {
+        let known = &mut self.sets[self.current].rules;
+        if known.ctx != *ctx {
+            *known = Rules::new(ctx);
+        }
+        known
+    }
+
     /// The current set's PCID.
     pub fn pcid(&self) -> u16 {
         self.sets[self.current].key.pcid
@@ -82,11 +102,11 @@ impl Contexts {
         self.last_epoch
     }
 
-    /// Begins new epochs everywhere.
-    pub fn renew(&mut self) {
-        self.supervisor_epoch = self.fresh();
+    /// Begins new epochs for banks that have lost execute translations, one bit each, as [`SharedTlb::bank`] counts them.
+    pub fn lost_banks(&mut self, banks: u32) {
         for set in 0..self.sets.len() {
-            self.sets[set].user_epoch = self.fresh();
+            let mine = banks >> first_bank(set) & 7;
+            (0..3).filter(|bank| mine >> bank & 1 != 0).for_each(|bank| self.lost(set, bank));
         }
     }
 
@@ -123,7 +143,7 @@ impl Contexts {
         if self.sets.len() < SETS {
             let user_epoch = self.fresh();
             let owned = [Bank::new(), Bank::new(), Bank::new()];
-            self.sets.push(Set { key, owned, user_epoch, used: 0 });
+            self.sets.push(Set { key, rules: Rules::default(), owned, user_epoch, used: 0 });
             return self.sets.len() - 1;
         }
         let oldest = (0..self.sets.len()).min_by_key(|set| self.sets[*set].used).unwrap_or(0);

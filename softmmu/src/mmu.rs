@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::addr::{Access, Gpa, PAGE_MASK, Privilege, RamPage};
 use crate::bank::{Filled, slot_of};
-use crate::contexts::Contexts;
+use crate::contexts::{Contexts, Key};
 use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen, TRACKED};
 use crate::generation::{Sample, Verdict};
 use crate::quiesce::ThreadToken;
@@ -203,9 +203,9 @@ impl Mmu {
     /// Takes over the paging registers, then flushes. With [`Flush::None`] or [`Flush::Pcid`] only CR3, PCID and PKRU may have
     /// changed: the translations of the new context are those that it had when it was left.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
-        self.rules = Rules::new(ctx);
         self.directory.forget();
-        self.contexts.enter(&self.tlb, self.rules.key());
+        self.contexts.enter(&self.tlb, Key::of(ctx));
+        self.rules = *self.contexts.rules(ctx);
         self.flush(flush);
         self.context_changed();
     }
@@ -214,8 +214,9 @@ impl Mmu {
     pub fn set_pkru(&mut self, pkru: u32) {
         let Some(old) = self.rules.ctx.pkru else { return };
         if old != pkru {
-            self.rules = Rules::new(&PagingContext { pkru: Some(pkru), ..self.rules.ctx });
-            self.contexts.enter(&self.tlb, self.rules.key());
+            let ctx = PagingContext { pkru: Some(pkru), ..self.rules.ctx };
+            self.contexts.enter(&self.tlb, Key::of(&ctx));
+            self.rules = *self.contexts.rules(&ctx);
             self.context_changed();
         }
     }
@@ -289,8 +290,9 @@ impl Mmu {
 
     #[inline]
     fn note_lost(&mut self) {
-        if self.tlb.take_execute_lost() {
-            self.contexts.renew();
+        let lost = self.tlb.take_execute_lost();
+        if lost != 0 {
+            self.contexts.lost_banks(lost);
             self.epoch = self.contexts.epoch(self.privilege);
         }
     }

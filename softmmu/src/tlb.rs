@@ -15,9 +15,9 @@ use std::sync::OnceLock;
 use crossbeam::utils::CachePadded;
 
 use crate::addr::{Access, PAGE_MASK};
-use crate::entry::INVALID;
+use crate::entry::{INVALID, MMIO_ADDEND};
 use crate::quiesce::Presence;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Entries in a bank; a power of two.
 pub const TLB_ENTRIES: usize = if cfg!(loom) { 2 } else { 8192 };
@@ -93,6 +93,15 @@ impl TlbEntry {
         self.write.compare_exchange(tag, INVALID, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
+    /// Whether any word of the entry is about a page that `wanted` accepts.
+    pub(crate) fn derives(&self, wanted: impl Fn(u64) -> bool) -> bool {
+        let tags = [&self.read, &self.write, &self.exec].map(|tag| tag.load(Ordering::Acquire));
+        let addend = self.addend.load(Ordering::Acquire);
+        // A tag with bit 0 is an MMIO pattern; its page stands in the addend, or (ROM) in the read tag.
+        tags.into_iter().any(|tag| tag & MMIO_ADDEND == 0 && wanted(tag & PAGE_MASK))
+            || (addend & MMIO_ADDEND != 0 && wanted(addend & PAGE_MASK))
+    }
+
     /// Host address of the RAM page that the entry gives any access to.
     fn host(&self) -> Option<u64> {
         let addend = self.addend.load(Ordering::Acquire);
@@ -105,15 +114,20 @@ impl TlbEntry {
 }
 
 /// Sets of three banks, see the module `contexts`.
-pub(crate) const SETS: usize = 6;
+pub(crate) const SETS: usize = if cfg!(loom) { 1 } else { 6 };
+/// In [`SharedTlb::take_execute_lost`].
+pub(crate) const ALL_BANKS: u32 = (1 << (3 * SETS)) - 1;
 
 /// The banks of one vCPU, in each set one per [`Privilege`](crate::Privilege), and what others need to know of it.
 #[derive(Debug)]
 pub struct SharedTlb {
     /// Made by the owner when a set is first used.
-    banks: [OnceLock<Box<[TlbEntry]>>; 3 * SETS],
-    /// An execute translation was zapped by another thread: the owner must start new epochs.
-    execute_lost: AtomicBool,
+    pub(crate) banks: [OnceLock<Box<[TlbEntry]>>; 3 * SETS],
+    /// Execute translations of these banks were zapped by another thread: the owner must start new epochs.
+    pub(crate) execute_lost: AtomicU32,
+    /// Names the vCPU in masks of banks.
+    #[cfg(any(test, loom))]
+    pub(crate) number: AtomicU32,
     /// Whether the vCPU is online. Stepped at safepoints, in a line of its own.
     pub presence: CachePadded<Presence>,
 }
@@ -122,7 +136,9 @@ impl Default for SharedTlb {
     fn default() -> Self {
         let tlb = Self {
             banks: std::array::from_fn(|_| OnceLock::new()),
-            execute_lost: AtomicBool::new(false),
+            execute_lost: AtomicU32::new(0),
+            #[cfg(any(test, loom))]
+            number: AtomicU32::new(0),
             presence: CachePadded::default(),
         };
         for bank in 0..3 {
@@ -192,7 +208,7 @@ impl SharedTlb {
                 entry.clear();
             }
         }
-        self.execute_lost.store(true, Ordering::SeqCst);
+        self.execute_lost.store(ALL_BANKS, Ordering::SeqCst);
     }
 
     /// Any thread: removes every MMIO pattern.
@@ -208,9 +224,12 @@ impl SharedTlb {
         }
     }
 
-    /// Owner: whether execute translations were zapped since the last call.
+    /// Owner: the banks whose execute translations were zapped since the last call, one bit each.
     #[inline]
-    pub fn take_execute_lost(&self) -> bool {
-        self.execute_lost.load(Ordering::Relaxed) && self.execute_lost.swap(false, Ordering::SeqCst)
+    pub fn take_execute_lost(&self) -> u32 {
+        if self.execute_lost.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.execute_lost.swap(0, Ordering::SeqCst)
     }
 }

@@ -5,7 +5,6 @@
 //! fails and the walk starts again: an update of ours never overwrites a write of the guest's.
 
 use crate::addr::{Access, Gpa, Privilege};
-use crate::contexts::Key;
 use crate::space::AddressSpace;
 
 /// The paging mode (CR0.PG, CR4.PAE, EFER.LMA, CR4.LA57).
@@ -107,6 +106,8 @@ pub trait TableMemory {
     fn load_entry(&mut self, at: u64, size: u8) -> Option<u64>;
     /// Replaces the entry if it is still `old`; false when it is not. Read-only memory ignores the update: true.
     fn update_entry(&mut self, at: u64, size: u8, old: u64, new: u64) -> bool;
+    /// A walk begins, or begins again.
+    fn begin(&mut self) {}
     /// What [`Self::remember`] was last told of the 2 MiB range of `gva`, while it may be used.
     fn recall(&mut self, _gva: u64) -> Option<u64> {
         None
@@ -164,6 +165,7 @@ pub(crate) fn walk_by<M: TableMemory>(
 ) -> Result<Translation, PageFault> {
     let walker = Walker { rules, ctx: &rules.ctx, privilege, gva, access };
     loop {
+        memory.begin();
         let result = match rules.ctx.paging {
             Paging::None => return Ok(walker.identity()),
             Paging::Bits32 { pse } => walker.bits32(memory, pse),
@@ -299,9 +301,10 @@ impl Rules {
         Self { ctx: *ctx, rights, reserved, lines }
     }
 
-    /// The bank set that the translations belong in.
-    pub fn key(&self) -> Key {
-        Key { pcid: self.ctx.pcid, pkru: self.ctx.pkru.unwrap_or(0) }
+    /// What a leaf with the rights of the whole path gives to `p`.
+    #[cfg(test)]
+    pub fn judge(&self, p: Privilege, merged: u64, gpa: u64, page_size: u64) -> Translation {
+        self.translation(&self.rights[p as usize], merged, gpa, page_size)
     }
 
     #[inline(always)]

@@ -6,6 +6,8 @@
 #![cfg(loom)]
 #![expect(clippy::arc_with_non_send_sync, reason = "loom's cells are checked by loom, not by the compiler")]
 
+mod shadow;
+
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
