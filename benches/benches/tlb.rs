@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jit::TierPolicy;
-use softmmu::{Access, Flush, Mmu, PAGE_SIZE, PagingContext, Privilege, TLB_ENTRIES, walk};
+use softmmu::{Access, Flush, Mmu, PAGE_SIZE, Privilege, TLB_ENTRIES, walk};
 
 use benches::rig::{LARGE, SMALL};
 use benches::{Rig, programs};
@@ -79,17 +79,18 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
-/// MOV CR3 between two address spaces that have PCIDs, as far as the MMU goes. To count the host's instructions:
-/// `perf stat -e instructions:u target/release/deps/tlb-* --bench --profile-time 5 'CR3'`, over the switches that it did, or
-/// `valgrind --tool=callgrind --toggle-collect='*Mmu::set_paging*'`.
+/// MOV CR3 between two address spaces that have PCIDs, as far as the MMU goes. The host's instructions for each: build with
+/// `cargo bench -p benches --bench tlb --no-run`, then
+/// `valgrind --tool=callgrind --toggle-collect='*Mmu::load_cr3*' target/release/deps/tlb-* --test 'CR3'`, with and without more
+/// turns of the loop before the measurement.
 fn switch(c: &mut Criterion) {
     let mut mmu = Rig::new(TierPolicy::Zero).cpu.mmu;
-    let spaces = [1, 2].map(|pcid| PagingContext { pcid, ..*mmu.paging() });
+    let cr3 = mmu.paging().cr3;
     let mut n = 0;
     c.bench_function("CR3 switch", |b| {
         b.iter(|| {
             n ^= 1;
-            mmu.set_paging(black_box(&spaces[n]), Flush::None);
+            mmu.load_cr3(black_box(cr3), black_box(n + 1), Flush::None);
         });
     });
 }

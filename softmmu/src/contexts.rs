@@ -13,7 +13,7 @@
 use crate::addr::Privilege;
 use crate::bank::Bank;
 use crate::mmu::Flush;
-use crate::tlb::{SETS, SharedTlb};
+use crate::tlb::{SETS, SharedTlb, TlbEntry};
 use crate::walk::{PagingContext, Rules};
 
 /// What names a set.
@@ -31,8 +31,12 @@ impl Key {
 
 struct Set {
     key: Key,
-    /// What follows from the paging registers that it was last entered with.
+    /// What follows from the paging registers that it was last entered with ...
     rules: Rules,
+    /// ... when [`Contexts::version`] was this.
+    version: u64,
+    /// Where its banks are.
+    banks: [*const TlbEntry; 3],
     owned: [Bank; 3],
     user_epoch: u64,
     /// When it was last entered.
@@ -45,6 +49,13 @@ pub(crate) struct Contexts {
     supervisor_epoch: u64,
     last_epoch: u64,
     clock: u64,
+    /// Moves when paging registers change that are not in keys, nor CR3.
+    version: u64,
+}
+
+/// Where a set's banks are.
+fn bank_pointers(tlb: &SharedTlb, set: usize) -> [*const TlbEntry; 3] {
+    [0, 1, 2].map(|bank| tlb.bank(first_bank(set) + bank).as_ptr())
 }
 
 /// The first bank of a set.
@@ -53,15 +64,17 @@ fn first_bank(set: usize) -> usize {
 }
 
 impl Contexts {
-    pub fn new() -> Self {
+    pub fn new(tlb: &SharedTlb, ctx: &PagingContext) -> Self {
         let first = Set {
             key: Key::default(),
-            rules: Rules::default(),
+            rules: Rules::new(ctx),
+            version: 1,
+            banks: bank_pointers(tlb, 0),
             owned: [Bank::new(), Bank::new(), Bank::new()],
             user_epoch: 2,
             used: 0,
         };
-        Self { sets: vec![first], current: 0, supervisor_epoch: 1, last_epoch: 2, clock: 0 }
+        Self { sets: vec![first], current: 0, supervisor_epoch: 1, last_epoch: 2, clock: 0, version: 1 }
     }
 
     /// The bank of the current set for `p`, as [`SharedTlb::bank`] counts them.
@@ -82,14 +95,41 @@ impl Contexts {
         if p == Privilege::User { self.sets[self.current].user_epoch } else { self.supervisor_epoch }
     }
 
-    /// What follows from `ctx`; worked out when the current set was last entered, mostly.
+    /// What follows from the paging registers in force.
     #[inline]
-    pub fn rules(&mut self, ctx: &PagingContext) -> &Rules {
-        let known = &mut self.sets[self.current].rules;
-        if known.ctx != *ctx {
-            *known = Rules::new(ctx);
+    pub fn rules(&self) -> &Rules {
+        &self.sets[self.current].rules
+    }
+
+    /// Where the current set's banks are.
+    #[inline]
+    pub fn banks(&self) -> [*const TlbEntry; 3] {
+        self.sets[self.current].banks
+    }
+
+    /// The paging registers are `ctx` now, which has the current set's key.
+    pub fn set_rules(&mut self, ctx: &PagingContext) {
+        let set = &mut self.sets[self.current];
+        if set.rules.ctx != *ctx || set.version != self.version {
+            set.rules = Rules::new(ctx);
+            set.version = self.version;
         }
-        known
+    }
+
+    /// Other paging registers change than [`Self::go_back`] looks at.
+    pub fn other_registers(&mut self) {
+        self.version += 1;
+    }
+
+    /// Enters the set of `key`, if there is one and it was last entered with this CR3, and all other registers as now.
+    #[inline]
+    pub fn go_back(&mut self, key: Key, cr3: u64) -> bool {
+        let known = |set: &Set| set.key == key && set.rules.ctx.cr3 == cr3 && set.version == self.version;
+        let Some(at) = self.sets.iter().position(known) else { return false };
+        if at != self.current {
+            self.go_to(at);
+        }
+        true
     }
 
     /// The current set's PCID.
@@ -125,14 +165,19 @@ impl Contexts {
         if self.sets[self.current].key == key {
             return;
         }
-        let supervisor = &self.sets[self.current].owned[..2];
-        if supervisor.iter().any(Bank::executes_nonglobal) {
-            self.supervisor_epoch = self.fresh();
-        }
         let set = match self.sets.iter().position(|set| set.key == key) {
             Some(set) => set,
             None => self.assign(tlb, key),
         };
+        self.go_to(set);
+    }
+
+    #[inline]
+    fn go_to(&mut self, set: usize) {
+        let [supervisor, with_ac, _] = &self.sets[self.current].owned;
+        if supervisor.executes_nonglobal() || with_ac.executes_nonglobal() {
+            self.supervisor_epoch = self.fresh();
+        }
         self.clock += 1;
         self.sets[set].used = self.clock;
         self.current = set;
@@ -143,7 +188,9 @@ impl Contexts {
         if self.sets.len() < SETS {
             let user_epoch = self.fresh();
             let owned = [Bank::new(), Bank::new(), Bank::new()];
-            self.sets.push(Set { key, rules: Rules::default(), owned, user_epoch, used: 0 });
+            let banks = bank_pointers(tlb, self.sets.len());
+            let rules = Rules::default();
+            self.sets.push(Set { key, rules, version: 0, banks, owned, user_epoch, used: 0 });
             return self.sets.len() - 1;
         }
         let oldest = (0..self.sets.len()).min_by_key(|set| self.sets[*set].used).unwrap_or(0);

@@ -19,7 +19,7 @@ use crate::space::AddressSpace;
 use crate::sync::{Ordering, relax};
 use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
 use crate::view::{Directory, Tables, Untouched, View};
-use crate::walk::{PageFault, Paging, PagingContext, Rules, Translation, walk_by, walk_in, walk_quickly};
+use crate::walk::{PageFault, Paging, PagingContext, Translation, walk_by, walk_in, walk_quickly};
 use crate::watch::Watch;
 
 /// Where generated code finds things.
@@ -132,7 +132,6 @@ pub struct Mmu {
     privilege: Privilege,
     banks: [*const TlbEntry; 3],
     contexts: Contexts,
-    rules: Rules,
     view: View,
     directory: Directory,
     counters: Counters,
@@ -150,7 +149,7 @@ impl std::fmt::Debug for Mmu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mmu")
             .field("privilege", &self.privilege)
-            .field("paging", &self.rules.ctx)
+            .field("paging", self.paging())
             .field("epoch", &self.epoch)
             .field("counters", &self.counters)
             .finish_non_exhaustive()
@@ -164,26 +163,20 @@ impl Drop for Mmu {
     }
 }
 
-/// Where the current set's banks are.
-fn bank_pointers(tlb: &SharedTlb, contexts: &Contexts) -> [*const TlbEntry; 3] {
-    [Privilege::Supervisor, Privilege::SupervisorAc, Privilege::User]
-        .map(|p| tlb.bank(contexts.bank(p)).as_ptr())
-}
-
 impl Mmu {
     /// The MMU of a new vCPU.
     pub fn new(space: Arc<AddressSpace>) -> Self {
         let tlb = Arc::new(SharedTlb::default());
         space.register(&tlb);
-        let contexts = Contexts::new();
-        let banks = bank_pointers(&tlb, &contexts);
+        let ctx = PagingContext { phys_bits: 52, ..PagingContext::default() };
+        let contexts = Contexts::new(&tlb, &ctx);
+        let banks = contexts.banks();
         Self {
             bank: banks[0],
             epoch: 1,
             privilege: Privilege::Supervisor,
             banks,
             contexts,
-            rules: Rules::new(&PagingContext { phys_bits: 52, ..PagingContext::default() }),
             view: View::new(&space),
             directory: Directory::default(),
             counters: Counters::default(),
@@ -203,32 +196,50 @@ impl Mmu {
     /// Takes over the paging registers, then flushes. With [`Flush::None`] or [`Flush::Pcid`] only CR3, PCID and PKRU may have
     /// changed: the translations of the new context are those that it had when it was left.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
+        let now = self.paging();
+        if *ctx != (PagingContext { cr3: ctx.cr3, pcid: ctx.pcid, pkru: ctx.pkru, ..*now })
+            || ctx.pkru.is_some() != now.pkru.is_some()
+        {
+            self.contexts.other_registers();
+        }
         self.directory.forget();
         self.contexts.enter(&self.tlb, Key::of(ctx));
-        self.rules = *self.contexts.rules(ctx);
+        self.contexts.set_rules(ctx);
+        self.flush(flush);
+        self.context_changed();
+    }
+
+    /// MOV CR3 where no PDPTEs are loaded: [`Self::set_paging`] with another CR3 and PCID, at the price of a few compares where
+    /// the address space is one of those used last.
+    pub fn load_cr3(&mut self, cr3: u64, pcid: u16, flush: Flush) {
+        let key = Key { pcid, ..Key::of(self.paging()) };
+        if !self.contexts.go_back(key, cr3) {
+            return self.set_paging(&PagingContext { cr3, pcid, ..*self.paging() }, flush);
+        }
+        self.directory.forget();
         self.flush(flush);
         self.context_changed();
     }
 
     /// WRPKRU: PKRU alone has changed. Nothing is dropped.
     pub fn set_pkru(&mut self, pkru: u32) {
-        let Some(old) = self.rules.ctx.pkru else { return };
+        let Some(old) = self.paging().pkru else { return };
         if old != pkru {
-            let ctx = PagingContext { pkru: Some(pkru), ..self.rules.ctx };
+            let ctx = PagingContext { pkru: Some(pkru), ..*self.paging() };
             self.contexts.enter(&self.tlb, Key::of(&ctx));
-            self.rules = *self.contexts.rules(&ctx);
+            self.contexts.set_rules(&ctx);
             self.context_changed();
         }
     }
 
     fn context_changed(&mut self) {
-        self.banks = bank_pointers(&self.tlb, &self.contexts);
+        self.banks = self.contexts.banks();
         self.select(self.privilege);
     }
 
     /// The paging registers in force.
     pub fn paging(&self) -> &PagingContext {
-        &self.rules.ctx
+        &self.contexts.rules().ctx
     }
 
     /// Makes `p` the privilege of the accesses that name none. A pointer change.
@@ -246,10 +257,14 @@ impl Mmu {
     }
 
     /// Drops translations.
+    #[inline]
     pub fn flush(&mut self, f: Flush) {
-        if f == Flush::None {
-            return;
+        if f != Flush::None {
+            self.drop_translations(f);
         }
+    }
+
+    fn drop_translations(&mut self, f: Flush) {
         self.counters.flushes += 1;
         tracing::trace!(target: "mmu", "TLB flush: {f:?}");
         self.directory.forget();
@@ -323,7 +338,7 @@ impl Mmu {
 
     /// Physical address of `gva` as a debugger sees it: rights are not checked, nothing changes, nothing is cached.
     pub fn debug_translate(&self, gva: u64) -> Option<Gpa> {
-        let ctx = PagingContext { smap: false, ..self.rules.ctx };
+        let ctx = PagingContext { smap: false, ..*self.paging() };
         let mut tables = Untouched { space: &self.space, seen: Vec::new() };
         walk_in(&mut tables, &ctx, Privilege::SupervisorAc, gva, Access::Read).ok().map(|t| t.gpa)
     }
@@ -343,7 +358,7 @@ impl Mmu {
     /// First address of the page after that of `gva`; wraps at 4 GiB where linear addresses have 32 bits.
     pub(crate) fn next_page(&self, gva: u64) -> u64 {
         let next = (gva & PAGE_MASK).wrapping_add(4096);
-        match self.rules.ctx.paging {
+        match self.paging().paging {
             Paging::Level4 | Paging::Level5 => next,
             Paging::None | Paging::Bits32 { .. } | Paging::Pae => next & 0xffff_ffff,
         }
@@ -408,9 +423,9 @@ impl Mmu {
         let sample = self.space.generation.sample();
         self.view.refresh(&self.space);
         let mut tables = Tables { view: &mut self.view, space: &self.space, directory: &mut self.directory };
-        let t = match walk_quickly(&mut tables, &self.rules, p, gva, access) {
+        let t = match walk_quickly(&mut tables, self.contexts.rules(), p, gva, access) {
             Some(t) => t,
-            None => walk_by(&mut tables, &self.rules, p, gva, access).map_err(MemTrap::Page)?,
+            None => walk_by(&mut tables, self.contexts.rules(), p, gva, access).map_err(MemTrap::Page)?,
         };
         let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
         let Some((offset, false)) = self.view.memory(frame) else {
@@ -574,10 +589,10 @@ impl Mmu {
             entry.write.load(Ordering::Relaxed),
             entry.exec.load(Ordering::Relaxed),
             entry.addend.load(Ordering::Relaxed),
-            self.rules.ctx
+            self.paging()
         );
         let mut tables = Untouched { space: &self.space, seen: Vec::new() };
-        let result = walk_in(&mut tables, &self.rules.ctx, p, gva, access);
+        let result = walk_in(&mut tables, self.paging(), p, gva, access);
         for (at, word) in tables.seen {
             let _ = match word {
                 Some(word) => write!(report, "; [{at:#x}] = {word:#x}"),

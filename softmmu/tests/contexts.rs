@@ -57,6 +57,32 @@ fn going_back_to_a_pcid_needs_no_walk() {
 }
 
 #[test]
+fn cr3_alone() {
+    let (mut mmu, [one, two]) = two_spaces();
+    mmu.read::<u8>(0x1000).unwrap();
+    mmu.load_cr3(two.cr3, 2, Flush::None);
+    assert_eq!(mmu.read::<u8>(0x1000), Ok(2));
+    let again = walks(&mut mmu, |mmu| {
+        for (ctx, value) in [(&one, 1), (&two, 2)] {
+            mmu.load_cr3(ctx.cr3, ctx.pcid, Flush::None);
+            assert_eq!(mmu.paging(), ctx);
+            assert_eq!(mmu.read::<u8>(0x1000), Ok(value));
+        }
+    });
+    assert_eq!(again, 0);
+    // The same PCID with another CR3.
+    mmu.load_cr3(one.cr3, 2, Flush::Pcid(2));
+    assert_eq!(mmu.read::<u8>(0x1000), Ok(1));
+    mmu.load_cr3(two.cr3, 2, Flush::Pcid(2));
+    assert_eq!(mmu.read::<u8>(0x1000), Ok(2));
+    // The set of PCID 1 was made when user pages could be read.
+    mmu.set_paging(&PagingContext { smap: true, ..two }, Flush::All);
+    mmu.load_cr3(one.cr3, 1, Flush::None);
+    assert_eq!(mmu.paging(), &PagingContext { smap: true, ..one });
+    assert_eq!(mmu.read::<u8>(0x1000), Err(MemTrap::Page(PageFault { gva: 0x1000, code: 1 })));
+}
+
+#[test]
 fn invlpg_drops_the_own_page_and_global_ones_everywhere() {
     let (mut mmu, [one, two]) = two_spaces();
     for ctx in [&one, &two] {

@@ -1,7 +1,7 @@
 //! Paging as instructions see it: what of the control registers the MMU is told, CR3 with PCIDs, protection keys, and the
 //! instructions that drop translations.
 //!
-//! [`Vcpu::paging_changed`] is the only place that tells the MMU about paging.
+//! [`Vcpu::paging_changed`] is the only place that tells the MMU about paging, but for CR3 alone.
 
 use iced_x86::{Instruction, Mnemonic};
 use softmmu::{Access, Flush, Gpa, Paging, PagingContext};
@@ -103,15 +103,22 @@ impl Vcpu {
         if self.st.mode.has(Mode::LONG) && v & self.beyond_physical() != 0 {
             return Err(self.gp(0));
         }
-        if self.uses_pdptes(self.st.cr0, self.st.cr4, self.st.msr.efer) {
+        let pdptes = self.uses_pdptes(self.st.cr0, self.st.cr4, self.st.msr.efer);
+        if pdptes {
             self.st.pdptes = self.load_pdptes(v)?;
         }
         self.st.cr3 = v;
-        self.paging_changed(match (keep, pcids) {
+        let pcid = if pcids { (v & PCID) as u16 } else { 0 };
+        let flush = match (keep, pcids) {
             (true, _) => Flush::None,
-            (false, true) => Flush::Pcid((v & PCID) as u16),
+            (false, true) => Flush::Pcid(pcid),
             (false, false) => Flush::NonGlobal,
-        });
+        };
+        if pdptes {
+            self.paging_changed(flush);
+        } else {
+            self.mmu.load_cr3(v, pcid, flush);
+        }
         Ok(())
     }
 
