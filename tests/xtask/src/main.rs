@@ -5,6 +5,7 @@
 
 mod aarch64;
 mod fuzz;
+mod login_bench;
 mod place;
 mod qemu_bench;
 mod run;
@@ -67,6 +68,8 @@ enum Task {
     },
     /// Run the benchmark guest under retrograde and QEMU 7.2, side by side.
     BenchVsQemu(qemu_bench::Options),
+    /// Boot a disk to its login prompt under retrograde and QEMU 7.2, side by side.
+    LoginVsQemu(login_bench::Options),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Singlestep { arguments } => harness("singlestep", &arguments),
         Task::BenchVsQemu(options) => qemu_bench::run(&options),
+        Task::LoginVsQemu(options) => login_bench::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -55,20 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     check_qemu_version()?;
     let cache = Cache::open()?;
     let build = prepare(&cache, &kit)?;
-    let emulator = match &options.emulator {
-        Some(path) => fs::canonicalize(path).with_context(|| format!("cannot open {}", path.display()))?,
-        None => {
-            run::check(&mut run::cargo(&[
-                "build",
-                "--release",
-                "--package",
-                "emulator",
-                "--bin",
-                "retrograde",
-            ]))?;
-            place::target().join("release/retrograde")
-        }
-    };
+    let emulator = release_emulator(options.emulator.as_deref())?;
     let mut command = Command::new("python3");
     match &options.entries {
         None => {
@@ -96,6 +83,15 @@ pub fn run(options: &Options) -> Result<()> {
     run::check(&mut command)
 }
 
+/// The emulator to measure: the one that is named, or this tree's, built.
+pub fn release_emulator(named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = named {
+        return fs::canonicalize(path).with_context(|| format!("cannot open {}", path.display()));
+    }
+    run::check(&mut run::cargo(&["build", "--release", "--package", "emulator", "--bin", "retrograde"]))?;
+    Ok(place::target().join("release/retrograde"))
+}
+
 /// An empty file for one run's results: the kit's driver appends.
 fn results(build: &Path) -> Result<PathBuf> {
     let path = build.join("entries.jsonl");
@@ -120,7 +116,8 @@ fn kit() -> Result<PathBuf> {
     fs::canonicalize(&kit).with_context(|| format!("cannot open {}", kit.display()))
 }
 
-fn check_qemu_version() -> Result<()> {
+/// Says so where the QEMU of this machine is another one.
+pub fn check_qemu_version() -> Result<()> {
     let output = Command::new("qemu-system-x86_64").arg("--version").output();
     let output = output.context("qemu-system-x86_64 does not start")?;
     let text = String::from_utf8_lossy(&output.stdout);
