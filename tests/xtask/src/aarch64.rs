@@ -33,6 +33,9 @@ pub struct Options {
     /// A host processor without LSE atomics (Cortex-A53).
     #[arg(long)]
     no_lse: bool,
+    /// Of the crates' test programs these only: the name of a file or folder in `tests`.
+    #[arg(long = "test")]
+    programs: Vec<String>,
     /// Boot guests too. Takes long.
     #[arg(long)]
     guests: bool,
@@ -44,7 +47,27 @@ pub struct Options {
 impl Options {
     /// All crates, no guests.
     pub fn on_4k_pages() -> Self {
-        Self { packages: Vec::new(), page_size: 4096, no_lse: false, guests: false, arguments: Vec::new() }
+        Self {
+            packages: Vec::new(),
+            page_size: 4096,
+            no_lse: false,
+            programs: Vec::new(),
+            guests: false,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Whole disks, which our BIOS boots.
+    pub fn disks() -> Self {
+        let names = ["own_bios::linux_from_a_fat_disk_by_syslinux", "q35::our_bios_boots_linux_from_a_disk"];
+        let arguments = ["--ignored", "--exact", "--test-threads", "1"].into_iter().chain(names);
+        Self {
+            packages: vec!["tests".into()],
+            programs: vec!["guest".into()],
+            guests: true,
+            arguments: arguments.map(Into::into).collect(),
+            ..Self::on_4k_pages()
+        }
     }
 }
 
@@ -232,7 +255,13 @@ fn cargo(toolchain: &Toolchain, options: &Options) -> Command {
     let bin = |name: &str| toolchain.bin.join(name);
     let mut command = run::cargo(&["test", "--profile", "ci", "--target", TRIPLE, "--no-fail-fast"]);
     // Without documentation tests: rustdoc would come from the other toolchain.
-    command.args(["--lib", "--bins", "--tests", "--target-dir"]).arg(place::target().join("aarch64-host"));
+    if options.programs.is_empty() {
+        command.args(["--lib", "--bins", "--tests"]);
+    }
+    for program in &options.programs {
+        command.args(["--test", program]);
+    }
+    command.arg("--target-dir").arg(place::target().join("aarch64-host"));
     let mut emulator = format!("-p {}", options.page_size);
     if options.no_lse {
         emulator += " -cpu cortex-a53";
@@ -254,6 +283,7 @@ fn cargo(toolchain: &Toolchain, options: &Options) -> Command {
         command.env(ONE_IN, "2");
     }
     if options.guests {
+        // The test may take the host's tools, as `syslinux`: these are not programs of the emulated host, and run as they are.
         command.env_remove(guests::NO_GUESTS);
     } else {
         command.env(guests::NO_GUESTS, "1").env_remove(guests::REQUIRE_GUESTS);

@@ -122,8 +122,14 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
         }
     }
     if !options.no_aarch64 && cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        let (tally, content) = aarch64::tally(&aarch64::Options::on_4k_pages())?;
-        stages.push(Stage { name: "aarch64 host", tally, content, may_be_empty: false });
+        let mut parts = vec![("aarch64 host", aarch64::Options::on_4k_pages())];
+        if options.nightly {
+            parts.push(("aarch64 disks", aarch64::Options::disks()));
+        }
+        for (name, options) in parts {
+            let (tally, content) = aarch64::tally(&options)?;
+            stages.push(Stage { name, tally, content, may_be_empty: false });
+        }
     }
     Ok(stages)
 }
