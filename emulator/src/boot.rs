@@ -317,6 +317,7 @@ mod tests {
             index,
             read_only: false,
             snapshot: false,
+            serial: None,
         };
         let drives = vec![chip(1, path("variables", 0x4000)), chip(0, path("code", 0x1_3000))];
         let mut config = MachineConfig { drives, ..MachineConfig::default() };

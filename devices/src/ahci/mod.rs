@@ -114,12 +114,6 @@ impl Ahci {
         PciCard { at, make: Box::new(|slot| Box::new(Self::new(drives, slot))) }
     }
 
-    /// Puts another medium (or none) into the CD drive at `port`. False: no CD drive is there, or its door is locked and `force` was
-    /// not given.
-    pub fn change_medium(&mut self, port: usize, medium: Option<Disk>, force: bool) -> bool {
-        self.ports.get_mut(port).is_some_and(|port| port.change_medium(medium, force))
-    }
-
     /// The way to memory, which the command register may have closed.
     fn memory(&self) -> Dma {
         if self.config.is_bus_master() { self.slot.memory.clone() } else { Dma::default() }
@@ -251,6 +245,9 @@ impl PciFunction for Ahci {
     }
     fn flush(&mut self) -> std::io::Result<()> {
         self.ports.iter_mut().try_for_each(Port::flush)
+    }
+    fn change_medium(&mut self, port: usize, medium: Option<Disk>, force: bool) -> bool {
+        self.ports.get_mut(port).is_some_and(|port| port.change_medium(medium, force))
     }
     fn save(&self) -> Vec<u8> {
         let Self { config: _, slot: _, msi: _, ghc, is, index, ports, asserted } = self;

@@ -35,7 +35,7 @@ use crate::rtc::{CmosMemory, Rtc};
 use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
 pub use bus_time::port_time;
-pub use peripherals::{MappedBars, PciCard, Peripherals};
+pub use peripherals::{CdPlace, MappedBars, PciCard, Peripherals};
 pub use state::{PcState, StateMismatch};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
 pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit};
@@ -90,6 +90,8 @@ pub struct PcDevices {
     /// Where PCI functions send interrupt messages; empty between two accesses.
     messages: MessagePort,
     dma: Dma8237,
+    /// Where each of [`Peripherals::cards`] is.
+    cards: Vec<Option<u8>>,
     pic: PicPair,
     pit: Pit8254,
     rtc: Rtc,
@@ -146,6 +148,7 @@ impl PcDevices {
             pci_pins: Vec::new(),
             messages: MessagePort::new(),
             dma: Dma8237::new(),
+            cards: Vec::new(),
             pic: PicPair::new(),
             pit: Pit8254::new(line(LINE_PIT)),
             rtc: Rtc::new(line(LINE_RTC), config.epoch_seconds, memory),

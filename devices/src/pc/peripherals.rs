@@ -39,6 +39,20 @@ pub struct PciCard {
     pub make: Box<dyn FnOnce(PciSlot) -> Box<dyn PciFunction>>,
 }
 
+/// Where a CD drive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CdPlace {
+    /// At the board's own controller: IDE place 0 to 3, or an AHCI port.
+    Board(usize),
+    /// At a controller that was plugged in.
+    Card {
+        /// Which of [`Peripherals::cards`].
+        card: usize,
+        /// Its port there.
+        port: usize,
+    },
+}
+
 /// Memory of PCI functions that is plain memory: the board maps it where the guest has put it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MappedBars {
@@ -92,9 +106,11 @@ impl PcDevices {
             self.pci.vga = Some(Vga::new(memory, rom_len));
         }
         // Those with a place first, so that no other takes it.
-        let (placed, free): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.at.is_some());
-        for card in placed.into_iter().chain(free) {
-            self.plug_card(card);
+        let (placed, free): (Vec<_>, Vec<_>) =
+            cards.into_iter().enumerate().partition(|(_, card)| card.at.is_some());
+        self.cards = vec![None; placed.len() + free.len()];
+        for (number, card) in placed.into_iter().chain(free) {
+            self.cards[number] = self.plug_card(card);
         }
         self.rtc.set_cmos(cmos::EQUIPMENT, equipment);
         self.rtc.set_cmos(cmos::BOOT_FLAG_2, boot_order[0]);
@@ -107,13 +123,17 @@ impl PcDevices {
         self.pci.has(devfn(device, function))
     }
 
-    fn plug_card(&mut self, card: PciCard) {
+    /// Plugs a card in; its place.
+    fn plug_card(&mut self, card: PciCard) -> Option<u8> {
         let free = |pci: &mut crate::pci::PciBus| pci.free_device(pci.first_slot()).map(|device| (device, 0));
         let Some((device, function)) = card.at.or_else(|| free(&mut self.pci)) else {
-            return tracing::warn!("there is no free PCI slot: a card was left out");
+            tracing::warn!("there is no free PCI slot: a card was left out");
+            return None;
         };
         let slot = self.slot(device);
-        self.pci.attach(devfn(device, function), (card.make)(slot));
+        let at = devfn(device, function);
+        self.pci.attach(at, (card.make)(slot));
+        Some(at)
     }
 
     fn slot(&mut self, device: u8) -> PciSlot {
@@ -200,12 +220,17 @@ impl PcDevices {
         self.pci.vga.as_ref()?.text(now)
     }
 
-    /// Changes the medium of the board's CD drive at IDE place 0 to 3, or at an AHCI port; see [`Ide::change_medium`].
-    pub fn change_cd(&mut self, place: usize, medium: Option<Disk>, force: bool) -> bool {
-        let changed = match (&mut self.pci.ide, &mut self.pci.sata) {
-            (Some(ide), _) => ide.change_medium(place, medium, force),
-            (None, Some(sata)) => sata.change_medium(place, medium, force),
-            (None, None) => false,
+    /// Changes the medium of a CD drive; see [`Ide::change_medium`].
+    pub fn change_cd(&mut self, place: CdPlace, medium: Option<Disk>, force: bool) -> bool {
+        let changed = match (place, &mut self.pci.ide, &mut self.pci.sata) {
+            (CdPlace::Board(place), Some(ide), _) => ide.change_medium(place, medium, force),
+            (CdPlace::Board(place), None, Some(sata)) => sata.change_medium(place, medium, force),
+            (CdPlace::Board(_), None, None) => false,
+            (CdPlace::Card { card, port }, ..) => {
+                let at = self.cards.get(card).copied().flatten();
+                let card = at.and_then(|at| self.pci.attached_at(at));
+                card.is_some_and(|card| card.change_medium(port, medium, force))
+            }
         };
         self.settle();
         changed

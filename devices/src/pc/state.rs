@@ -79,6 +79,7 @@ impl PcDevices {
             seen_intr,
             pci_pins: _,
             messages: _,
+            cards: _,
             dma,
             pic,
             pit,

@@ -355,6 +355,34 @@ fn pci_testdev_is_found_and_answers_where_software_puts_it() {
 }
 
 #[test]
+fn media_change_in_the_drives_of_the_board_and_of_cards() {
+    use crate::ahci::Ahci;
+    use crate::block::RamDisk;
+    use crate::ide::DriveSpec;
+    let mut pc = board(1);
+    let cd_at = |port: usize| {
+        let mut ports = [const { None }; crate::ahci::PORTS];
+        ports[port] = Some(DriveSpec::CdRom(None));
+        ports
+    };
+    // The second one has its place before the first.
+    pc.plug(Peripherals {
+        ide: Some([None, None, Some(DriveSpec::CdRom(None)), None]),
+        cards: vec![Ahci::card(None, cd_at(1)), Ahci::card(Some((9, 0)), cd_at(4))],
+        ..Peripherals::default()
+    });
+    let mut change = |place| {
+        let medium = RamDisk::new(vec![0; 1 << 20]);
+        pc.change_cd(place, Some(Box::new(medium)), false)
+    };
+    let there = [CdPlace::Board(2), CdPlace::Card { card: 0, port: 1 }, CdPlace::Card { card: 1, port: 4 }];
+    assert!(there.into_iter().all(&mut change));
+    let card = |card, port| CdPlace::Card { card, port };
+    let nowhere = [CdPlace::Board(0), CdPlace::Board(4), card(0, 4), card(1, 1), card(0, 6), card(2, 0)];
+    assert!(!nowhere.into_iter().any(change));
+}
+
+#[test]
 fn a_disk_a_floppy_and_a_display_interrupt_and_answer() {
     use crate::block::{Disk, RamDisk};
     use crate::ide::DriveSpec;

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ahci::Ahci;
+use crate::block::Disk;
 use crate::ide::Ide;
 use crate::memory::Dma;
 use crate::vga::Vga;
@@ -85,6 +86,11 @@ pub trait PciFunction: Send {
     /// Flushes what its drives hold: for the end of the run.
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+    /// Puts another medium (or none) into the CD drive at one of its places. False: no CD drive is there, or its door is locked and
+    /// `force` was not given.
+    fn change_medium(&mut self, _place: usize, _medium: Option<Disk>, _force: bool) -> bool {
+        false
     }
     /// The state that is not in the configuration space.
     fn save(&self) -> Vec<u8> {
@@ -168,7 +174,12 @@ impl PciBus {
         self.attached.values().map(|function| function.as_ref())
     }
 
-    /// The same, to be changed.
+    /// The function that was plugged in at this place.
+    pub fn attached_at(&mut self, at: u8) -> Option<&mut Box<dyn PciFunction>> {
+        self.attached.get_mut(&at)
+    }
+
+    /// All of them, to be changed.
     pub fn attached_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn PciFunction>> {
         self.attached.values_mut()
     }

@@ -6,6 +6,7 @@ use devices::ahci::PORTS;
 
 use super::error::UserError;
 use super::lists::{items, number, switch, unknown_key};
+use super::plugged::serial;
 use crate::config::BoardKind;
 use crate::image::{Plan, Role};
 use crate::storage::{BootOrder, DriveConfig, ImageFormat, Interface, Media};
@@ -30,6 +31,7 @@ fn asked(option: String, file: Option<PathBuf>, interface: Interface, media: Med
         index: 0,
         read_only: false,
         snapshot: false,
+        serial: None,
     };
     Asked { config, index: None, place: None }
 }
@@ -103,11 +105,11 @@ pub fn parse(value: &str) -> Result<Asked, UserError> {
             "unit" => unit = Some(number(&option, "unit", text, 1)? as u8),
             "readonly" | "read-only" => config.read_only = switch(&option, item.value.as_deref())?,
             "snapshot" => config.snapshot = switch(&option, item.value.as_deref())?,
+            "serial" => config.serial = Some(serial(&option, text.into())?),
             // What does not change what a guest sees, or is so anyway.
-            "cache" | "aio" | "discard" | "werror" | "rerror" | "detect-zeroes" | "serial"
-            | "copy-on-read" => {}
+            "cache" | "aio" | "discard" | "werror" | "rerror" | "detect-zeroes" | "copy-on-read" => {}
             key => {
-                let known = ["file", "format", "if", "media", "index", "readonly", "snapshot"];
+                let known = ["file", "format", "if", "media", "index", "readonly", "snapshot", "serial"];
                 return Err(unknown_key(&option, key, &known));
             }
         }
@@ -273,6 +275,7 @@ mod tests {
             ("file=a,indx=1", "\"index\""),
             ("format=raw", "file=PATH"),
             ("file=a,index=6", "0 to 5"),
+            ("file=a,serial=", "20 characters"),
         ] {
             let line = parse(value).unwrap_err().to_string();
             assert!(line.contains(hint), "{line}");

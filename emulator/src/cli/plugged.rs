@@ -8,7 +8,7 @@ use crate::storage::{DeviceKind, PluggedDevice};
 const KINDS: [(&str, DeviceKind, &[&str]); 7] = [
     ("ahci", DeviceKind::Ahci, &["addr"]),
     ("ich9-ahci", DeviceKind::Ahci, &["addr"]),
-    ("ide-hd", DeviceKind::AtaDisk, &["drive", "bus", "unit"]),
+    ("ide-hd", DeviceKind::AtaDisk, &["drive", "serial", "bus", "unit"]),
     ("ide-cd", DeviceKind::AtaCd, &["drive", "bus", "unit"]),
     ("virtio-blk-pci", DeviceKind::VirtioBlk, &["drive", "serial", "addr"]),
     ("virtio-blk", DeviceKind::VirtioBlk, &["drive", "serial", "addr"]),
@@ -19,7 +19,7 @@ const KINDS: [(&str, DeviceKind, &[&str]); 7] = [
 pub const HELP: &str = "\
   ahci[,id=ID][,addr=DEVICE.FUNCTION] (or ich9-ahci)
       a serial ATA controller (ICH9, AHCI) with six ports: buses ID.0 to ID.5
-  ide-hd,drive=ID[,bus=BUS][,unit=N]
+  ide-hd,drive=ID[,serial=TEXT][,bus=BUS][,unit=N]
       a disk with the contents of -drive if=none,id=ID at an IDE channel (ide.0, ide.1; on q35 the ports
       ide.0 to ide.5 of the board's own AHCI controller) or at a port of a controller that is plugged in
   ide-cd[,drive=ID][,bus=BUS][,unit=N]
@@ -74,7 +74,7 @@ pub fn parse(text: &str) -> Result<Option<PluggedDevice>, UserError> {
 }
 
 /// A serial number: 20 characters are what all controllers have room for.
-fn serial(option: &str, text: String) -> Result<String, UserError> {
+pub fn serial(option: &str, text: String) -> Result<String, UserError> {
     if text.is_empty() || text.len() > 20 || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
     {
         let problem = format!("\"{text}\" cannot be a serial number");

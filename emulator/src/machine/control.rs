@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use devices::i8042::MouseMove;
+use devices::pc::CdPlace;
 use devices::vga::TextScreen;
 
 use super::gate::{Input, InputGate};
@@ -161,6 +162,10 @@ impl Machine {
         medium: Option<std::path::PathBuf>,
         force: bool,
     ) -> Result<(), String> {
+        let at = match &drive {
+            Removable::Cd(name) => Some(self.cd_place(name)?),
+            Removable::Floppy(_) => None,
+        };
         let config = DriveConfig {
             option: "change".into(),
             id: None,
@@ -171,12 +176,13 @@ impl Machine {
             index: 0,
             read_only: false,
             snapshot: false,
+            serial: None,
         };
         let path = config.file.clone();
         let disk = path.map(|path| crate::storage::open(&config, &path)).transpose();
         let disk = disk.map_err(|error| error.to_string())?;
         let done = match drive {
-            Removable::Cd(place) => self.devices().change_cd(place.into(), disk, force),
+            Removable::Cd(_) => at.is_some_and(|at| self.devices().change_cd(at, disk, force)),
             Removable::Floppy(number) => self.devices().change_floppy(number.into(), disk),
         };
         if done {
@@ -184,6 +190,14 @@ impl Machine {
         } else {
             Err("there is no such drive, its door is locked, or the medium does not fit".into())
         }
+    }
+
+    fn cd_place(&self, name: &str) -> Result<CdPlace, String> {
+        let found = self.cds.iter().find(|(known, _)| known == name);
+        found.map(|(_, at)| *at).ok_or_else(|| {
+            let names = self.cds.iter().map(|(known, _)| format!(", {known}")).collect::<String>();
+            format!("there is no drive \"{name}\": use floppy0{names}")
+        })
     }
 
     /// The characters on the display.

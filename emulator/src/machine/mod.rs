@@ -21,7 +21,7 @@ use devices::flash::Flash;
 use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
 use devices::memory::Dma;
-use devices::pc::{BoardKind, PcConfig, PcDevices, Peripherals};
+use devices::pc::{BoardKind, CdPlace, PcConfig, PcDevices, Peripherals};
 use jit::{Engine, EngineConfig, Exit};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
 use x86::Vcpu;
@@ -130,6 +130,8 @@ pub struct Machine {
     spec: Spec,
     display: Option<memory::Display>,
     control: control::Control,
+    /// CD drives by their names.
+    cds: Vec<(String, CdPlace)>,
     stages: stages::Stages,
     setup: Option<bios::Setup>,
     boot: Option<Boot>,
@@ -215,6 +217,7 @@ impl Machine {
             spec,
             display,
             control: Default::default(),
+            cds: Vec::new(),
             stages: stages::Stages::new(),
             setup: None,
             boot: None,
@@ -223,7 +226,8 @@ impl Machine {
 
     /// Plugs drives and cards in (and the display that the machine was made with): to be called before [`Machine::boot`].
     pub fn plug(&mut self, drives: Drives, boot_order: [u8; 2]) {
-        let Drives { ide, sata, floppies, cards } = drives;
+        let Drives { ide, sata, floppies, cards, cds } = drives;
+        self.cds = cds;
         let vga = self.display.map(|display| {
             let (space, len) = (self.space.clone(), PcDevices::FRAME_BUFFER_LEN);
             let memory = bus::ArrayPart { space, offset: display.frame_buffer, len };

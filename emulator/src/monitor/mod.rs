@@ -62,17 +62,17 @@ pub enum Command {
 }
 
 /// A drive whose medium can be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removable {
-    /// The CD drive at IDE place 0 to 3.
-    Cd(u8),
+    /// The CD drive of this name.
+    Cd(String),
     /// Floppy drive 0 or 1.
     Floppy(u8),
 }
 
 /// For `help`.
 pub const HELP: &str = "\
-change DEVICE FILE       put FILE into a drive: ide1-cd0, floppy0
+change DEVICE FILE       put FILE into a drive: cdrom, ide1-cd0, floppy0
 cont                     let time go on
 eject [-f] DEVICE        take the medium out
 help                     this list
@@ -90,21 +90,11 @@ system_reset             reset the machine
 
 impl Removable {
     /// By QEMU's names.
-    fn parse(name: &str) -> Option<Self> {
+    fn parse(name: &str) -> Self {
         match name {
-            "floppy0" => Some(Self::Floppy(0)),
-            "floppy1" => Some(Self::Floppy(1)),
-            "cdrom" => Some(Self::Cd(2)),
-            _ => {
-                let rest = name.strip_prefix("ide")?;
-                let (channel, unit) = rest.split_once("-cd")?;
-                match (channel, unit) {
-                    ("0" | "1", "0" | "1") => {
-                        Some(Self::Cd(2 * (channel == "1") as u8 + (unit == "1") as u8))
-                    }
-                    _ => None,
-                }
-            }
+            "floppy0" => Self::Floppy(0),
+            "floppy1" => Self::Floppy(1),
+            _ => Self::Cd(name.into()),
         }
     }
 }
@@ -116,10 +106,6 @@ pub fn parse(line: &str) -> Result<Command, String> {
     if force {
         words.retain(|word| *word != "-f");
     }
-    let drive = |name: &str| {
-        Removable::parse(name)
-            .ok_or_else(|| format!("there is no drive \"{name}\": use ide1-cd0 (or ide0-cd0 ...) or floppy0"))
-    };
     Ok(match words.as_slice() {
         [] => Command::Nothing,
         ["q" | "quit"] => Command::Quit,
@@ -143,9 +129,9 @@ pub fn parse(line: &str) -> Result<Command, String> {
         ["info", "registers"] => Command::Registers,
         ["info", "status"] => Command::Status,
         ["change", name, file, ..] => {
-            Command::Change { drive: drive(name)?, medium: Some(file.into()), force }
+            Command::Change { drive: Removable::parse(name), medium: Some(file.into()), force }
         }
-        ["eject", name] => Command::Change { drive: drive(name)?, medium: None, force },
+        ["eject", name] => Command::Change { drive: Removable::parse(name), medium: None, force },
         [
             command
             @ ("sendkey" | "mouse_move" | "mouse_button" | "screendump" | "info" | "change" | "eject"),
@@ -173,18 +159,17 @@ mod tests {
         assert_eq!(parse("screendump a.png"), Ok(Command::ScreenDump("a.png".into(), false)));
         assert_eq!(parse("screendump a -f ppm"), Ok(Command::ScreenDump("a".into(), true)));
         assert!(matches!(parse("sendkey ctrl-alt-delete"), Ok(Command::SendKey(codes)) if codes.len() == 6));
-        let change = |place, medium: Option<&str>, force| {
-            Ok(Command::Change { drive: Removable::Cd(place), medium: medium.map(Into::into), force })
+        let change = |name: &str, medium: Option<&str>, force| {
+            Ok(Command::Change { drive: Removable::Cd(name.into()), medium: medium.map(Into::into), force })
         };
-        assert_eq!(parse("change ide1-cd0 b.iso"), change(2, Some("b.iso"), false));
-        assert_eq!(parse("eject -f ide0-cd1"), change(1, None, true));
+        assert_eq!(parse("change ide1-cd0 b.iso"), change("ide1-cd0", Some("b.iso"), false));
+        assert_eq!(parse("eject -f ide0-cd1"), change("ide0-cd1", None, true));
         assert_eq!(parse("mouse_move -3 4"), Ok(Command::MouseMove { dx: -3, dy: 4, dz: 0 }));
         // QEMU's mask has the middle button before the right one, the wire has it after.
         assert_eq!(parse("mouse_button 2"), Ok(Command::MouseButtons(4)));
         for (line, hint) in [
             ("sendkey nokey", "nokey"),
             ("frob", "help"),
-            ("eject hda", "ide1-cd0"),
             ("info", "info registers"),
             ("mouse_move 1", "mouse_move DX DY"),
             ("mouse_move 1 x", "\"x\""),

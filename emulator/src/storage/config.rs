@@ -60,6 +60,8 @@ pub struct DriveConfig {
     pub read_only: bool,
     /// What is written is thrown away at the end.
     pub snapshot: bool,
+    /// What the disk tells as its serial number, if it is asked for.
+    pub serial: Option<String>,
 }
 
 impl DriveConfig {

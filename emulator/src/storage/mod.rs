@@ -5,6 +5,7 @@
 //! whose tables are kept in memory meanwhile): a killed process loses nothing that a guest may count on.
 
 mod config;
+mod numbered;
 mod overlay;
 mod plan;
 mod qcow2;
@@ -22,14 +23,16 @@ use devices::block::Disk;
 use devices::flash::{SECTOR, UNITS};
 use devices::ide::{DriveSpec, DriveSpecs};
 use devices::nvme::Nvme;
-use devices::pc::PciCard;
+use devices::pc::{CdPlace, PciCard};
 use devices::pci::{PciFunction, PciSlot};
 use devices::virtio::blk::VirtioBlk;
 use devices::virtio::pci::VirtioPci;
 
 pub use config::{BootOrder, DeviceKind, DriveConfig, ImageFormat, Interface, Media, PluggedDevice};
+use numbered::Numbered;
 use overlay::Overlay;
-pub use plan::{Connected, DiskCard, Plan, plan};
+pub use plan::{AhciCard, Connected, DiskCard, Plan, plan};
+use plan::{cd_names, test_device_place};
 
 use crate::boot::explain;
 use crate::cli::UserError;
@@ -184,12 +187,15 @@ pub struct Drives {
     pub floppies: [Option<Option<Disk>>; 2],
     /// Controllers that are PCI cards, with their drives.
     pub cards: Vec<PciCard>,
+    /// The CD drives by the names that users have for them.
+    pub cds: Vec<(String, CdPlace)>,
 }
 
 /// Opens every image that the configuration names.
 pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
     let plan = plan(config.board, &config.drives, &config.devices)?;
-    let mut all = Drives::default();
+    test_device_place(config)?;
+    let mut all = Drives { cds: cd_names(config.board, &plan), ..Drives::default() };
     match config.board {
         BoardKind::Q35 => all.sata = Some(open_places(plan.sata)?),
         BoardKind::Pc if config.boots_firmware() || plan.ide.iter().any(Option::is_some) => {
@@ -197,7 +203,7 @@ pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
         }
         BoardKind::Pc => {}
     }
-    for (address, ports) in plan.cards {
+    for AhciCard { address, ports, .. } in plan.cards {
         all.cards.push(Ahci::card(address, open_places(ports)?));
     }
     for card in plan.disks {
@@ -243,14 +249,18 @@ pub fn flash_len(drives: &[DriveConfig]) -> Result<u64, UserError> {
 }
 
 fn open_medium(drive: &DriveConfig) -> Result<Option<Disk>, UserError> {
-    drive.file.as_deref().map(|path| open(drive, path)).transpose()
+    let disk = drive.file.as_deref().map(|path| open(drive, path)).transpose()?;
+    Ok(disk.map(|disk| match drive.serial.clone() {
+        Some(serial) => Box::new(Numbered { disk, serial }),
+        None => disk,
+    }))
 }
 
 /// Opens the drives of a controller.
 fn open_places<const N: usize>(places: [Option<Connected>; N]) -> Result<[Option<DriveSpec>; N], UserError> {
     let mut specs = [const { None }; N];
     for (spec, place) in specs.iter_mut().zip(places) {
-        let Some(Connected { drive, media }) = place else { continue };
+        let Some(Connected { drive, media, .. }) = place else { continue };
         let medium = drive.as_ref().map(open_medium).transpose()?.flatten();
         *spec = match media {
             Media::Cdrom => Some(DriveSpec::CdRom(medium)),
@@ -264,6 +274,7 @@ fn open_places<const N: usize>(places: [Option<Connected>; N]) -> Result<[Option
 fn open_card(card: DiskCard) -> Result<Option<PciCard>, UserError> {
     let DiskCard { option: _, kind, drive, serial, address } = card;
     let Some(disk) = open_medium(&drive)? else { return Ok(None) };
+    let serial = serial.or_else(|| disk.serial().map(Into::into));
     let make: Box<dyn FnOnce(PciSlot) -> Box<dyn PciFunction>> = match kind {
         DeviceKind::Nvme => {
             Box::new(move |slot| Box::new(Nvme::new(disk, serial.as_deref().unwrap_or("RETROGRADE"), slot)))

@@ -4,12 +4,13 @@
 //! board (`-hda`, `if=ide`) have their places by their index; those of `-device` name a bus, or take the first free place.
 
 use devices::ahci::PORTS;
+use devices::pc::CdPlace;
 
 use std::ops::Range;
 
 use super::config::{DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use crate::cli::UserError;
-use crate::config::BoardKind;
+use crate::config::{BoardKind, MachineConfig};
 
 /// Units of the two IDE channels.
 const CHANNEL_UNITS: usize = 2;
@@ -21,6 +22,8 @@ pub struct Connected {
     pub drive: Option<DriveConfig>,
     /// Disk or CD.
     pub media: Media,
+    /// The name of the `-device`, if it has one.
+    pub name: Option<String>,
 }
 
 /// A bus with its places.
@@ -56,8 +59,47 @@ pub struct Plan {
     pub ide: [Option<Connected>; 4],
     /// The ports of a `q35`'s own controller.
     pub sata: Ports,
-    /// AHCI controllers on cards: address and ports.
-    pub cards: Vec<(Option<(u8, u8)>, Ports)>,
+    /// AHCI controllers on cards.
+    pub cards: Vec<AhciCard>,
+}
+
+/// An AHCI controller on a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AhciCard {
+    /// The name, which those of its buses begin with.
+    pub name: String,
+    /// PCI device and function number, if it is to be at a certain place.
+    pub address: Option<(u8, u8)>,
+    /// Its drives.
+    pub ports: Ports,
+}
+
+/// What users call each CD drive: by its place as QEMU does, or by the names that they gave. The first one is `cdrom` too.
+pub fn cd_names(board: BoardKind, plan: &Plan) -> Vec<(String, CdPlace)> {
+    let mut names = Vec::new();
+    let mut add = |name: String, at: CdPlace, unit: &Option<Connected>| {
+        let Some(Connected { drive, media: Media::Cdrom, name: given }) = unit else { return };
+        let drive = drive.as_ref().and_then(|drive| drive.id.as_ref());
+        names.extend(
+            [Some(&name), drive, given.as_ref()].into_iter().flatten().map(|name| (name.clone(), at)),
+        );
+    };
+    for (n, unit) in plan.ide.iter().chain(&plan.sata).enumerate() {
+        let (at, name) = match board {
+            BoardKind::Pc => (n, format!("ide{}-cd{}", n / CHANNEL_UNITS, n % CHANNEL_UNITS)),
+            BoardKind::Q35 => (n - plan.ide.len().min(n), format!("ide{}-cd0", n - plan.ide.len().min(n))),
+        };
+        add(name, CdPlace::Board(at), unit);
+    }
+    for (number, card) in plan.cards.iter().enumerate() {
+        for (port, unit) in card.ports.iter().enumerate() {
+            add(format!("{}.{port}", card.name), CdPlace::Card { card: number, port }, unit);
+        }
+    }
+    if let Some((_, first)) = names.first().cloned() {
+        names.push(("cdrom".into(), first));
+    }
+    names
 }
 
 /// Finds a place for each drive.
@@ -68,8 +110,9 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
     };
     let mut buses: Vec<Bus> = (0..own).map(|n| bus(format!("ide.{n}"), units)).collect();
     let cards: Vec<_> = devices.iter().filter(|device| device.kind == DeviceKind::Ahci).collect();
+    let name = |n: usize, card: &PluggedDevice| card.id.clone().unwrap_or_else(|| format!("ahci{n}"));
     for (n, card) in cards.iter().enumerate() {
-        let name = card.id.clone().unwrap_or_else(|| format!("ahci{n}"));
+        let name = name(n, card);
         buses.extend((0..PORTS).map(|port| bus(format!("{name}.{port}"), 1)));
     }
     for drive in drives.iter().filter(|drive| drive.interface == Interface::Ide) {
@@ -77,7 +120,8 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
         let bus = buses[..own].get_mut(index / units);
         let there = drive.media == Media::Cdrom || drive.file.is_some();
         if let Some(bus) = bus.filter(|_| there) {
-            bus.units[index % units] = Some(Connected { drive: Some(drive.clone()), media: drive.media });
+            bus.units[index % units] =
+                Some(Connected { drive: Some(drive.clone()), media: drive.media, name: None });
         }
     }
     let mut plan = Plan::default();
@@ -105,10 +149,10 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
         BoardKind::Pc => plan.ide.fill_with(|| units.next().flatten()),
         BoardKind::Q35 => plan.sata.fill_with(|| units.next().flatten()),
     }
-    for card in cards {
+    for (n, card) in cards.into_iter().enumerate() {
         let mut ports = Ports::default();
         ports.fill_with(|| units.next().flatten());
-        plan.cards.push((card.address, ports));
+        plan.cards.push(AhciCard { name: name(n, card), address: card.address, ports });
     }
     Ok(plan)
 }
@@ -172,6 +216,20 @@ fn addresses(devices: &[PluggedDevice]) -> Result<(), UserError> {
     Ok(())
 }
 
+/// The pci-testdev is at a place of its own.
+pub fn test_device_place(config: &MachineConfig) -> Result<(), UserError> {
+    let Some(device) = config.harness().pci_testdev else { return Ok(()) };
+    let bridge = config.board == BoardKind::Q35 && device == CARDS.end;
+    if bridge || config.devices.iter().any(|other| other.address == Some((device, 0))) {
+        return Err(UserError::new(
+            format!("-device pci-testdev,addr={device:x}"),
+            format!("something is at PCI address {device:x}.0 already"),
+            "give one of them another address",
+        ));
+    }
+    Ok(())
+}
+
 /// Connects an ATA or ATAPI drive.
 fn connect(
     device: &PluggedDevice,
@@ -184,8 +242,11 @@ fn connect(
     if media == Media::Disk && drive.is_none_or(|drive| drive.file.is_none()) {
         return Err(no_contents(device));
     }
-    let drive = drive.map(|drive| DriveConfig { media, ..drive.clone() });
-    *place(device, buses)? = Some(Connected { drive, media });
+    let drive = drive.map(|drive| {
+        let serial = device.serial.clone().or(drive.serial.clone());
+        DriveConfig { media, serial, ..drive.clone() }
+    });
+    *place(device, buses)? = Some(Connected { drive, media, name: device.id.clone() });
     Ok(())
 }
 
@@ -224,6 +285,7 @@ mod tests {
             index,
             read_only: false,
             snapshot: false,
+            serial: None,
         }
     }
 
@@ -290,15 +352,48 @@ mod tests {
             device(DeviceKind::AtaCd, Some("c"), None),
             card,
         ];
+        let names: Vec<_> = cd_names(BoardKind::Q35, &plan(BoardKind::Q35, &drives, &devices).unwrap());
+        assert_eq!(names[..2], [("ide0-cd0".into(), CdPlace::Board(0)), ("c".into(), CdPlace::Board(0))]);
         let id =
             |unit: &Option<Connected>| unit.as_ref().and_then(|unit| unit.drive.clone()).and_then(|d| d.id);
         for board in [BoardKind::Pc, BoardKind::Q35] {
             let Plan { ide, sata, cards, disks: _ } = plan(board, &drives, &devices).unwrap();
-            assert_eq!((cards.len(), cards[0].0, id(&cards[0].1[3])), (1, Some((5, 0)), Some("b".into())));
+            assert_eq!(
+                (cards.len(), cards[0].address, id(&cards[0].ports[3])),
+                (1, Some((5, 0)), Some("b".into()))
+            );
             let own: Vec<_> = ide.iter().chain(&sata).filter_map(id).collect();
             assert_eq!(own, ["c", "a"]);
             assert_eq!(sata[2].is_some(), board == BoardKind::Q35);
         }
+    }
+
+    #[test]
+    fn cd_drives_have_names() {
+        let drives = [DriveConfig { media: Media::Cdrom, ..drive("a", Interface::Ide, 2) }];
+        let cd = PluggedDevice {
+            id: Some("d".into()),
+            ..device(DeviceKind::AtaCd, None, Some(("ahci0.5", None)))
+        };
+        let devices = [device(DeviceKind::Ahci, None, None), cd];
+        let names = cd_names(BoardKind::Pc, &plan(BoardKind::Pc, &drives, &devices).unwrap());
+        let (board, card) = (CdPlace::Board(2), CdPlace::Card { card: 0, port: 5 });
+        let want = [("ide1-cd0", board), ("a", board), ("ahci0.5", card), ("d", card), ("cdrom", board)];
+        assert_eq!(names, want.map(|(name, at)| (name.to_owned(), at)));
+    }
+
+    #[test]
+    fn a_test_device_where_something_is() {
+        let at = |board, place, other| {
+            let card = PluggedDevice { address: Some(other), ..device(DeviceKind::Ahci, None, None) };
+            let mut config = MachineConfig { board, devices: vec![card], ..MachineConfig::default() };
+            config.test.pci_testdev = Some(place);
+            test_device_place(&config).map_err(|error| error.to_string())
+        };
+        assert_eq!(at(BoardKind::Pc, 5, (6, 0)), Ok(()));
+        assert_eq!(at(BoardKind::Pc, 5, (5, 1)), Ok(()));
+        assert!(at(BoardKind::Pc, 5, (5, 0)).unwrap_err().contains("address 5.0"));
+        assert!(at(BoardKind::Q35, 0x1f, (5, 0)).unwrap_err().contains("address 1f.0"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ fn drive(path: &Path) -> DriveConfig {
         index: 0,
         read_only: false,
         snapshot: false,
+        serial: None,
     }
 }
 
@@ -243,4 +244,18 @@ fn damaged_qcow2_images_are_refused() {
     std::fs::write(&circle, image).unwrap();
     let message = message(&drive(&circle));
     assert!(message.contains("stand on one another"), "{message}");
+}
+
+#[test]
+fn a_disk_tells_the_number_that_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image(folder.path(), 4096);
+    let given = DriveConfig { serial: Some("S-1".into()), ..drive(&path) };
+    let mut disk = open_medium(&given).unwrap().unwrap();
+    assert_eq!((disk.serial(), disk.len()), (Some("S-1"), 4096));
+    let mut sector = [0; 512];
+    disk.read(512, &mut sector).unwrap();
+    assert_eq!(sector, [1; 512]);
+    drop(disk);
+    assert_eq!(open_medium(&drive(&path)).unwrap().unwrap().serial(), None);
 }

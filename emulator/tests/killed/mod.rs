@@ -308,6 +308,7 @@ fn contents(image: &Path, (first, sectors, _): (u32, u32, u32)) -> Vec<u8> {
         index: 0,
         read_only: true,
         snapshot: false,
+        serial: None,
     };
     let mut bytes = vec![0; sectors as usize * 512];
     storage::open(&drive, image).unwrap().read(u64::from(first) * 512, &mut bytes).unwrap();

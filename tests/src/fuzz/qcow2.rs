@@ -37,6 +37,7 @@ pub fn qcow2(mut data: &[u8]) {
         index: 0,
         read_only: first & 1 != 0,
         snapshot: first & 2 != 0,
+        serial: None,
     };
     let Ok(mut disk) = storage::open(&drive, &path) else { return };
     use_it(disk.as_mut(), second);
@@ -105,6 +106,7 @@ mod tests {
                 index: 0,
                 read_only: false,
                 snapshot: false,
+                serial: None,
             };
             let mut disk = storage::open(&drive, &path).unwrap();
             assert_eq!(disk.len(), 16 << 10);

@@ -40,6 +40,7 @@ pub fn drive(path: &Path, interface: Interface, media: Media, index: u8, keep: b
         index,
         read_only: false,
         snapshot: !keep,
+        serial: None,
     }
 }
 
