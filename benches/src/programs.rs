@@ -224,23 +224,23 @@ pub fn touch(window: u64, pages: u64) -> Vec<u8> {
 /// Instructions per turn of [`read_device_memory`] and [`read_port`].
 pub const DEVICE_LENGTH: u64 = 3;
 
-/// Reads a counter in device memory and uses it, as a kernel whose clock is the HPET does all the time.
-pub fn read_device_memory() -> Vec<u8> {
+/// Reads a register in device memory and uses it; [`crate::rig::COUNTER`]: as a kernel whose clock is the HPET does all the time.
+pub fn read_device_memory(register: u64) -> Vec<u8> {
     assemble(|a| {
         let mut top = a.create_label();
         a.mov(rbx, DEVICE)?;
         a.set_label(&mut top)?;
-        a.mov(eax, dword_ptr(rbx + 0xf0))?;
+        a.mov(eax, dword_ptr(rbx + register as i32))?;
         a.add(rcx, rax)?;
         a.jmp(top)
     })
 }
 
-/// Reads a counter at a port, as a kernel whose clock is the ACPI timer does.
-pub fn read_port() -> Vec<u8> {
+/// Reads a port; [`crate::rig::COUNTER_PORT`]: as a kernel whose clock is the ACPI timer does.
+pub fn read_port(port: u16) -> Vec<u8> {
     assemble(|a| {
         let mut top = a.create_label();
-        a.mov(edx, 0x608i32)?;
+        a.mov(edx, i32::from(port))?;
         a.set_label(&mut top)?;
         a.in_(eax, dx)?;
         a.add(rcx, rax)?;

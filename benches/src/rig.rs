@@ -31,6 +31,10 @@ pub const STACK: u64 = 0x20_0000;
 pub const DATA: u64 = 0x30_0000;
 /// A page of device memory, see [`Counter`].
 pub const DEVICE: u64 = 0xf00_0000;
+/// The register there that a read does not change, like the HPET's counter: see [`Bus::sample_mmio`].
+pub const COUNTER: u64 = 0xf0;
+/// A port of that kind, like the ACPI timer.
+pub const COUNTER_PORT: u16 = 0x608;
 /// Window of 4 KiB pages.
 pub const SMALL: u64 = 1 << 30;
 /// Window of 2 MiB pages.
@@ -61,6 +65,12 @@ impl Bus for Counter {
     fn port_out(&mut self, _: u16, _: u8, _: u32, _: Ns) {}
     fn mmio_read(&mut self, _: u64, _: u8, now: Ns) -> u64 {
         now
+    }
+    fn sample_port(&self, port: u16, _: u8, now: Ns) -> Option<u32> {
+        (port == COUNTER_PORT).then_some(now as u32)
+    }
+    fn sample_mmio(&self, gpa: u64, _: u8, now: Ns) -> Option<u64> {
+        (gpa == DEVICE + COUNTER).then_some(now)
     }
     fn mmio_write(&mut self, _: u64, _: u8, _: u64, _: Ns) {}
     fn interrupt_pending(&mut self) -> bool {

@@ -209,6 +209,12 @@ impl Hpet {
         }
     }
 
+    /// What is read in the window's register of the counter or the capabilities: reading those changes nothing.
+    pub fn sample(&self, offset: u64, size: u8, now: Ns) -> Option<u64> {
+        let register = offset & !7;
+        matches!(register, 0x00 | 0xf0).then(|| part(self.read(register, now), offset, size))
+    }
+
     /// Writes the bits of `mask` of a 64-bit register.
     fn write(&mut self, register: u64, value: u64, mask: u64, now: Ns) {
         let counter = self.counter(now);
@@ -278,12 +284,16 @@ impl Hpet {
     }
 }
 
+/// The bytes of a 64-bit register at `offset` that an access sees.
+fn part(register: u64, offset: u64, size: u8) -> u64 {
+    let value = register >> (8 * (offset & 7));
+    if size >= 8 { value } else { value & !(u64::MAX << (8 * u64::from(size))) }
+}
+
 impl MmioDevice for Hpet {
     fn mmio_read(&mut self, offset: u64, size: u8, now: Ns) -> u64 {
         self.advance(now);
-        let shift = 8 * (offset & 7);
-        let value = self.read(offset & !7, now) >> shift;
-        if size >= 8 { value } else { value & !(u64::MAX << (8 * u64::from(size))) }
+        part(self.read(offset & !7, now), offset, size)
     }
 
     fn mmio_write(&mut self, offset: u64, size: u8, value: u64, now: Ns) {

@@ -172,6 +172,7 @@ impl Engine {
             slow_stores: self.frame.slow_stores,
             redos: self.frame.redos,
             stopped: self.frame.stopped,
+            samples: self.frame.samples,
             ..self.stats
         }
     }
@@ -224,6 +225,7 @@ impl Engine {
 
     /// Runs `cpu` until its instruction count is `until`, or something needs the machine's attention.
     pub fn run(&mut self, cpu: &mut Vcpu, until: u64) -> Exit {
+        cpu.until = until;
         if !Self::next_slice(cpu, until) {
             cpu.st.icount_end = cpu.st.icount();
             cpu.st.budget = 0;
@@ -267,7 +269,7 @@ impl Engine {
         let tb = unsafe { &*tb };
         if i64::from(tb.block.count) > cpu.st.budget {
             self.sample(tb);
-            if cpu.st.icount_end >= until || !Self::next_slice(cpu, until) {
+            if cpu.st.icount_end >= until.min(cpu.until) || !Self::next_slice(cpu, until) {
                 self.run_singly(cpu, tb);
             }
             return None;
@@ -326,6 +328,7 @@ impl Engine {
             }
             stop::SHUTDOWN => Some(Exit::Shutdown),
             stop::EVENT => Some(Exit::Event),
+            stop::SHORT => None,
             stop::AFTER => Some(if cpu.st.halted { Exit::Halted } else { Exit::Event }),
             stop::REDO => {
                 self.safepoint(cpu);
@@ -468,9 +471,9 @@ impl Engine {
         }
     }
 
-    /// Gives the vCPU the next slice of its way to `until`. `false`: it is there.
+    /// Gives the vCPU the next slice of its way to `until` and `cpu.until`. `false`: it is at one of them.
     fn next_slice(cpu: &mut Vcpu, until: u64) -> bool {
-        let now = cpu.st.icount();
+        let (now, until) = (cpu.st.icount(), until.min(cpu.until));
         if now >= until {
             return false;
         }

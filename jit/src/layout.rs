@@ -132,6 +132,8 @@ pub struct JitFrame {
     pub redos: u64,
     /// Handler calls that stopped their block.
     pub stopped: u64,
+    /// Devices read without leaving a block.
+    pub samples: u64,
     /// The jump cache.
     pub jumps: [Jump; 1 << JUMP_BITS],
 }

@@ -39,6 +39,8 @@ pub struct Stats {
     pub redos: u64,
     /// Generated code left because a handler stopped it.
     pub stopped: u64,
+    /// Device memory read without leaving generated code, or taking a lock.
+    pub samples: u64,
 }
 
 impl std::fmt::Display for Stats {
@@ -62,6 +64,7 @@ impl std::fmt::Display for Stats {
             slow_stores,
             redos,
             stopped,
+            samples,
         } = self;
         writeln!(f, "blocks: {decoded} decoded, {blocks} live, {invalidated} invalidated")?;
         writeln!(
@@ -74,7 +77,7 @@ impl std::fmt::Display for Stats {
         )?;
         write!(
             f,
-            "generated code: {slow_loads} slow loads, {slow_stores} slow stores, {redos} redos, {stopped} stops in handlers"
+            "generated code: {slow_loads} slow loads, {slow_stores} slow stores, {redos} redos, {stopped} stops in handlers, {samples} device reads in blocks"
         )
     }
 }

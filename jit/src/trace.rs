@@ -93,7 +93,7 @@ impl Engine {
             if cpu.st.stop == stop::NONE {
                 self.safepoint(cpu);
                 let now = cpu.st.icount();
-                if now >= until {
+                if now >= cpu.until {
                     return Exit::Deadline;
                 }
                 let alone = sys::runs_alone(&cpu.st);
@@ -107,7 +107,7 @@ impl Engine {
                 };
                 let slice = if alone { 1 } else { u64::from(tb.block.count) };
                 self.config.trace.show_entry(cpu, tier);
-                let slice = slice.min(until - now);
+                let slice = slice.min(cpu.until - now);
                 cpu.st.budget = slice as i64;
                 cpu.st.icount_end = now.wrapping_add(slice);
                 // What does not fit is executed up to here and not beyond.

@@ -416,6 +416,24 @@ impl Mmu {
         }
     }
 
+    /// Where a read of `size` bytes goes, if the TLB has an entry that says a device, made from the map as it is now (trap rule
+    /// 2: the frame is the entry's). `None`: nothing is known, or something else is to be heeded; a slow access finds out.
+    #[inline]
+    pub fn device_hit(&self, gva: u64, size: u64) -> Option<Gpa> {
+        let (page, offset) = (gva & PAGE_MASK, gva & !PAGE_MASK);
+        if self.watch.any() || offset + size > 4096 {
+            return None;
+        }
+        let entry = self.entry(gva);
+        let (tag, addend) = (entry.read.load(Ordering::Acquire), entry.addend.load(Ordering::Relaxed));
+        match entry::decode(tag, tag, addend, page, Access::Read, SLOT_MASK) {
+            Seen::Mmio(entry) if self.space.generation.verdict(entry.generation) == Verdict::Current => {
+                Some(Gpa(entry.frame.0 | offset))
+            }
+            _ => None,
+        }
+    }
+
     /// Walks and fills. `None`: something changed meanwhile, look again.
     #[inline(always)]
     fn walk_and_fill(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Option<Place>, MemTrap> {

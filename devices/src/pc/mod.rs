@@ -219,8 +219,7 @@ impl PcDevices {
         if let Some(found) = self.harness.decode(port) {
             return Some(found);
         }
-        let index = PORTS.partition_point(|range| range.last < port);
-        if let Some(range) = PORTS.get(index).filter(|range| range.first <= port) {
+        if let Some(range) = wiring::fixed(port) {
             return Some((range.unit, range.last));
         }
         let len = self.acpi.block_len();
@@ -300,6 +299,22 @@ impl PcDevices {
         let value = self.read_port(port, size.min(4), now);
         self.settle();
         value & ones(size.min(4)) as u32
+    }
+
+    /// What [`Self::port_read`] would give where a read changes nothing and finds nothing to be done first: the PM timer.
+    pub fn sample_port(&self, port: u16, size: u8, now: Ns) -> Option<u32> {
+        let value = self.acpi.sample(port, size, now)?;
+        let is_timer = !self.due(now) && self.whole(port, size) == Some(Unit::AcpiBlock);
+        is_timer.then_some(value)
+    }
+
+    /// Likewise for [`Self::mmio_read`]: the HPET's counter.
+    pub fn sample_mmio(&self, cpu: usize, gpa: u64, size: u8, now: Ns) -> Option<u64> {
+        let offset = gpa.wrapping_sub(HPET_BASE);
+        if offset >= HPET_LEN || self.due(now) || self.in_lapic_window(cpu, gpa) {
+            return None;
+        }
+        self.hpet.sample(offset, size, now)
     }
 
     /// Port write of 1, 2 or 4 bytes. The board looks for a [`PowerEvent`] and at A20 afterwards.
@@ -406,9 +421,15 @@ impl PcDevices {
         self.deadline
     }
 
+    /// Has a device something to do by `now`?
+    #[inline]
+    fn due(&self, now: Ns) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     /// Brings all devices to `now`.
     pub fn advance(&mut self, now: Ns) {
-        if self.deadline.is_none_or(|deadline| deadline > now) {
+        if !self.due(now) {
             return;
         }
         self.serial.iter_mut().for_each(|port| port.advance(now));

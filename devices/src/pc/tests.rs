@@ -659,3 +659,37 @@ fn a_q35_board() {
     pc.reset(400);
     assert_eq!((pc.mmio_read(0, ECAM, 4, 400), pc.port_read(0x630, 4, 400)), (0xffff_ffff, 0));
 }
+
+#[test]
+fn samples_are_what_reads_give_and_nothing_else_is_sampled() {
+    let mut pc = board(1);
+    pc.mmio_write(0, HPET_BASE + 0x10, 8, 1, 0);
+    let timer = crate::acpi_pm::PM_BASE + crate::acpi_pm::PM_TMR;
+    for now in [1, 1_000, 123_456_789, 5_000_000_000_123, 1 << 60] {
+        if let Some(sample) = pc.sample_port(timer, 4, now) {
+            assert_eq!(sample, pc.port_read(timer, 4, now));
+        }
+        for (offset, size) in [(0, 4), (4, 4), (0xf0, 4), (0xf0, 8), (0xf4, 4), (0xf1, 2)] {
+            if let Some(sample) = pc.sample_mmio(0, HPET_BASE + offset, size, now) {
+                assert_eq!(sample, pc.mmio_read(0, HPET_BASE + offset, size, now), "{offset:#x}");
+            }
+        }
+        pc.advance(now);
+        assert!(
+            pc.sample_port(timer, 4, now).is_some() && pc.sample_mmio(0, HPET_BASE + 0xf0, 4, now).is_some()
+        );
+    }
+    // Something is due: it comes first.
+    pc.mmio_write(0, HPET_BASE + 0x100, 8, 4, 1 << 61);
+    let counter = pc.mmio_read(0, HPET_BASE + 0xf0, 8, 1 << 61);
+    pc.mmio_write(0, HPET_BASE + 0x108, 8, counter + 5, 1 << 61);
+    let due = pc.next_deadline().expect("a comparator is set");
+    assert!(pc.sample_port(timer, 4, due - 1).is_some());
+    assert_eq!((pc.sample_port(timer, 4, due), pc.sample_mmio(0, HPET_BASE + 0xf0, 4, due)), (None, None));
+    for port in (0..=u16::MAX).filter(|port| *port != timer) {
+        assert_eq!(pc.sample_port(port, 4, due - 1), None, "{port:#x}");
+    }
+    assert_eq!(pc.sample_port(timer, 1, due - 1), None);
+    assert_eq!(pc.sample_mmio(0, HPET_BASE + 0x20, 8, due - 1), None, "status");
+    assert_eq!(pc.sample_mmio(0, LAPIC_BASE + 0x390, 4, due - 1), None);
+}

@@ -117,6 +117,30 @@ pub const PORTS: &[PortRange] = &[
     ports(0xcfa, 0xcff, Unit::Pci),
 ];
 
+/// One bit for each port below 1000h: is it in [`PORTS`]?
+static FIXED: [u64; 64] = {
+    let mut bits = [0; 64];
+    let mut n = 0;
+    while n < PORTS.len() {
+        let mut port = PORTS[n].first;
+        while port <= PORTS[n].last {
+            bits[(port >> 6) as usize] |= 1 << (port & 63);
+            port += 1;
+        }
+        n += 1;
+    }
+    bits
+};
+
+/// Who decodes a fixed port: quickly told if nobody does.
+pub(super) fn fixed(port: u16) -> Option<PortRange> {
+    if FIXED.get(usize::from(port >> 6)).is_none_or(|bits| bits >> (port & 63) & 1 == 0) {
+        return None;
+    }
+    let index = PORTS.partition_point(|range| range.last < port);
+    PORTS.get(index).copied()
+}
+
 /// An interrupt source with fixed inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
@@ -177,6 +201,10 @@ mod tests {
     fn tables_are_sorted_and_free_of_conflicts() {
         assert!(PORTS.windows(2).all(|pair| pair[0].last < pair[1].first));
         assert!(PORTS.iter().all(|range| range.first <= range.last));
+        for port in 0..=u16::MAX {
+            let found = PORTS.iter().find(|range| (range.first..=range.last).contains(&port));
+            assert_eq!(fixed(port).map(|range| range.unit), found.map(|range| range.unit), "{port:#x}");
+        }
         let lines: std::collections::BTreeSet<_> = SOURCES.iter().map(|source| source.line).collect();
         assert_eq!(lines.len(), SOURCES.len());
     }

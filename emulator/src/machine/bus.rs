@@ -104,6 +104,16 @@ impl Bus for PcBus {
         tracing::trace!(target: "io", "in  port {port:#06x} size {size} value {v:#x} at {now} ns");
         v
     }
+    fn sample_port(&self, port: u16, size: u8, now: Ns) -> Option<u32> {
+        let v = self.devices.sample_port(port, size, now)?;
+        tracing::trace!(target: "io", "in  port {port:#06x} size {size} value {v:#x} at {now} ns");
+        Some(v)
+    }
+    fn sample_mmio(&self, gpa: u64, size: u8, now: Ns) -> Option<u64> {
+        let v = self.devices.sample_mmio(self.cpu, gpa, size, now)?;
+        tracing::trace!(target: "mmio", "read  address {gpa:#x} size {size} value {v:#x} at {now} ns");
+        Some(v)
+    }
     fn port_out(&mut self, port: u16, size: u8, value: u32, now: Ns) {
         self.accesses += 1;
         tracing::trace!(target: "io", "out port {port:#06x} size {size} value {value:#x} at {now} ns");

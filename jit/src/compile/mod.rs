@@ -354,7 +354,7 @@ impl<'a> Lifter<'a> {
         let lifted = match insn.op {
             Op::Vec(_) => x86::vec::lift(self, insn),
             Op::X87(_) if !self.light => x86::x87::lift::lift(self, insn),
-            Op::Str(_) | Op::X87(_) | Op::Cold => Err(x86::Stop),
+            Op::Str(_) | Op::X87(_) | Op::In | Op::Cold => Err(x86::Stop),
             _ => x86::lift::lift(self, insn),
         };
         if lifted.is_err() {

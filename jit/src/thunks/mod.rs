@@ -147,7 +147,13 @@ pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn,
         store(cpu, f, va, size)
     } else {
         f.slow_loads += 1;
-        load(cpu, f, va, size)
+        match sampled(cpu, f, va, insn, size, || packed >> pack::COUNT) {
+            Some(v) => {
+                f.bounce[0] = v;
+                bounced(f, va)
+            }
+            None => load(cpu, f, va, size),
+        }
     };
     match served {
         Some(addend) => {
@@ -182,6 +188,13 @@ pub unsafe extern "C" fn slow_access(
     let size = pack::size(kind);
     let (write, rmw, place) = (kind & pack::WRITE != 0, kind & pack::RMW != 0, kind & pack::PLACE != 0);
     *(if write { &mut f.slow_stores } else { &mut f.slow_loads }) += 1;
+    if !write
+        && !place
+        && let Some(v) = sampled(cpu, f, va, insn, size, || block_count(insn).into())
+    {
+        cpu.st.scratch[SCRATCH_ADDEND] = v;
+        return 0;
+    }
     let addend = if rmw {
         read_modify_write(cpu, va, size)
     } else if write {
@@ -213,6 +226,29 @@ pub unsafe extern "C" fn slow_access(
         };
     }
     0
+}
+
+/// Reads a device for `insn` where that is all that happens ([`x86::Bus::sample_mmio`]), at its exact time: `count` tells how many
+/// instructions its block has taken off the budget. Doing it in the block is the same as doing it alone, and it may be done
+/// again if the instruction turns out to need tier 0 for another reason. No lock is taken on this way, and nothing is written
+/// that another vCPU reads.
+#[inline]
+fn sampled(
+    cpu: &mut Vcpu,
+    f: &mut JitFrame,
+    va: u64,
+    insn: &Insn,
+    size: u64,
+    count: impl Fn() -> u64,
+) -> Option<u64> {
+    if size > 8 || !reachable(cpu, va, size) {
+        return None;
+    }
+    let gpa = cpu.mmu.device_hit(va, size)?;
+    cpu.st.count_bias = count();
+    let v = cpu.bus.sample_mmio(gpa.0, size as u8, cpu.now_at(insn))?;
+    f.samples += 1;
+    Some(v)
 }
 
 /// How many instructions count in the block of `insn`: its last record says so.
@@ -259,20 +295,20 @@ fn redo(cpu: &mut Vcpu, insn: &Insn, packed: u64) {
 pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u64) -> u64 {
     // SAFETY: generated code passes the vCPU that it runs on, exclusively, and an instruction of a live block.
     let (cpu, insn) = unsafe { (&mut *cpu, &*insn) };
-    // x87 instructions look at no sticky flag of MXCSR, set none, and change neither mode nor translation; reading and writing
+    // x87 instructions and IN look at no sticky flag of MXCSR, set none, and change neither mode nor translation; reading and writing
     // the host's register takes longer than most of them.
-    let x87 = matches!(insn.op, x86::Op::X87(_));
-    if !x87 {
+    let apart = matches!(insn.op, x86::Op::X87(_) | x86::Op::In);
+    if !apart {
         guest_flags::take(cpu);
     }
     (insn.run)(cpu, insn, Rest::default());
-    if !x87 {
+    if !apart {
         guest_flags::give(cpu);
     }
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };
     if cpu.st.stop == stop::NONE {
-        if !x87 {
+        if !apart {
             f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
         }
         return 0;

@@ -18,6 +18,10 @@ pub const STACK: u64 = 0x20_0000;
 pub const DATA: u64 = 0x30_0000;
 /// Device memory: reads give the low byte of the address times 3, writes are logged.
 pub const DEVICE: u64 = 0xf00_0000;
+/// A counter of virtual time in it, which a read does not change.
+pub const COUNTER: u64 = DEVICE + 0x8f0;
+/// The same at a port; reading it takes 300 ns.
+pub const COUNTER_PORT: u16 = 0x7608;
 
 /// What devices saw: (port or address, size, value, time); bit 63 of the first is set for reads.
 pub type Log = Arc<Mutex<Vec<(u64, u8, u64, Ns)>>>;
@@ -31,6 +35,15 @@ impl Bus for TestBus {
     fn port_in(&mut self, port: u16, size: u8, now: Ns) -> u32 {
         self.log.lock().unwrap().push((1 << 63 | u64::from(port), size, 0, now));
         u32::from(port) * 0x0101
+    }
+    fn sample_port(&self, port: u16, _: u8, now: Ns) -> Option<u32> {
+        (port == COUNTER_PORT).then_some(now as u32)
+    }
+    fn port_time(&self, port: u16) -> Ns {
+        if port == COUNTER_PORT { 300 } else { 0 }
+    }
+    fn sample_mmio(&self, gpa: u64, _: u8, now: Ns) -> Option<u64> {
+        (gpa == COUNTER).then_some(now)
     }
     fn port_out(&mut self, port: u16, size: u8, value: u32, now: Ns) {
         self.log.lock().unwrap().push((u64::from(port), size, value.into(), now));

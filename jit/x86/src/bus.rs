@@ -8,7 +8,8 @@ pub type Ns = u64;
 /// that are reached without a memory access.
 ///
 /// Every access carries the exact virtual time at which the instruction executes. An access may change pending
-/// interrupts or deadlines: the engine leaves the block after the instruction, in every tier, and looks again.
+/// interrupts or deadlines: the engine leaves the block after the instruction, in every tier, and looks again. Reads that
+/// change nothing are asked for first, as samples, and leave nothing.
 /// `Any` lets the board get at its own type behind the processor's box.
 pub trait Bus: Send + std::any::Any {
     /// Reads `size` (1, 2 or 4) bytes from an I/O port. Unassigned ports read as ones.
@@ -18,6 +19,16 @@ pub trait Bus: Send + std::any::Any {
     /// Virtual nanoseconds that an access to `port` takes, in addition to the instruction's own: it is over that much later.
     fn port_time(&self, _port: u16) -> Ns {
         0
+    }
+    /// What [`Bus::port_in`] would read, if that read changes nothing at all (a counter, say): then the engine need not look at
+    /// anything after it, and may do it anywhere in a block, or twice. Whether a port can be sampled must be a function of what
+    /// the guest has done, so that every tier answers alike.
+    fn sample_port(&self, _port: u16, _size: u8, _now: Ns) -> Option<u32> {
+        None
+    }
+    /// Likewise for [`Bus::mmio_read`].
+    fn sample_mmio(&self, _gpa: u64, _size: u8, _now: Ns) -> Option<u64> {
+        None
     }
     /// Reads `size` (1, 2, 4 or 8) bytes of device memory, which do not cross a page.
     fn mmio_read(&mut self, gpa: u64, size: u8, now: Ns) -> u64;

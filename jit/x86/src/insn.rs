@@ -421,6 +421,8 @@ pub enum Op {
     Vec(crate::vec::VecOp),
     /// x87; meaning of the payload is `x87`'s.
     X87(u8),
+    /// IN: a helper, too.
+    In,
     /// Everything else: helpers in `sys` and `lift::cold`.
     Cold,
 }

@@ -38,7 +38,7 @@ pub fn run_block(cpu: &mut Vcpu, block: &Block) -> Outcome {
 #[cold]
 pub fn settle(cpu: &mut Vcpu, count: u32, i: &Insn) {
     let done = match cpu.st.stop {
-        stop::AFTER => {
+        stop::AFTER | stop::SHORT => {
             if !i.ends {
                 cpu.st.rip = crate::sys::next_rip(cpu, i);
             }
@@ -68,7 +68,7 @@ pub fn run_single(cpu: &mut Vcpu, i: &Insn) -> Outcome {
             }
             Outcome::Done
         }
-        stop::AFTER => {
+        stop::AFTER | stop::SHORT => {
             if !i.ends {
                 cpu.st.rip = crate::sys::next_rip(cpu, i);
             }

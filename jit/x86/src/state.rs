@@ -192,6 +192,8 @@ pub mod stop {
     pub const CORRUPT: u32 = 5;
     /// An interrupt comes before the instruction, of which nothing was done.
     pub const EVENT: u32 = 7;
+    /// The instruction is complete, and less time is left than its block takes: go on without it.
+    pub const SHORT: u32 = 8;
 }
 
 /// An exception waiting to be delivered.

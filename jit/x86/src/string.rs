@@ -95,7 +95,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let now = c.now_single();
             let v = c.bus.port_in(port, w.bytes() as u8, now);
             c.write_w(seg::ES, to, w, u64::from(v) & w.mask())?;
-            c.pass_time(port);
+            c.pass_time(i, port);
             crate::sys::note_access(c, i, port, w, true);
             crate::sys::note_port(c, port, w.bytes());
             c.stop_after();
@@ -110,7 +110,7 @@ fn once(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             let now = c.now_single();
             c.bus.port_out(port, w.bytes() as u8, v as u32, now);
             c.sync_a20();
-            c.pass_time(port);
+            c.pass_time(i, port);
             crate::sys::note_access(c, i, port, w, false);
             crate::sys::note_port(c, port, w.bytes());
             c.stop_after();

@@ -46,6 +46,8 @@ pub struct Vcpu {
     pub bus: Box<dyn Bus>,
     /// What CPUID and the MSRs say.
     pub model: CpuModel,
+    /// The instruction count up to which the engine was told to run. An access to a port takes time, and brings it nearer.
+    pub until: u64,
     /// What stopped the machine, when `stop` is `UNIMPLEMENTED` or `CORRUPT`: one line.
     pub report: Option<Box<str>>,
 }
@@ -53,7 +55,7 @@ pub struct Vcpu {
 impl Vcpu {
     /// A processor in its power-on state.
     pub fn new(mmu: Mmu, bus: Box<dyn Bus>, model: CpuModel) -> Self {
-        let mut v = Self { st: CpuState::power_on(), mmu, bus, model, report: None };
+        let mut v = Self { st: CpuState::power_on(), mmu, bus, model, until: u64::MAX, report: None };
         v.power_on();
         v
     }
@@ -196,11 +198,23 @@ impl Vcpu {
         s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(1).wrapping_add(s.time_offset)
     }
 
-    /// An access to `port` took its time. The instruction executes alone and leaves its block, so that the engine and the
-    /// board look at the clock again before the next one.
-    pub fn pass_time(&mut self, port: u16) {
-        debug_assert!(self.st.single, "port accesses execute alone");
-        self.st.time_offset = self.st.time_offset.wrapping_add(self.bus.port_time(port));
+    /// The access of `i` to `port` took its time: what was to come at a certain time comes that many instructions sooner.
+    /// ([`Vcpu::until`] may stand for something else, too: then the machine looks around once more than it needs to.)
+    pub fn pass_time(&mut self, i: &Insn, port: u16) {
+        let time = self.bus.port_time(port);
+        let after = self.icount_at(i).wrapping_add(1);
+        self.until = self.until.saturating_sub(time).max(after);
+        let st = &mut self.st;
+        st.time_offset = st.time_offset.wrapping_add(time);
+        let over = st.icount_end.saturating_sub(self.until);
+        if over > 0 {
+            st.icount_end -= over;
+            st.budget -= over as i64;
+            if st.budget < 0 {
+                // Inside a block, which has taken its whole count.
+                st.stop = stop::SHORT;
+            }
+        }
     }
 
     // ---- addresses --------------------------------------------------------------------------------------------
@@ -367,6 +381,9 @@ impl Vcpu {
             MemTrap::Mmio { gpa } => {
                 self.need_single()?;
                 let now = self.now_single();
+                if let Some(v) = self.bus.sample_mmio(gpa.0, len as u8, now) {
+                    return Ok(T::truncate(v));
+                }
                 let v = self.bus.mmio_read(gpa.0, len as u8, now);
                 self.stop_after();
                 Ok(T::truncate(v))

@@ -318,6 +318,6 @@ pub fn lift<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
             e.fence();
             Ok(())
         }
-        Op::Str(_) | Op::Vec(_) | Op::X87(_) | Op::Cold => Err(Stop),
+        Op::Str(_) | Op::Vec(_) | Op::X87(_) | Op::In | Op::Cold => Err(Stop),
     }
 }

@@ -1,4 +1,5 @@
-//! IN and OUT. Each executes alone and ends its block: a device may have changed interrupts or deadlines.
+//! IN and OUT. Each executes alone and is the last of its block: a device may have changed interrupts or deadlines. But an IN
+//! that changes nothing ([`crate::Bus::sample_port`]) goes on within its block.
 
 use iced_x86::{Instruction, Mnemonic};
 
@@ -40,14 +41,22 @@ fn port(cpu: &Vcpu, o: Opnd, i: &Insn) -> u16 {
 fn input(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let port = port(cpu, i.src, i);
     check_io(cpu, port, i.w)?;
-    cpu.need_single()?;
-    let now = cpu.now_single();
-    let v = cpu.bus.port_in(port, i.w.bytes() as u8, now);
-    cpu.pass_time(port);
+    let (now, size) = (cpu.now_at(i), i.w.bytes() as u8);
+    let sample = cpu.bus.sample_port(port, size, now);
+    let v = match sample {
+        Some(v) => v,
+        None => {
+            cpu.need_single()?;
+            cpu.bus.port_in(port, size, now)
+        }
+    };
+    cpu.pass_time(i, port);
     super::note_access(cpu, i, port, i.w, true);
     cpu.set_gpr(i.w, reg::RAX, u64::from(v) & i.w.mask());
     super::note_port(cpu, port, i.w.bytes());
-    cpu.stop_after();
+    if sample.is_none() {
+        cpu.stop_after();
+    }
     Ok(())
 }
 
@@ -59,7 +68,7 @@ fn output(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     let v = cpu.gpr(i.w, reg::RAX) as u32;
     cpu.bus.port_out(port, i.w.bytes() as u8, v, now);
     cpu.sync_a20();
-    cpu.pass_time(port);
+    cpu.pass_time(i, port);
     super::note_access(cpu, i, port, i.w, false);
     super::note_port(cpu, port, i.w.bytes());
     cpu.stop_after();

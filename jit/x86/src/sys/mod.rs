@@ -97,9 +97,16 @@ pub fn deny(x: &Instruction, i: &mut Insn) -> bool {
 fn take(pick: Pick, i: &mut Insn) -> bool {
     let Some((run, ends)) = pick else { return false };
     i.run = run;
-    i.op = Op::Cold;
+    i.op = if is_input(i) { Op::In } else { Op::Cold };
     i.ends = ends;
     true
+}
+
+fn is_input(i: &Insn) -> bool {
+    use iced_x86::Code as C;
+    let codes = [C::In_AL_imm8, C::In_AX_imm8, C::In_EAX_imm8, C::In_AL_DX, C::In_AX_DX, C::In_EAX_DX]
+        .map(|c| c as u16);
+    codes.contains(&i.code)
 }
 
 /// Is it an instruction of an extension that no model of ours has? Those are #UD by CPUID's promise.

@@ -71,13 +71,14 @@ impl IoAccess {
     }
 }
 
-/// Remembers an access to a port by `i`, which executes alone. Called before it changes registers.
+/// Remembers an access to a port by `i`. Called before it changes registers.
 pub fn note_access(cpu: &mut Vcpu, i: &Insn, port: u16, w: Width, input: bool) {
     let string = matches!(i.op, crate::insn::Op::Str(_));
     let operand = if input { i.src } else { i.dst };
+    let icount = cpu.icount_at(i).wrapping_add(1);
     let st = &mut cpu.st;
     st.io = IoAccess {
-        icount: st.icount(),
+        icount,
         rip: i.ip,
         registers: [reg::RCX, reg::RSI, reg::RDI].map(|r| st.gpr[r as usize]),
         port,
