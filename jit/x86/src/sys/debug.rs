@@ -133,6 +133,7 @@ fn hits(st: &CpuState, wanted: impl Fn(&Breakpoint) -> bool) -> u64 {
 }
 
 /// After an access of `len` bytes to `port`.
+#[inline]
 pub fn note_port(cpu: &mut Vcpu, port: u16, len: u32) {
     if armed(&cpu.st) {
         let (first, last) = (u64::from(port), u64::from(port) + u64::from(len) - 1);

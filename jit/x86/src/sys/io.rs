@@ -12,12 +12,18 @@ use super::table::kind;
 use super::{GOES_ON, Pick, handler};
 
 /// May the running code access `w` bytes at `port`? IOPL, then the TSS's I/O permission bitmap (SDM vol. 1, 19.5).
+#[inline]
 pub fn check_io(cpu: &mut Vcpu, port: u16, w: Width) -> R<()> {
     let iopl = ((cpu.st.flags & rflags::IOPL) >> rflags::IOPL_SHIFT) as u8;
     let m = cpu.st.mode;
     if !m.has(Mode::PROTECTED) || cpu.st.cpl <= iopl && !m.has(Mode::VM86) {
         return Ok(());
     }
+    check_bitmap(cpu, port, w)
+}
+
+#[inline(never)]
+fn check_bitmap(cpu: &mut Vcpu, port: u16, w: Width) -> R<()> {
     let tr = cpu.st.tr;
     let limit = u64::from(tr.limit);
     if tr.attrs as u8 & 15 & !2 != kind::TSS || limit < 0x67 {
