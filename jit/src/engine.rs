@@ -2,6 +2,13 @@
 //!
 //! One round of the dispatcher: bring translations up to date (a safepoint), find the block at RIP, run it in the best tier
 //! that it has, look at why it came back. Between rounds RIP, the budget and all registers are exact, whatever the tier.
+//!
+//! Several vCPUs that take turns on one thread share one engine: blocks, generated code and its direct jumps are the machine's,
+//! so that a store into code, whoever makes it, ends what all of them would execute. What is valid in one vCPU's translation
+//! epoch only (jump caches, the epochs in links and in blocks over two pages) cannot be taken for another's, since no two
+//! vCPUs of a machine have the same epochs. Each has a jump cache of its own: in a common one, kernels would drive each other out
+//! at each turn. What is left for vCPUs that run in parallel: the table is locked for changes already and read without a lock, but
+//! removed blocks are freed, and jumps replaced, in the belief that no other vCPU is in generated code.
 
 #![expect(unsafe_code, reason = "enters generated code, and holds blocks by address between safepoints")]
 
@@ -122,7 +129,12 @@ pub enum Exit {
 pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) table: Table,
+    /// The frame of the vCPU whose turn it is.
     pub(crate) frame: Box<JitFrame>,
+    /// Those of the others, by their numbers; `None` for the one whose turn it is, and where there was no turn yet.
+    parked: Vec<Option<Box<JitFrame>>>,
+    /// Whose turn it is.
+    current: usize,
     pub(crate) stats: Stats,
     native: Option<Native>,
     perf_map: Option<std::fs::File>,
@@ -144,7 +156,7 @@ struct Native {
 unsafe impl Send for Engine {}
 
 impl Engine {
-    /// An engine for the vCPU of a machine with this memory. If the host gives no executable memory, everything runs in
+    /// An engine for the vCPUs of a machine with this memory, one at a time. If the host gives no executable memory, everything runs in
     /// tier 0.
     pub fn new(config: EngineConfig, space: Arc<AddressSpace>) -> Self {
         let stub = thunks::exit_stub as *const () as *const u8;
@@ -161,18 +173,47 @@ impl Engine {
         let table = Table::new(native.as_ref().map(|n| n.cache.memory()));
         let perf_map = config.perf_map.then(open_perf_map).flatten();
         let (stats, writes) = (Stats::default(), Vec::new());
-        Self { config, table, frame: new_frame(), stats, native, perf_map, writes, space, faults: (0, 0) }
+        Self {
+            config,
+            table,
+            frame: new_frame(),
+            parked: Vec::new(),
+            current: 0,
+            stats,
+            native,
+            perf_map,
+            writes,
+            space,
+            faults: (0, 0),
+        }
+    }
+
+    /// From now on [`Engine::run`] is given vCPU number `vcpu` of the machine (0 at first).
+    pub fn turn_to(&mut self, vcpu: usize) {
+        let most = vcpu.max(self.current);
+        if self.parked.len() <= most {
+            self.parked.resize_with(most + 1, || None);
+        }
+        if vcpu != self.current {
+            let next = self.parked[vcpu].take().unwrap_or_else(new_frame);
+            self.parked[self.current] = Some(std::mem::replace(&mut self.frame, next));
+            self.current = vcpu;
+        }
     }
 
     /// Counters.
     pub fn stats(&self) -> Stats {
+        let all = |count: fn(&JitFrame) -> u64| {
+            let parked = self.parked.iter().flatten().map(|frame| count(frame));
+            count(&self.frame) + parked.sum::<u64>()
+        };
         Stats {
             blocks: self.table.len() as u64,
-            slow_loads: self.frame.slow_loads,
-            slow_stores: self.frame.slow_stores,
-            redos: self.frame.redos,
-            stopped: self.frame.stopped,
-            samples: self.frame.samples,
+            slow_loads: all(|f| f.slow_loads),
+            slow_stores: all(|f| f.slow_stores),
+            redos: all(|f| f.redos),
+            stopped: all(|f| f.stopped),
+            samples: all(|f| f.samples),
             ..self.stats
         }
     }
@@ -512,13 +553,14 @@ impl Engine {
                 return;
             }
         };
-        let (table, frame, stats) = (&self.table, &mut self.frame, &mut self.stats);
+        let (table, frame, parked, stats) =
+            (&self.table, &mut self.frame, &mut self.parked, &mut self.stats);
         let evict = |old: &Tb| {
             stats.evicted += 1;
             table.drop_code(old);
             old.heat.store(0, Ordering::Relaxed);
             old.samples.store(0, Ordering::Relaxed);
-            forget_jump(frame, old);
+            forget_jumps(frame, parked, old);
         };
         match native.cache.install(&tb, &code.bytes, code.jumps.iter().map(|j| j.site), evict) {
             Ok(at) => {
@@ -542,7 +584,7 @@ impl Engine {
                 tb.inner.store(code.inner as u8, Ordering::Relaxed);
                 tb.code.store(at.cast_mut(), Ordering::Release);
                 self.stats.compiled_tier2 += u64::from(code.tier == Tier::Two);
-                forget_jump(frame, &tb);
+                forget_jumps(frame, parked, &tb);
             }
             Err(why) => {
                 tracing::warn!("generated code cannot be placed: {why}");
@@ -571,11 +613,11 @@ impl Engine {
     fn drop_written(&mut self) {
         let mut writes = std::mem::take(&mut self.writes);
         self.space.take_code_writes(&mut writes);
-        let (frame, stats) = (&mut self.frame, &mut self.stats);
+        let (frame, parked, stats) = (&mut self.frame, &mut self.parked, &mut self.stats);
         for w in writes.drain(..) {
             self.table.invalidate(&self.space, w, |tb| {
                 stats.invalidated += 1;
-                forget_jump(frame, tb);
+                forget_jumps(frame, parked, tb);
             });
         }
         self.writes = writes;
@@ -586,12 +628,13 @@ impl Engine {
     pub(crate) fn discard(&mut self, tb: *const Tb) {
         // SAFETY: the caller has just found it in the table.
         let tb = unsafe { &*tb };
-        forget_jump(&mut self.frame, tb);
+        forget_jumps(&mut self.frame, &mut self.parked, tb);
         self.table.discard(tb);
     }
 
     fn clear_jumps(&mut self) {
         self.frame = new_frame();
+        self.parked.clear();
     }
 }
 
@@ -630,7 +673,13 @@ fn new_frame() -> Box<JitFrame> {
     }
 }
 
-/// Takes a block out of the jump cache.
+/// Takes a block out of every vCPU's jump cache.
+fn forget_jumps(frame: &mut JitFrame, parked: &mut [Option<Box<JitFrame>>], tb: &Tb) {
+    forget_jump(frame, tb);
+    parked.iter_mut().flatten().for_each(|frame| forget_jump(frame, tb));
+}
+
+/// Takes a block out of a jump cache.
 fn forget_jump(frame: &mut JitFrame, tb: &Tb) {
     let p = std::ptr::from_ref(tb);
     let clear = |j: &mut Jump| {

@@ -8,7 +8,8 @@
 //!
 //! Epochs: the supervisor's is the same in all sets while only global pages were executed, so that what the engine knows of
 //! the kernel's code survives a change of address space; leaving a set in which the supervisor executed others begins a new
-//! one. Users have an epoch in each set.
+//! one. Users have an epoch in each set. The vCPUs of a machine number theirs from different starts, so that what is noted in
+//! blocks of code that they share never fits another one's.
 
 use crate::addr::Privilege;
 use crate::bank::Bank;
@@ -58,23 +59,37 @@ fn bank_pointers(tlb: &SharedTlb, set: usize) -> [*const TlbEntry; 3] {
     [0, 1, 2].map(|bank| tlb.bank(first_bank(set) + bank).as_ptr())
 }
 
+/// log2 of the epochs that a vCPU has before it comes to those of the next one: a thousand a second for a year.
+const EPOCH_BITS: u32 = 35;
+/// vCPUs with epochs of their own; 43 bits name an epoch, as the engine's tags have room for.
+const VCPUS: u64 = 256;
+
 /// The first bank of a set.
 fn first_bank(set: usize) -> usize {
     3 * set
 }
 
 impl Contexts {
-    pub fn new(tlb: &SharedTlb, ctx: &PagingContext) -> Self {
+    /// Those of the vCPU with this number.
+    pub fn new(number: u64, tlb: &SharedTlb, ctx: &PagingContext) -> Self {
+        let start = (number % VCPUS) << EPOCH_BITS;
         let first = Set {
             key: Key::default(),
             rules: Rules::new(ctx),
             version: 1,
             banks: bank_pointers(tlb, 0),
             owned: [Bank::new(), Bank::new(), Bank::new()],
-            user_epoch: 2,
+            user_epoch: start + 2,
             used: 0,
         };
-        Self { sets: vec![first], current: 0, supervisor_epoch: 1, last_epoch: 2, clock: 0, version: 1 }
+        Self {
+            sets: vec![first],
+            current: 0,
+            supervisor_epoch: start + 1,
+            last_epoch: start + 2,
+            clock: 0,
+            version: 1,
+        }
     }
 
     /// The bank of the current set for `p`, as [`SharedTlb::bank`] counts them.

@@ -167,13 +167,13 @@ impl Mmu {
     /// The MMU of a new vCPU.
     pub fn new(space: Arc<AddressSpace>) -> Self {
         let tlb = Arc::new(SharedTlb::default());
-        space.register(&tlb);
+        let number = space.register(&tlb);
         let ctx = PagingContext { phys_bits: 52, ..PagingContext::default() };
-        let contexts = Contexts::new(&tlb, &ctx);
+        let contexts = Contexts::new(number, &tlb, &ctx);
         let banks = contexts.banks();
         Self {
             bank: banks[0],
-            epoch: 1,
+            epoch: contexts.epoch(Privilege::Supervisor),
             privilege: Privilege::Supervisor,
             banks,
             contexts,
@@ -286,7 +286,7 @@ impl Mmu {
     }
 
     /// Changes whenever an execute translation of the current privilege that [`Self::fetch`] gave may no longer hold.
-    /// Never takes a value twice, nor the value of another privilege. Map updates count from the next
+    /// Never takes a value twice, nor the value of another privilege or of another vCPU of the machine. Map updates count from the next
     /// [`Self::safepoint`] on.
     #[inline]
     pub fn epoch(&self) -> u64 {

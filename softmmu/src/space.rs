@@ -38,6 +38,8 @@ pub struct AddressSpace {
     /// Moves after each publication of a map: tells vCPUs to load it again.
     map_version: AtomicU64,
     vcpus: ArcSwap<Vec<Arc<SharedTlb>>>,
+    /// How many MMUs there have been.
+    numbers: AtomicU64,
 }
 
 impl std::fmt::Debug for AddressSpace {
@@ -65,6 +67,7 @@ impl AddressSpace {
             map: ArcSwap::from_pointee(map),
             map_version: AtomicU64::new(0),
             vcpus: ArcSwap::default(),
+            numbers: AtomicU64::new(0),
         })
     }
 
@@ -84,10 +87,13 @@ impl AddressSpace {
         self.map_version.load(Ordering::Acquire)
     }
 
-    pub(crate) fn register(&self, tlb: &Arc<SharedTlb>) {
+    /// Adds a vCPU; its number among all that there ever were is the answer.
+    pub(crate) fn register(&self, tlb: &Arc<SharedTlb>) -> u64 {
         self.vcpus.rcu(|list| list.iter().chain([tlb]).cloned().collect::<Vec<_>>());
         // SeqCst with `vcpus()` in a tracker: it sees the newcomer, or the newcomer's fills see its flags.
         fence(Ordering::SeqCst);
+        // Relaxed: nothing but the number is asked for.
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn unregister(&self, tlb: &Arc<SharedTlb>) {
