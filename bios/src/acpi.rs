@@ -177,7 +177,7 @@ fn madt(board: &Board) -> Vec<u8> {
     body.extend_from_slice(&board.lapic.to_le_bytes());
     body.extend_from_slice(&PCAT_COMPAT.to_le_bytes());
     for cpu in 0..board.cpus {
-        ProcessorLocalApic::new(cpu, cpu, EnabledStatus::Enabled).to_aml_bytes(&mut body);
+        ProcessorLocalApic::new(cpu, board.apic_id(cpu), EnabledStatus::Enabled).to_aml_bytes(&mut body);
     }
     IoApic::new(board.ioapic_id, board.ioapic, 0).to_aml_bytes(&mut body);
     // The PIT is on input 2, as on every PC since the 8259 cascade took input 0.

@@ -127,8 +127,10 @@ pub struct Board {
     pub ecam: Option<u32>,
     /// Where the root complex registers are.
     pub root_complex: Option<u32>,
-    /// Number of processors; their APIC ids are 0, 1, 2 ...
+    /// Number of processors.
     pub cpus: u8,
+    /// Their APIC ids, where those are not 0, 1, 2 ...
+    pub apic_ids: Vec<u8>,
     /// CPUID leaf 1 EAX, for the MP table and SMBIOS.
     pub cpu_signature: u32,
     /// CPUID leaf 1 EDX, likewise.
@@ -168,6 +170,7 @@ impl Board {
             ecam: None,
             root_complex: None,
             cpus,
+            apic_ids: Vec::new(),
             cpu_signature: 0x0000_0663,
             cpu_features: 0x078b_fbff,
             phys_bits: 40,
@@ -208,6 +211,11 @@ impl Board {
             pm: pc.pm.map(|pm| PmBlocks { gpe0, ..pm }),
             ..pc
         }
+    }
+
+    /// The APIC id of processor number `cpu`.
+    pub fn apic_id(&self, cpu: u8) -> u8 {
+        self.apic_ids.get(usize::from(cpu)).copied().unwrap_or(cpu)
     }
 
     /// The interrupts that arrive level-triggered, active high, at the I/O APIC input of the same number: the SCI and,

@@ -78,7 +78,7 @@ fn entries(board: &Board) -> Vec<Vec<u8>> {
 fn processor(board: &Board, cpu: u8) -> Vec<u8> {
     const ENABLED: u8 = 1;
     const BOOT: u8 = 2;
-    let mut entry = vec![0, cpu, 0x14, if cpu == 0 { ENABLED | BOOT } else { ENABLED }];
+    let mut entry = vec![0, board.apic_id(cpu), 0x14, if cpu == 0 { ENABLED | BOOT } else { ENABLED }];
     entry.extend_from_slice(&board.cpu_signature.to_le_bytes());
     entry.extend_from_slice(&board.cpu_features.to_le_bytes());
     entry.extend_from_slice(&[0; 8]);

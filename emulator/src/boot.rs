@@ -193,9 +193,10 @@ pub fn board(config: &MachineConfig, layout: MemoryLayout) -> Board {
         s5_type: acpi_pm::SLP_TYP_S5,
     };
     let mut board = match config.board {
-        BoardKind::Pc => Board::pc(layout, config.cpus as u8),
-        BoardKind::Q35 => Board::q35(layout, config.cpus as u8),
+        BoardKind::Pc => Board::pc(layout, config.topology.cpus as u8),
+        BoardKind::Q35 => Board::q35(layout, config.topology.cpus as u8),
     };
+    board.apic_ids = config.topology.apic_ids().into_iter().map(|id| id as u8).collect();
     board.pm = config.acpi.then_some(pm);
     if let Ok(model) = crate::cli::cpu_model(&config.cpu) {
         board.phys_bits = model.phys_bits;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use devices::harness::{HarnessConfig, PostConfig};
 pub use devices::pc::BoardKind;
 use serde::{Deserialize, Serialize};
+use x86::model::Topology;
 
 use crate::display::vnc::VncConfig;
 use crate::storage::{BootOrder, DriveConfig, Interface, PluggedDevice};
@@ -17,7 +18,7 @@ use crate::terminal::Use;
 /// RAM when `-m` is not given, bytes (QEMU's default).
 pub const DEFAULT_RAM: u64 = 128 << 20;
 /// Processors that a machine can have.
-pub const MAX_CPUS: u32 = 1;
+pub const MAX_CPUS: u32 = 128;
 /// Seed of everything random in the machine when `-seed` is not given.
 pub const DEFAULT_SEED: u64 = 0x5245_5452_4f47_5241;
 
@@ -193,8 +194,12 @@ pub struct MachineConfig {
     pub board: BoardKind,
     /// RAM in bytes: a multiple of 64 KiB that [`bios::MemoryLayout`] accepts.
     pub ram_bytes: u64,
-    /// Number of processors.
-    pub cpus: u32,
+    /// Processors.
+    pub topology: Topology,
+    /// What decides whose turn it is among several processors; `None`: the machine's seed.
+    pub smp_seed: Option<u64>,
+    /// The user has chosen how several processors run.
+    pub smp_mode_chosen: bool,
     /// Processor model.
     pub cpu: CpuChoice,
     /// A ROM to start from instead of a kernel.
@@ -250,7 +255,9 @@ impl Default for MachineConfig {
         Self {
             board: BoardKind::default(),
             ram_bytes: DEFAULT_RAM,
-            cpus: 1,
+            topology: Topology::default(),
+            smp_seed: None,
+            smp_mode_chosen: false,
             cpu: CpuChoice::of(x86::model::CpuModel::default_name()),
             bios: None,
             kernel: None,

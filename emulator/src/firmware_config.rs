@@ -20,7 +20,7 @@ const TABLES_LEN: u64 = 0x2_0000;
 /// Everything but a kernel.
 pub fn contents(config: &MachineConfig, board: &Board) -> Result<FwCfgContents, UserError> {
     let mut all = FwCfgContents::new();
-    let cpus = config.cpus as u16;
+    let cpus = config.topology.cpus as u16;
     all.set_u16(key::NB_CPUS, cpus);
     all.set_u16(key::MAX_CPUS, cpus);
     all.set_u64(key::RAM_SIZE, config.ram_bytes);

@@ -149,6 +149,7 @@ fn ready_made(name: &str, mut config: MachineConfig) -> Result<MachineConfig, Fa
 fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> {
     let mut model = cli::cpu_model(&config.cpu)?;
     model.rng = config.seed;
+    model.set_topology(config.topology);
     let tier = match config.tier {
         // Its rules live in tier 0 alone.
         _ if model.era() < x86::model::Era::I286 => TierPolicy::Zero,
@@ -160,6 +161,7 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         board: config.board,
         layout: prepared.layout,
         model,
+        smp_seed: config.smp_seed.unwrap_or(config.seed),
         engine: EngineConfig { tier, trace: trace(&config.log.items), ..EngineConfig::default() },
         epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
         serial_ports: config.serial.len() as u8,
@@ -188,6 +190,10 @@ fn run_machine(
     mut console: HostConsole,
 ) -> Result<ExitStatus, Failure> {
     let drives = storage::open_all(config)?;
+    if config.topology.cpus > 1 && !config.smp_mode_chosen {
+        let how = "the processors take turns on one thread (-smp-mode deterministic); they do not run in parallel yet";
+        let _ = writeln!(io::stderr(), "retrograde: -smp {}: {how}", config.topology.cpus);
+    }
     let mut machine = Machine::new(spec(config, &prepared)?)?;
     machine.plug(drives, config.boot.cmos());
     machine.plug_flash(storage::open_flash(&config.drives)?)?;

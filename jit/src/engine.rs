@@ -553,8 +553,7 @@ impl Engine {
                 return;
             }
         };
-        let (table, frame, parked, stats) =
-            (&self.table, &mut self.frame, &mut self.parked, &mut self.stats);
+        let (table, frame, parked, stats) = (&self.table, &mut self.frame, &mut self.parked, &mut self.stats);
         let evict = |old: &Tb| {
             stats.evicted += 1;
             table.drop_code(old);

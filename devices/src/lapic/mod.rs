@@ -105,6 +105,8 @@ pub struct LapicState {
     smi: bool,
     init: bool,
     start_up: Option<u8>,
+    /// Since power-on or INIT no start-up IPI was taken: one that comes while the CPU runs is dropped.
+    waits: bool,
     /// An ExtINT message came from the I/O APIC.
     ext_int: bool,
 }
@@ -137,6 +139,7 @@ impl LocalApic {
             smi: false,
             init: false,
             start_up: None,
+            waits: false,
             ext_int: false,
         };
         state.reset_registers();
@@ -273,7 +276,14 @@ impl LocalApic {
 
     /// Takes the vector of a pending start-up IPI.
     pub fn take_start_up(&mut self) -> Option<u8> {
-        self.state.start_up.take()
+        let vector = self.state.start_up.take();
+        self.state.waits &= vector.is_none();
+        vector
+    }
+
+    /// Whether a start-up IPI waits.
+    pub fn start_up_pending(&self) -> bool {
+        self.state.start_up.is_some()
     }
 
     /// The 8259A's INTR rose, with LINT0 possibly in a mode other than ExtINT.
@@ -349,9 +359,9 @@ impl LocalApic {
             Delivery::Init => {
                 s.reset_registers();
                 s.init = true;
-                s.start_up = None;
             }
-            Delivery::StartUp => s.start_up = Some(vector),
+            Delivery::StartUp if s.waits => s.start_up = Some(vector),
+            Delivery::StartUp => {}
         }
         true
     }
@@ -406,6 +416,7 @@ impl LapicState {
         self.smi = false;
         self.init = false;
         self.start_up = None;
+        self.waits = self.base & apic_base::BSP == 0;
         self.ext_int = false;
     }
 

@@ -59,8 +59,10 @@ pub enum BoardKind {
 pub struct PcConfig {
     /// Which one it is.
     pub board: BoardKind,
-    /// Number of vCPUs = local APICs, 1 to 255. APIC id = index.
+    /// Number of vCPUs = local APICs, 1 to 254.
     pub cpus: u8,
+    /// Their APIC ids, where those are not 0, 1, 2 ...; the first is 0.
+    pub apic_ids: Vec<u32>,
     /// Guest RAM below 4 GiB in bytes, counted from address 0 (for the CMOS memory-size bytes).
     pub ram_below_4g: u64,
     /// Guest RAM above 4 GiB in bytes.
@@ -111,6 +113,8 @@ pub struct PcDevices {
     hpet: Hpet,
     ioapic: IoApic,
     lapics: Vec<LocalApic>,
+    /// Whose port accesses come.
+    on_ports: usize,
     event: Option<PowerEvent>,
     /// A write to device memory changed what the board maps.
     map_changed: bool,
@@ -168,7 +172,11 @@ impl PcDevices {
             fw_cfg: FwCfg::new(config.fw_cfg.clone(), config.memory.clone()),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
             ioapic: IoApic::new(),
-            lapics: (0..config.cpus).map(|id| LocalApic::new(id.into())).collect(),
+            lapics: (0..config.cpus)
+                .map(|index| config.apic_ids.get(usize::from(index)).copied().unwrap_or(index.into()))
+                .map(LocalApic::new)
+                .collect(),
+            on_ports: 0,
             event: None,
             map_changed: false,
             deadline: None,
@@ -331,7 +339,9 @@ impl PcDevices {
         self.acpi.set_smi_locked(self.pci.chipset.smi_locked());
         let enabled = self.pci.chipset.apmc_enabled().unwrap_or(self.acpi.apmc_enabled());
         if self.acpi.take_apm_write() && enabled {
-            self.lapics.iter_mut().for_each(LocalApic::raise_smi);
+            // As QEMU's chipsets do while nothing else is negotiated: only the processor that asked. What firmware relocates
+            // one by one, a broadcast would start at addresses where nothing is.
+            self.lapics[self.on_ports].raise_smi();
         }
         // The first request stands until the board takes it.
         self.event = self.event.or(event);
@@ -512,6 +522,16 @@ impl PcDevices {
     /// Takes a pending INIT (the local APIC has reset itself already).
     pub fn take_init(&mut self, cpu: usize) -> bool {
         self.lapics[cpu].take_init()
+    }
+
+    /// From now on it is vCPU `cpu` that accesses ports.
+    pub fn turn_to(&mut self, cpu: usize) {
+        self.on_ports = cpu.min(self.lapics.len() - 1);
+    }
+
+    /// Whether a start-up IPI waits for `cpu`.
+    pub fn sipi_pending(&self, cpu: usize) -> bool {
+        self.lapics[cpu].start_up_pending()
     }
 
     /// Takes a pending start-up IPI: execution starts at `vector << 12`. A CPU that does not wait for one drops it.

@@ -75,6 +75,7 @@ impl PcDevices {
         let Self {
             lines,
             ram_below_4g: _,
+            on_ports: _,
             seen_levels,
             seen_intr,
             pci_pins: _,

@@ -16,6 +16,7 @@ mod options;
 mod plugged;
 mod rtc;
 mod sizes;
+mod smp;
 mod subcommands;
 
 use std::ffi::OsString;
@@ -28,7 +29,7 @@ pub use subcommands::machine_for;
 
 use std::io::IsTerminal;
 
-use crate::config::{BoardKind, Chardev, DisplayChoice, MAX_CPUS, MachineConfig, TierChoice};
+use crate::config::{BoardKind, Chardev, DisplayChoice, MachineConfig, TierChoice};
 use crate::firmware_config;
 use lists::{items, number, switch, unknown_key};
 use options::Opt;
@@ -181,7 +182,8 @@ impl Parser {
             }
             Opt::Accel if is_help(value) => return Ok(Some("Accelerators:\n  tcg\n".into())),
             Opt::Memory => config.ram_bytes = sizes::memory(value)?,
-            Opt::Smp => config.cpus = processors(value)?,
+            Opt::Smp => config.topology = smp::topology(value)?,
+            Opt::SmpMode => (config.smp_mode_chosen, config.smp_seed) = (true, smp::mode(value)?),
             Opt::Cpu => config.cpu = cpu::choice(value)?,
             Opt::Machine => machine(config, name, value)?,
             Opt::Accel => accelerator(&format!("-accel {value}"), value)?,
@@ -380,36 +382,6 @@ fn none_only(name: &str, value: &str, problem: &str) -> Result<(), UserError> {
         "none" => Ok(()),
         _ => Err(UserError::new(format!("-{name} {value}"), problem, format!("use -{name} none"))),
     }
-}
-
-fn processors(value: &str) -> Result<u32, UserError> {
-    let option = format!("-smp {value}");
-    let (mut cpus, mut product) = (None, 1u64);
-    for item in items(value) {
-        let amount = item.value.as_deref().unwrap_or(&item.key);
-        match (item.key.as_str(), &item.value) {
-            (_, None) | ("cpus", Some(_)) => cpus = Some(number(&option, "the number", amount, 255)?),
-            ("sockets" | "cores" | "threads" | "dies", Some(_)) => {
-                product *= number(&option, &item.key, amount, 255)?;
-            }
-            ("maxcpus", Some(_)) => {
-                number(&option, "maxcpus", amount, 255)?;
-            }
-            (key, _) => return Err(unknown_key(&option, key, &["cpus", "sockets", "cores", "threads"])),
-        }
-    }
-    let count = cpus.unwrap_or(product);
-    if count == 0 {
-        return Err(UserError::new(option, "a machine needs a processor", "use -smp 1"));
-    }
-    if count > u64::from(MAX_CPUS) {
-        return Err(UserError::new(
-            option,
-            "several processors are not supported yet",
-            "use -smp 1 or leave it out",
-        ));
-    }
-    Ok(count as u32)
 }
 
 fn machine(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), UserError> {

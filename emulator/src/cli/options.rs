@@ -5,6 +5,7 @@
 pub enum Opt {
     Memory,
     Smp,
+    SmpMode,
     Cpu,
     Machine,
     Accel,
@@ -65,7 +66,8 @@ const fn spec(names: &'static [&'static str], opt: Opt, value: &'static str, hel
 /// Every option, in the order of the help text.
 pub const OPTIONS: &[Spec] = &[
     spec(&["m", "memory"], Opt::Memory, "SIZE", "memory: 512 or 512M, 1.5G, size=1G (default 128M)"),
-    spec(&["smp"], Opt::Smp, "N", "processors: N or cpus=N (so far only 1)"),
+    spec(&["smp"], Opt::Smp, "N", "processors: [cpus=]N[,sockets=N][,cores=N][,threads=N][,maxcpus=N]"),
+    spec(&["smp-mode"], Opt::SmpMode, "MODE", "several processors: deterministic[,seed=N] (they take turns)"),
     spec(&["cpu"], Opt::Cpu, "MODEL", "processor: MODEL[,+feature][,-feature]; -cpu help lists them"),
     spec(&["M", "machine"], Opt::Machine, "TYPE", "machine: pc[,acpi=on|off][,hpet=on|off]"),
     spec(&["accel"], Opt::Accel, "NAME", "accepted for QEMU's sake: tcg"),

@@ -15,7 +15,7 @@ use super::memory::Memory;
 pub struct PcBus {
     /// The devices; the machine's loop advances them and carries their output away.
     pub devices: PcDevices,
-    /// This processor's number.
+    /// The number of the processor whose accesses come.
     pub cpu: usize,
     /// Device accesses so far (for statistics).
     pub accesses: u64,
@@ -34,6 +34,15 @@ impl PcBus {
     /// a write to a device's memory that moves something, when SMM begins or ends, and when devices were reset or restored.
     pub fn remap(&mut self) {
         self.memory.show(self.devices.bridge_memory(self.smm), self.devices.mapped_bars());
+    }
+
+    /// From now on it is processor `cpu` that reaches the devices, in system management mode or not.
+    pub fn turn_to(&mut self, cpu: usize, smm: bool) {
+        self.cpu = cpu;
+        self.devices.turn_to(cpu);
+        if smm != self.smm {
+            self.set_smm(smm);
+        }
     }
 
     /// Devices and processor were replaced by saved ones.
@@ -150,6 +159,9 @@ impl Bus for PcBus {
     }
     fn take_init(&mut self) -> bool {
         self.devices.take_init(self.cpu)
+    }
+    fn take_start_up(&mut self) -> Option<u8> {
+        self.devices.take_sipi(self.cpu)
     }
     fn take_smi(&mut self) -> bool {
         self.devices.take_smi(self.cpu)

@@ -1,6 +1,7 @@
 //! A whole machine: processor, engine, memory, devices, and the loop that carries time and events between them.
 //!
 //! Time is counted: virtual nanoseconds are retired instructions plus what was skipped while the processor was halted.
+//! Several processors take turns: see the module `turns`.
 //! The loop runs the engine up to the next device deadline (or the end of a slice, so that input is looked at), brings
 //! the devices to the exact virtual time, and goes on. Nothing here reads the wall clock; the input gate may.
 
@@ -8,8 +9,10 @@ pub mod bus;
 mod control;
 pub mod gate;
 mod memory;
+mod parked;
 mod snapshot;
 mod stages;
+mod turns;
 
 use std::io;
 use std::sync::Arc;
@@ -44,8 +47,10 @@ pub struct Spec {
     pub board: BoardKind,
     /// Memory.
     pub layout: MemoryLayout,
-    /// Processor model.
+    /// Processor model, with the machine's topology.
     pub model: CpuModel,
+    /// What decides whose turn it is, where there are several processors.
+    pub smp_seed: u64,
     /// How code is executed.
     pub engine: EngineConfig,
     /// Real-time clock at power-on, seconds since 1970.
@@ -123,8 +128,9 @@ pub trait Console {
 
 /// See the module.
 pub struct Machine {
-    /// Processor 0.
-    pub cpu: Vcpu,
+    /// The processor whose turn it is: the only one, mostly.
+    pub cpu: Box<Vcpu>,
+    turns: turns::Turns,
     engine: Engine,
     space: Arc<AddressSpace>,
     spec: Spec,
@@ -197,7 +203,8 @@ impl Machine {
         }
         let devices = PcDevices::new(&PcConfig {
             board: spec.board,
-            cpus: 1,
+            cpus: spec.model.topology().cpus as u8,
+            apic_ids: spec.model.topology().apic_ids(),
             ram_below_4g: spec.layout.below_4g(),
             ram_above_4g: spec.layout.above_4g(),
             epoch_seconds: spec.epoch_seconds,
@@ -208,10 +215,12 @@ impl Machine {
         });
         let memory = memory::Memory::new(space.clone(), spec.layout, display);
         let bus = Box::new(PcBus::new(devices, 0, memory));
-        let cpu = Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone());
+        let cpu = Box::new(Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone()));
+        let turns = turns::Turns::new(turns::others(&space, &spec.model), spec.smp_seed);
         let engine = Engine::new(spec.engine.clone(), space.clone());
         Ok(Self {
             cpu,
+            turns,
             engine,
             space,
             spec,
@@ -265,11 +274,13 @@ impl Machine {
 
     fn apply_setup(&mut self) {
         let Some(setup) = &self.setup else { return };
-        let msr = &mut self.cpu.st.msr;
-        (msr.mtrr_def_type, msr.mtrr_fixed) = (setup.mtrrs.default_type, setup.mtrrs.fixed);
-        let [first, second] = setup.mtrrs.variable;
-        (msr.mtrr_var[0], msr.mtrr_var[1]) = first;
-        (msr.mtrr_var[2], msr.mtrr_var[3]) = second;
+        for cpu in std::iter::once(&mut *self.cpu).chain(self.turns.others().map(|(_, cpu)| cpu)) {
+            let msr = &mut cpu.st.msr;
+            (msr.mtrr_def_type, msr.mtrr_fixed) = (setup.mtrrs.default_type, setup.mtrrs.fixed);
+            let [first, second] = setup.mtrrs.variable;
+            (msr.mtrr_var[0], msr.mtrr_var[1]) = first;
+            (msr.mtrr_var[2], msr.mtrr_var[3]) = second;
+        }
         let (setup, now) = (setup.clone(), self.cpu.st.now());
         let devices = &mut self.bus().devices;
         let mut write = |ports: &[bios::PortWrite], memory: &[u8]| {
@@ -368,21 +379,20 @@ impl Machine {
     /// For `-d cpu_reset`: where the processor begins.
     fn show_reset(&mut self, why: &str) {
         if tracing::enabled!(target: "cpu_reset", tracing::Level::TRACE) {
-            let (count, registers) = (self.cpu.st.icount(), x86::show::registers(&mut self.cpu));
-            tracing::trace!(target: "cpu_reset", "CPU Reset (CPU 0), {why} at {count}\n{registers}");
+            for index in 0..self.cpus() {
+                let Some(cpu) = self.vcpu(index) else { continue };
+                let (count, registers) = (cpu.st.icount(), x86::show::registers(cpu));
+                tracing::trace!(target: "cpu_reset", "CPU Reset (CPU {index}), {why} at {count}\n{registers}");
+            }
         }
     }
 
     /// Starts again as after power-on, with the same kernel.
     fn reset(&mut self) -> Result<(), BuildError> {
         let now = self.cpu.st.now();
-        let (icount, offset) = (self.cpu.st.icount(), self.cpu.st.time_offset);
         self.bus().devices.reset(now);
-        self.cpu.power_on();
-        let st = &mut self.cpu.st;
-        // Counts and time go on.
-        (st.icount_end, st.budget, st.time_offset) = (icount, 0, offset);
-        self.cpu.load_state_changed();
+        turns::power_on(&mut self.cpu);
+        self.reset_turns(now);
         if let Some(b) = self.boot.take() {
             self.install(&b.chunks)?;
             if let Some(entry) = &b.entry {
@@ -403,7 +413,7 @@ impl Machine {
         stop_at: Option<u64>,
     ) -> io::Result<Ended> {
         loop {
-            let (icount, now) = (self.cpu.st.icount(), self.cpu.st.now());
+            let (icount, now) = (self.retired(), self.cpu.st.now());
             self.bus().devices.advance(now);
             if let Some(ended) = self.exchange(gate, console, icount, now)? {
                 return Ok(ended);
@@ -427,6 +437,7 @@ impl Machine {
             console.paused(false);
             let deadline = self.bus().devices.next_deadline();
             let deadline = deadline.into_iter().chain(self.control.deadline(now)).min();
+            let now = if self.turns.several() { self.next_turn(now, deadline) } else { now };
             if self.cpu.st.halted && !self.can_wake() {
                 let left = deadline.map(|d| d.saturating_sub(now));
                 let left = left.into_iter().chain(console.frame_interval()).min();
@@ -437,14 +448,19 @@ impl Machine {
                 continue;
             }
             let slice = if gate.is_live() { LIVE_SLICE } else { SLICE };
-            let mut until = icount + slice;
+            let (count, time_offset) = (self.cpu.st.icount(), self.cpu.st.time_offset);
+            let mut until = count + slice;
             if let Some(d) = deadline {
-                until = until.min(icount + d.saturating_sub(now).max(1));
+                let left = d.saturating_sub(now).max(1).saturating_mul(self.cpu.st.pace.divisor.into());
+                until = until.min(count.saturating_add(left));
             }
             for n in [stop_at, gate.next_count()].into_iter().flatten() {
-                until = until.min(n.max(icount + 1));
+                until = until.min(count.saturating_add(n.saturating_sub(icount).max(1)));
             }
-            match self.engine.run(&mut self.cpu, until) {
+            until = self.turn_limit().map_or(until, |limit| until.min(limit));
+            let exit = self.engine.run(&mut self.cpu, until);
+            self.charge_turn(count, time_offset);
+            match exit {
                 Exit::Deadline | Exit::Event | Exit::Halted => {}
                 Exit::Shutdown => {
                     tracing::trace!(target: "cpu_reset", "Triple fault at {}", self.cpu.st.icount());
@@ -469,13 +485,10 @@ impl Machine {
     }
 
     /// Is there an event that ends HLT?
-    fn can_wake(&mut self) -> bool {
-        let enabled = self.cpu.st.flags & rflags::IF != 0 || self.cpu.st.wakes_masked;
-        let (smm, nmi_blocked) = (self.cpu.st.smm, self.cpu.st.nmi_blocked);
-        let devices = &self.bus().devices;
-        let signal = !smm && (devices.smi_pending(0) || devices.init_pending(0))
-            || !nmi_blocked && devices.nmi_pending(0);
-        signal || enabled && self.cpu.bus.interrupt_pending()
+    fn can_wake(&self) -> bool {
+        let any: &dyn std::any::Any = &*self.cpu.bus;
+        let bus = any.downcast_ref::<PcBus>().expect("the machine made the bus");
+        turns::wakes(&self.cpu, bus.cpu, &bus.devices)
     }
 
     /// Carries output to the console and input from the gate; tells whether the machine ends here.

@@ -64,6 +64,10 @@ pub trait Bus: Send + std::any::Any {
     fn take_init(&mut self) -> bool {
         false
     }
+    /// Takes the vector of a start-up IPI that has come since the last INIT.
+    fn take_start_up(&mut self) -> Option<u8> {
+        None
+    }
     /// Takes a pending system-management interrupt.
     fn take_smi(&mut self) -> bool {
         false

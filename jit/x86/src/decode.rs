@@ -68,6 +68,9 @@ fn decode(bytes: &[u8], ip: u64, mode: Mode, max: usize, isa: Option<&Isa>) -> O
             }
         } else if isa.is_none_or(|isa| isa.admits(&mut x)) {
             let mut i = instruction(&x, mode);
+            if isa.is_some_and(Isa::yields) {
+                crate::sys::yield_at_pause(&x, &mut i);
+            }
             if era <= Era::I386 {
                 crate::old::rules(&x, &mut i, era);
             }

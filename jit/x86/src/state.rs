@@ -328,7 +328,7 @@ pub struct CpuState {
     pub icount_end: u64,
     /// Inside a block: `icount_end - budget - count_bias + insn.idx` is the count before that instruction.
     pub count_bias: u64,
-    /// Virtual nanoseconds = retired instructions + this (time skipped in HLT).
+    /// Virtual nanoseconds = retired instructions, as [`Pace`] counts them, + this (time skipped in HLT).
     pub time_offset: u64,
     /// See [`stop`].
     pub stop: u32,
@@ -416,6 +416,48 @@ pub struct CpuState {
     pub io: IoAccess,
     /// The one that the SMI followed, while in SMM; `size` is 0 if it followed none.
     pub smm_io: IoAccess,
+    /// How instructions become virtual time.
+    pub pace: Pace,
+    /// After INIT: nothing but a start-up IPI (or another INIT) has an effect. `halted` is set as well.
+    pub wait_sipi: bool,
+    /// PAUSE asks for the end of a turn: see [`crate::model::Isa::yields`].
+    pub yielded: bool,
+    /// What MONITOR saw, where several processors may store to it.
+    pub monitored: Option<Monitored>,
+}
+
+/// How retired instructions become virtual nanoseconds: `time_offset + (count - origin) / divisor`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// The count from which instructions are counted.
+    pub origin: u64,
+    /// Instructions in a nanosecond: how many vCPUs share it by taking turns. Never 0.
+    pub divisor: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { origin: 0, divisor: 1 }
+    }
+}
+
+impl Pace {
+    /// Virtual nanoseconds at a count, but for `time_offset`.
+    #[inline]
+    pub fn time(self, count: u64) -> u64 {
+        let since = count.wrapping_sub(self.origin);
+        if self.divisor > 1 { since / u64::from(self.divisor) } else { since }
+    }
+}
+
+/// A line of memory that MONITOR watches, and what was in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Monitored {
+    /// Guest physical address of its first byte.
+    pub line: u64,
+    /// Its contents when MONITOR was executed.
+    pub contents: [u64; 8],
 }
 
 /// Interrupt shadow (SDM vol. 3, 6.8.3).
@@ -551,6 +593,10 @@ impl CpuState {
             msr: Msrs { pat: 0x0007_0406_0007_0406, misc_enable: 1 << 18 | 1, ..Default::default() },
             io: IoAccess::default(),
             smm_io: IoAccess::default(),
+            pace: Pace::default(),
+            wait_sipi: false,
+            yielded: false,
+            monitored: None,
         };
         s.seg[seg::CS as usize] = Segment { base: 0xffff_0000, limit: 0xffff, attrs: 0x9b, selector: 0xf000 };
         s.compute_mode();
@@ -622,6 +668,6 @@ impl CpuState {
     /// Virtual nanoseconds, between blocks.
     #[inline]
     pub fn now(&self) -> u64 {
-        self.icount().wrapping_add(self.time_offset)
+        self.pace.time(self.icount()).wrapping_add(self.time_offset)
     }
 }

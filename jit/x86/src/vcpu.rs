@@ -67,10 +67,21 @@ impl Vcpu {
         self.st.gpr[crate::state::reg::RDX as usize] = self.model.signature().into();
         self.st.flags |= self.model.flags_fixed();
         self.st.cr0 &= crate::sys::control::cr0_mask(&self.model) | crate::state::cr0::ET;
+        self.st.wait_sipi = !self.model.is_bootstrap();
+        self.st.halted = self.st.wait_sipi;
         self.mode_changed();
     }
 
-    /// INIT: registers as after power-on, but for what SDM vol. 3, table 10-1 keeps: caching bits of CR0, x87 and vector state,
+    /// A start-up IPI ends the wait for it: real mode at `vector << 12` (SDM vol. 3, 10.4.4).
+    pub fn start_up(&mut self, vector: u8) {
+        (self.st.wait_sipi, self.st.halted) = (false, false);
+        let cs = &mut self.st.seg[seg::CS as usize];
+        (cs.selector, cs.base) = (u16::from(vector) << 8, u64::from(vector) << 12);
+        self.st.rip = 0;
+        self.load_state_changed();
+    }
+
+    /// INIT: registers as after power-on (processors other than the first wait for a start-up IPI then), but for what SDM vol. 3, table 10-1 keeps: caching bits of CR0, x87 and vector state,
     /// MSRs, and the places of SMM.
     pub fn init(&mut self) {
         let caching = self.st.cr0 & (cr0::CD | cr0::NW);
@@ -83,6 +94,9 @@ impl Vcpu {
         st.smbase = old.smbase;
         (st.icount_end, st.budget, st.time_offset, st.scratch) =
             (old.icount_end, old.budget, old.time_offset, old.scratch);
+        st.pace = old.pace;
+        st.wait_sipi = !self.model.is_bootstrap();
+        st.halted = st.wait_sipi;
         st.gpr[crate::state::reg::RDX as usize] = self.model.signature().into();
         st.flags |= self.model.flags_fixed();
         self.load_state_changed();
@@ -188,14 +202,14 @@ impl Vcpu {
     /// Virtual time at which `i` executes.
     #[inline]
     pub fn now_at(&self, i: &Insn) -> u64 {
-        self.icount_at(i).wrapping_add(self.st.time_offset)
+        self.st.pace.time(self.icount_at(i)).wrapping_add(self.st.time_offset)
     }
     /// Virtual time while one instruction executes alone (`CpuState::single`).
     #[inline]
     pub fn now_single(&self) -> u64 {
         // budget was decremented for the one instruction.
         let s = &self.st;
-        s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(1).wrapping_add(s.time_offset)
+        s.pace.time(s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(1)).wrapping_add(s.time_offset)
     }
 
     /// The access of `i` to `port` took its time: what was to come at a certain time comes that many instructions sooner.

@@ -87,6 +87,7 @@ fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
         board: config.board,
         layout: bios::MemoryLayout::new(ram_bytes).expect("a sensible memory size"),
         model: CpuModel::by_name("max").expect("the model"),
+        smp_seed: 0,
         engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
         epoch_seconds: EPOCH,
         serial_ports: config.serial.len() as u8,

@@ -130,6 +130,7 @@ impl Pc {
             board: config.board,
             layout: prepared.layout,
             model: CpuModel::by_name("max").expect("the model"),
+            smp_seed: 0,
             engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
             epoch_seconds: EPOCH,
             serial_ports: config.serial.len() as u8,

@@ -35,7 +35,7 @@ impl CpuModel {
             5 if self.has(Feature::Monitor) => [64, 64, 3, 0x10],
             6 => [self.bits(Place::L6A), 0, 0, 0],
             7 if sub == 0 => self.leaf_7(st),
-            0xb => self.topology(sub),
+            0xb | 0x1f => self.levels(sub),
             0xd => self.xsave(st, sub),
             // SDM vol. 3, 19.7.3: the crystal's frequency and the ratio of the TSC to it.
             0x15 => [1, 1, TSC_HZ, 0],
@@ -52,7 +52,9 @@ impl CpuModel {
                 if self.vendor == Vendor::Intel && !st.mode.has(Mode::CODE64) {
                     d &= !(1 << 11);
                 }
-                [0, 0, self.bits(Place::X1C), d]
+                // CmpLegacy: more than one core in the package.
+                let several = self.vendor == Vendor::Amd && self.topology.per_package() > 1;
+                [0, 0, self.bits(Place::X1C) | u32::from(several) << 1, d]
             }
             0x8000_0002..=0x8000_0004 => brand(leaf - 0x8000_0002),
             // L2: 2 MiB, 16-way, 64-byte lines.
@@ -64,7 +66,14 @@ impl CpuModel {
                     (true, false) => 48,
                     (true, true) => 57,
                 };
-                [u32::from(self.phys_bits) | linear << 8, 0, 0, 0]
+                // APM vol. 3, E.4.7: cores (threads count) of the package, and the width of the APIC ids in it.
+                let last = self.topology.per_package().saturating_sub(1);
+                let cores = if self.vendor == Vendor::Amd && last > 0 {
+                    last.min(255) | self.topology.package_bits() << 12
+                } else {
+                    0
+                };
+                [u32::from(self.phys_bits) | linear << 8, 0, cores, 0]
             }
             _ => [0; 4],
         }
@@ -80,11 +89,11 @@ impl CpuModel {
             c &= !(1 << 3);
         }
         let mut d = self.bits(Place::L1D);
-        if self.cpus > 1 {
+        if self.topology.per_package() > 1 {
             d |= 1 << 28;
         }
         // CLFLUSH line in 8-byte units, addressable ids in the package, initial APIC id.
-        let ids = self.cpus.next_power_of_two().min(255);
+        let ids = (1 << self.topology.package_bits()).min(255);
         [self.signature(), 8 << 8 | ids << 16 | (self.apic_id & 0xff) << 24, c, d]
     }
 
@@ -96,23 +105,26 @@ impl CpuModel {
 
     /// Leaf 4: L1D and L1I of 32 KiB, L2 of 2 MiB, a shared L3 of 16 MiB, all with 64-byte lines.
     fn caches(&self, sub: u32) -> [u32; 4] {
-        let all = self.cpus.next_power_of_two() - 1;
+        let all = (1 << self.topology.package_bits()) - 1;
+        let core = (1 << self.topology.thread_bits()) - 1;
         let (kind, level, sharing, ways, sets, flags) = match sub {
-            0 => (1, 1, 0, 8, 64, 0),
-            1 => (2, 1, 0, 8, 64, 0),
-            2 => (3, 2, 0, 16, 2048, 0),
-            3 => (3, 3, all.min(0xfff), 16, 16384, 4),
+            0 => (1, 1, core, 8, 64, 0),
+            1 => (2, 1, core, 8, 64, 0),
+            2 => (3, 2, core, 16, 2048, 0),
+            3 => (3, 3, all, 16, 16384, 4),
             _ => return [0; 4],
         };
-        let a = kind | level << 5 | 1 << 8 | sharing << 14 | all.min(63) << 26;
+        let cores = (all >> self.topology.thread_bits()).min(63);
+        let a = kind | level << 5 | 1 << 8 | sharing.min(0xfff) << 14 | cores << 26;
         [a, 63 | (ways - 1) << 22, sets - 1, flags]
     }
 
-    fn topology(&self, sub: u32) -> [u32; 4] {
-        let shift = self.cpus.next_power_of_two().trailing_zeros();
+    /// Leaves 0Bh and 1Fh: threads in the core, processors in the package.
+    fn levels(&self, sub: u32) -> [u32; 4] {
+        let t = &self.topology;
         match sub {
-            0 => [0, 1, 1 << 8, self.apic_id],
-            1 => [shift, self.cpus, 1 | 2 << 8, self.apic_id],
+            0 => [t.thread_bits(), t.threads, 1 << 8, self.apic_id],
+            1 => [t.package_bits(), t.per_package(), 1 | 2 << 8, self.apic_id],
             _ => [0, 0, sub & 0xff, self.apic_id],
         }
     }

@@ -112,11 +112,12 @@ pub struct Isa {
     /// Bit n: the model lacks the instruction with `Code` n.
     denied: Box<[u64]>,
     era: Era,
+    yields: bool,
 }
 
 impl Isa {
     /// The instructions of a model. `max`: it is to have everything, also what is being developed.
-    pub(super) fn new(era: Era, identity: Identity, features: u128, max: bool) -> Self {
+    pub(super) fn new(era: Era, identity: Identity, features: u128, max: bool, yields: bool) -> Self {
         let mut denied = vec![0u64; Code::values().len().div_ceil(64)].into_boxed_slice();
         for code in Code::values() {
             let lacks = |f: &C| match need(*f) {
@@ -129,12 +130,17 @@ impl Isa {
                 denied[code as usize / 64] |= 1 << (code as usize % 64);
             }
         }
-        Self { denied, era }
+        Self { denied, era, yields }
     }
 
     /// The generation.
     pub fn era(&self) -> Era {
         self.era
+    }
+
+    /// Does PAUSE end a block, so that another processor gets its turn? (One alone has nobody to wait for.)
+    pub fn yields(&self) -> bool {
+        self.yields
     }
 
     fn lacks(&self, code: Code) -> bool {

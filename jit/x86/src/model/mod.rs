@@ -14,6 +14,7 @@ mod isa;
 mod presets;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use presets::{Identity, PRESETS, Preset, lacking, supported};
 pub use cpuid::{compacted_size, component_offset, standard_size};
 pub use features::Feature;
 pub use isa::{Era, Isa};
+pub use topology::Topology;
 
 /// TSC frequency: one tick is one virtual nanosecond. The local APIC timer runs at the same crystal.
 pub const TSC_HZ: u32 = 1_000_000_000;
@@ -70,9 +72,9 @@ pub struct CpuModel {
     /// MAXPHYADDR.
     pub phys_bits: u8,
     /// This processor's (x2)APIC id.
-    pub apic_id: u32,
-    /// Processors of the machine: one package, one thread in each core.
-    pub cpus: u32,
+    apic_id: u32,
+    /// Where it is among the machine's processors.
+    topology: Topology,
     /// State of the generator behind RDRAND and RDSEED: part of a snapshot, seeded by the configuration.
     pub rng: u64,
     /// Refused MSR accesses that were logged.
@@ -120,10 +122,10 @@ impl CpuModel {
             identity: preset.identity,
             features,
             vendor: Vendor::default(),
-            isa: Arc::new(Isa::new(preset.era, preset.identity, features, name == "max")),
+            isa: Arc::new(Isa::new(preset.era, preset.identity, features, name == "max", false)),
             phys_bits: preset.phys_bits,
             apic_id: 0,
-            cpus: 1,
+            topology: Topology::default(),
             rng: 0x5245_5452_4f47_5241,
             reports: 0,
         })
@@ -195,8 +197,37 @@ impl CpuModel {
             }
         }
         self.features = supported(self.features);
-        self.isa = Arc::new(Isa::new(self.era, self.identity, self.features, &*self.name == "max"));
+        self.renew_isa();
         Ok(())
+    }
+
+    fn renew_isa(&mut self) {
+        let (max, yields) = (&*self.name == "max", self.topology.cpus > 1);
+        self.isa = Arc::new(Isa::new(self.era, self.identity, self.features, max, yields));
+    }
+
+    /// Puts it into a machine of several processors, of which it is the first.
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.topology = topology;
+        self.renew_isa();
+    }
+
+    /// Processor number `index` of the same machine: its APIC id and its random numbers are its own.
+    pub fn of_processor(&self, index: u32) -> Self {
+        let mut other = self.clone();
+        other.apic_id = self.topology.apic_id(index);
+        other.rng ^= u64::from(index).wrapping_mul(0x2545_f491_4f6c_dd1d);
+        other
+    }
+
+    /// Where it is among the machine's processors.
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// Is it the processor that begins at the reset vector, while the others wait for it? The one with APIC id 0.
+    pub fn is_bootstrap(&self) -> bool {
+        self.apic_id == 0
     }
 
     /// Turns one feature on or off; `false` if that cannot be.

@@ -122,6 +122,9 @@ pub(super) fn debug_trap(cpu: &mut Vcpu, bits: u64) -> Result<(), Shutdown> {
 
 /// Delivers debug traps that wait, then a pending NMI or interrupt if the processor accepts one now; wakes it from HLT. Did it?
 pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
+    if cpu.st.wait_sipi {
+        return Ok(poll_start_up(cpu));
+    }
     let trapped = debug::deliver_pending(cpu)? | super::smm::poll(cpu);
     // SDM vol. 3, 32.4.2: an INIT waits in SMM.
     if !cpu.st.smm && cpu.bus.take_init() {
@@ -141,6 +144,19 @@ pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
     let Some(v) = cpu.bus.interrupt_acknowledge(now) else { return Ok(trapped) };
     interrupt(cpu, v, Source::External)?;
     Ok(true)
+}
+
+/// A processor that waits for a start-up IPI: everything but that and INIT stays pending.
+#[cold]
+fn poll_start_up(cpu: &mut Vcpu) -> bool {
+    if cpu.bus.take_init() {
+        cpu.init();
+    }
+    let vector = cpu.bus.take_start_up();
+    if let Some(vector) = vector {
+        cpu.start_up(vector);
+    }
+    vector.is_some()
 }
 
 fn deliver_all(cpu: &mut Vcpu, first: Event) -> Result<(), Shutdown> {

@@ -86,7 +86,7 @@ fn sti(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 
 fn hlt(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     cpu.need_cpl0()?;
-    cpu.st.halted = true;
+    (cpu.st.halted, cpu.st.monitored) = (true, None);
     // "STI; HLT": the shadow ends with this instruction.
     cpu.st.shadow = Shadow::None;
     advance(cpu, i);

@@ -39,6 +39,7 @@ pub use control::{enter_flat32, enter_long64, set_segment_flat};
 pub use debug::{code_breakpoint, note_port, run_alone, runs_alone};
 pub use exception::{Shutdown, Source, deliver_fault, interrupt, poll_events};
 pub use io::check_io;
+pub use monitor::yield_at_pause;
 pub use smm::{IoAccess, note_access};
 
 /// A handler and whether its instruction ends the block.

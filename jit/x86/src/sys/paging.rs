@@ -83,7 +83,7 @@ impl Vcpu {
     }
 
     /// Takes over the A20 gate, after something that may have moved it.
-    pub(crate) fn sync_a20(&mut self) {
+    pub fn sync_a20(&mut self) {
         let a20 = self.bus.a20();
         if a20 != self.st.a20 {
             self.st.a20 = a20;
