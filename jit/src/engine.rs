@@ -317,6 +317,7 @@ impl Engine {
         }
         let code = tb.code();
         if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
+            self.claim(cpu, tb);
             self.enter(cpu, code);
             return None;
         }
@@ -436,6 +437,15 @@ impl Engine {
             }
         }
         // A block without a branch at its end: RIP is exact after every single instruction.
+    }
+
+    /// `tb` was found for `cpu`, so that its pages are where they were in this epoch. A block over two pages knows one epoch only:
+    /// where it is another vCPU's, its code would come back at once, for ever.
+    #[inline]
+    pub(crate) fn claim(&self, cpu: &Vcpu, tb: &Tb) {
+        if !self.parked.is_empty() && tb.spans[1].is_some() {
+            tb.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
+        }
     }
 
     /// Runs generated code.
