@@ -217,7 +217,8 @@ impl Vcpu {
     pub fn pass_time(&mut self, i: &Insn, port: u16) {
         let time = self.bus.port_time(port);
         let after = self.icount_at(i).wrapping_add(1);
-        self.until = self.until.saturating_sub(time).max(after);
+        let instructions = time.saturating_mul(self.st.pace.divisor.into());
+        self.until = self.until.saturating_sub(instructions).max(after);
         let st = &mut self.st;
         st.time_offset = st.time_offset.wrapping_add(time);
         let over = st.icount_end.saturating_sub(self.until);
