@@ -55,8 +55,8 @@ pub(super) struct Turns {
 
 impl Turns {
     /// `others`: all vCPUs but number 0, whose turn it is.
-    pub fn new(others: Vec<Box<Vcpu>>, seed: u64) -> Self {
-        let parked: Vec<_> = std::iter::once(None).chain(others.into_iter().map(Some)).collect();
+    pub fn new(others: impl Iterator<Item = Box<Vcpu>>, seed: u64) -> Self {
+        let parked: Vec<_> = std::iter::once(None).chain(others.map(Some)).collect();
         let in_round = vec![false; parked.len()];
         let state = TurnState { in_round, rng: seed, ..TurnState::default() };
         Self { parked, state }
@@ -328,10 +328,10 @@ pub(super) fn wakes(cpu: &Vcpu, index: usize, devices: &devices::pc::PcDevices) 
 pub(super) fn others(
     space: &std::sync::Arc<softmmu::AddressSpace>,
     model: &x86::model::CpuModel,
-) -> Vec<Box<Vcpu>> {
-    let one = |index| {
+) -> impl Iterator<Item = Box<Vcpu>> {
+    let one = move |index| {
         let mmu = softmmu::Mmu::new(space.clone());
         Box::new(Vcpu::new(mmu, Box::new(Parked), model.of_processor(index)))
     };
-    (1..model.topology().cpus).map(one).collect()
+    (1..model.topology().cpus).map(one)
 }
