@@ -12,4 +12,5 @@ mod own_bios;
 mod q35;
 mod reboot;
 mod restore;
+mod smp;
 mod uefi;

@@ -11,7 +11,7 @@ use emulator::guests::{self, Artifact};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended, Machine, Spec};
 use jit::{EngineConfig, TierPolicy};
-use x86::model::CpuModel;
+use x86::model::{CpuModel, Topology};
 
 /// Real-time clock of every test machine at power-on: 2023-11-14 22:13:20 UTC.
 pub(super) const EPOCH: u64 = 1_700_000_000;
@@ -55,6 +55,13 @@ impl Guest {
         self
     }
 
+    /// With this many processors, which take turns by a schedule from the seed.
+    pub fn with_processors(mut self, cpus: u32, seed: u64) -> Self {
+        self.config.topology = Topology::cores(cpus);
+        self.config.smp_seed = Some(seed);
+        self
+    }
+
     /// A reset starts it anew instead of ending it.
     pub fn rebooting(mut self) -> Self {
         self.config.no_reboot = false;
@@ -83,11 +90,13 @@ pub fn machine(ram_bytes: u64, tier: TierPolicy) -> Machine {
 
 fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
     let ram_bytes = config.ram_bytes;
+    let mut model = CpuModel::by_name("max").expect("the model");
+    model.set_topology(config.topology);
     let spec = Spec {
         board: config.board,
         layout: bios::MemoryLayout::new(ram_bytes).expect("a sensible memory size"),
-        model: CpuModel::by_name("max").expect("the model"),
-        smp_seed: 0,
+        model,
+        smp_seed: config.smp_seed.unwrap_or(0),
         engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
         epoch_seconds: EPOCH,
         serial_ports: config.serial.len() as u8,
@@ -149,7 +158,7 @@ impl Screen {
 pub struct Final {
     /// Why it stopped.
     pub ended: Ended,
-    /// Retired instructions.
+    /// Retired instructions, of all processors.
     pub icount: u64,
     /// Virtual nanoseconds.
     pub now: u64,
@@ -165,7 +174,7 @@ pub fn run(machine: &mut Machine, gate: &mut InputGate, screen: &mut Screen, unt
 /// What a machine looks like now.
 pub fn final_state(machine: &mut Machine, ended: Ended) -> Final {
     let fingerprint = machine.fingerprint().expect("memory can be hashed").to_hex().to_string();
-    Final { ended, icount: machine.cpu.st.icount(), now: machine.cpu.st.now(), fingerprint }
+    Final { ended, icount: machine.retired(), now: machine.cpu.st.now(), fingerprint }
 }
 
 /// Runs without input until `text` is on the console, looking every `step` instructions; the count, or `None` when the
