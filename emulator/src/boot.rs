@@ -350,7 +350,8 @@ mod tests {
         );
         config.board = BoardKind::Q35;
         let q35 = board(&config, layout);
-        assert_eq!(q35, Board { phys_bits: q35.phys_bits, vga: true, ..Board::q35(layout, 1) });
+        let apic_ids = vec![0];
+        assert_eq!(q35, Board { phys_bits: q35.phys_bits, vga: true, apic_ids, ..Board::q35(layout, 1) });
         (config.acpi, config.hpet, config.serial) = (false, false, Vec::new());
         let bare = board(&config, layout);
         assert!(bare.pm.is_none() && bare.hpet.is_none() && bare.serial.is_empty());

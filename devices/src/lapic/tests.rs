@@ -113,8 +113,27 @@ fn interprocessor_interrupts() {
     apic.accept(&init);
     assert!(apic.take_init() && !apic.take_init());
     assert_eq!(read(&mut apic, 0xf0), 0xff);
-    apic.accept(&ApicMessage { delivery: Delivery::StartUp, ..fixed(9, false) });
-    assert_eq!(apic.take_start_up(), Some(9));
+}
+
+/// SDM vol. 3, "MP Initialization Protocol": only a processor that waits for a start-up IPI takes one, and the bootstrap processor
+/// never does.
+#[test]
+fn start_up_ipis_reach_who_waits_for_them() {
+    let init = ApicMessage { delivery: Delivery::Init, ..fixed(0, false) };
+    let start = |vector| ApicMessage { delivery: Delivery::StartUp, ..fixed(vector, false) };
+    let mut other = LocalApic::new(1);
+    other.accept(&start(9));
+    assert_eq!(other.take_start_up(), Some(9));
+    other.accept(&start(8));
+    assert_eq!(other.take_start_up(), None, "it runs");
+    other.accept(&init);
+    other.accept(&start(7));
+    assert!(other.take_init());
+    assert_eq!(other.take_start_up(), Some(7));
+    let mut bootstrap = LocalApic::new(0);
+    bootstrap.accept(&init);
+    bootstrap.accept(&start(9));
+    assert_eq!(bootstrap.take_start_up(), None);
 }
 
 #[test]
