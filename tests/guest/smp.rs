@@ -1,8 +1,10 @@
 //! Several vCPUs that take turns by a schedule from a seed.
 
 use emulator::guests::{INITRAMFS_AMD64, KERNEL_CLOUD_AMD64};
+use emulator::machine::Ended;
+use emulator::machine::gate::InputGate;
 use jit::TierPolicy;
-use tests::harness::boot::{Final, Guest, Screen};
+use tests::harness::boot::{Final, Guest, Screen, final_state, run};
 
 use super::debian::{boot, reaches_the_marker};
 
@@ -31,4 +33,27 @@ fn the_seed_decides_how_processors_interleave() {
 #[test]
 fn four_processors_come_up() {
     let _ = with(4, 7, TierPolicy::Auto);
+}
+
+/// A state saved in the midst holds every processor and whose turn it is: what follows is as in the unbroken run.
+#[test]
+fn a_saved_state_goes_on_alike() {
+    let guest = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0");
+    let Some(guest) = guest.map(|guest| guest.with_processors(2, 3)) else { return };
+    let whole = boot(&guest, TierPolicy::Auto);
+    reaches_the_marker(&whole);
+
+    let mut machine = guest.power_on(TierPolicy::Auto);
+    let mut screen = Screen::default();
+    for part in 1..4 {
+        let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, Some(whole.0.icount / 4 * part));
+        assert_eq!(ended, Ended::Count, "part {part}");
+        let mut state = Vec::new();
+        machine.save(&mut state).expect("memory takes everything");
+        machine = guest.power_on(TierPolicy::Auto);
+        machine.restore(&mut state.as_slice()).expect("a state of the same machine");
+    }
+    let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, None);
+    assert_eq!(whole.1.tail(usize::MAX), screen.tail(usize::MAX), "console");
+    assert_eq!(whole.0, final_state(&mut machine, ended), "end");
 }
