@@ -78,16 +78,19 @@ impl World {
     }
 }
 
+/// Does it on another thread.
+fn beside(world: &Arc<World>, f: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || f(&world))
+}
+
 /// An entry is stored to while a vCPU walks and fills both levels from it.
 fn late_fill<S: Steps>() {
     model(|| {
         let world = World::new(1);
-        let vcpu = thread::spawn({
-            let world = Arc::clone(&world);
-            move || {
-                world.fill::<S>();
-                world.derive::<S>(0);
-            }
+        let vcpu = beside(&world, |world| {
+            world.fill::<S>();
+            world.derive::<S>(0);
         });
         world.store::<S>(NEW);
         vcpu.join().unwrap();
@@ -100,10 +103,7 @@ fn late_fill_of_level_1<S: Steps>() {
     model(|| {
         let world = World::new(1);
         world.fill::<S>();
-        let vcpu = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.derive::<S>(0)
-        });
+        let vcpu = beside(&world, |world| world.derive::<S>(0));
         world.store::<S>(NEW);
         vcpu.join().unwrap();
         world.check();
@@ -115,14 +115,8 @@ fn late_fill_of_level_1<S: Steps>() {
 fn withdrawn_fill<S: Steps>() {
     model(|| {
         let world = World::new(1);
-        let filler = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.fill::<S>()
-        });
-        let user = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.derive::<S>(0)
-        });
+        let filler = beside(&world, |world| world.fill::<S>());
+        let user = beside(&world, |world| world.derive::<S>(0));
         world.store::<S>(NEW);
         filler.join().unwrap();
         user.join().unwrap();
@@ -134,10 +128,7 @@ fn withdrawn_fill<S: Steps>() {
 fn two_fills<S: Steps>() {
     model(|| {
         let world = World::new(1);
-        let filler = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.fill::<S>()
-        });
+        let filler = beside(&world, |world| world.fill::<S>());
         world.store::<S>(NEW);
         world.fill::<S>();
         filler.join().unwrap();
@@ -172,12 +163,9 @@ fn page_removed_under_a_walker_and_a_maker() {
     model(|| {
         let world = World::new(1);
         let tracked = Arc::new(AtomicBool::new(true));
-        let walker = thread::spawn({
-            let world = Arc::clone(&world);
-            move || {
-                world.fill::<All>();
-                world.derive::<All>(0);
-            }
+        let walker = beside(&world, |world| {
+            world.fill::<All>();
+            world.derive::<All>(0);
         });
         let maker = thread::spawn({
             let (world, tracked) = (Arc::clone(&world), Arc::clone(&tracked));
