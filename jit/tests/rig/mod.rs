@@ -104,6 +104,19 @@ pub fn config(tier: TierPolicy) -> EngineConfig {
     }
 }
 
+fn processor(space: &Arc<AddressSpace>, log: &Log) -> Vcpu {
+    let bus = TestBus { log: Arc::clone(log) };
+    let mmu = Mmu::new(Arc::clone(space));
+    let mut cpu = Vcpu::new(mmu, Box::new(bus), CpuModel::by_name("max").expect("model"));
+    // Programs count on registers that are all zero; after reset EDX names the processor.
+    cpu.st.gpr = [0; 32];
+    x86::sys::enter_long64(&mut cpu.st, 8, 16, TABLES, CODE);
+    cpu.st.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
+    cpu.st.gpr[x86::state::reg::RSP as usize] = STACK;
+    cpu.load_state_changed();
+    cpu
+}
+
 impl Rig {
     pub fn new(config: EngineConfig) -> Self {
         let ram = GuestRam::new(RAM).expect("RAM");
@@ -111,11 +124,6 @@ impl Rig {
             MemoryMap::new(vec![Region { start: Gpa(0), len: RAM, kind: RegionKind::Ram { offset: 0 } }]);
         let space = AddressSpace::new(ram, map.expect("map"));
         let log = Log::default();
-        let bus = TestBus { log: Arc::clone(&log) };
-        let mmu = Mmu::new(Arc::clone(&space));
-        let mut cpu = Vcpu::new(mmu, Box::new(bus), CpuModel::by_name("max").expect("model"));
-        // Programs count on registers that are all zero; after reset EDX names the processor.
-        cpu.st.gpr = [0; 32];
         // PML4 -> PDPT -> PD of 2 MiB pages: the first GiB maps itself.
         let put = |at: u64, v: u64| space.store(Gpa(at), v).expect("tables lie in RAM");
         put(TABLES, (TABLES + 0x1000) | 7);
@@ -123,12 +131,13 @@ impl Rig {
         for k in 0..512 {
             put(TABLES + 0x2000 + 8 * k, k << 21 | 0x87);
         }
-        x86::sys::enter_long64(&mut cpu.st, 8, 16, TABLES, CODE);
-        cpu.st.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
-        cpu.st.gpr[x86::state::reg::RSP as usize] = STACK;
-        cpu.load_state_changed();
         let engine = Engine::new(config, Arc::clone(&space));
-        Self { cpu, engine, space, log }
+        Self { cpu: processor(&space, &log), engine, space, log }
+    }
+
+    /// Another processor for the same memory, at its first instruction.
+    pub fn another(&self) -> Vcpu {
+        processor(&self.space, &self.log)
     }
 
     /// Maps the 2 MiB at `page` by 4 KiB pages; `entry` gives each one's table entry.
