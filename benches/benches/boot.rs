@@ -54,6 +54,7 @@ fn power_on(config: &MachineConfig) -> Machine {
         board: config.board,
         model: CpuModel::by_name("max").expect("a model"),
         smp_seed: 0,
+        parallel: false,
         engine: EngineConfig::default(),
         // 2023-11-14 22:13:20 UTC: each boot is the same to the instruction.
         epoch_seconds: 1_700_000_000,

@@ -45,6 +45,11 @@ impl DebugPorts {
         self.console = port;
     }
 
+    /// Is there any?
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Bytes written to the debug console since the last call.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)

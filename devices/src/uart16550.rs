@@ -117,6 +117,11 @@ impl Uart16550 {
         std::mem::take(&mut self.output)
     }
 
+    /// Has something been sent since [`Self::take_output`]?
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Whether a byte received now finds room.
     pub fn can_receive(&self) -> bool {
         self.state.mcr & mcr::LOOP == 0 && self.state.rx.len() < self.state.depth()

@@ -15,6 +15,27 @@ use crate::display::vnc::VncConfig;
 use crate::storage::{BootOrder, DriveConfig, Interface, PluggedDevice};
 use crate::terminal::Use;
 
+/// How several processors run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SmpMode {
+    /// Each on a thread of its own, in the host's time.
+    Parallel,
+    /// They take turns on one thread, in counted time; the seed decides about the turns.
+    Deterministic {
+        /// `None`: the machine's.
+        seed: Option<u64>,
+    },
+}
+
+impl SmpMode {
+    /// Can they run in parallel on this host?
+    pub const PARALLEL_HERE: bool = cfg!(target_arch = "x86_64");
+
+    /// The mode of a machine whose user has not said which.
+    pub const DEFAULT: Self =
+        if Self::PARALLEL_HERE { Self::Parallel } else { Self::Deterministic { seed: None } };
+}
+
 /// RAM when `-m` is not given, bytes (QEMU's default).
 pub const DEFAULT_RAM: u64 = 128 << 20;
 /// Processors that a machine can have.
@@ -196,10 +217,8 @@ pub struct MachineConfig {
     pub ram_bytes: u64,
     /// Processors.
     pub topology: Topology,
-    /// What decides whose turn it is among several processors; `None`: the machine's seed.
-    pub smp_seed: Option<u64>,
-    /// The user has chosen how several processors run.
-    pub smp_mode_chosen: bool,
+    /// How several processors run, if that was said.
+    pub smp_mode: Option<SmpMode>,
     /// Processor model.
     pub cpu: CpuChoice,
     /// A ROM to start from instead of a kernel.
@@ -256,8 +275,7 @@ impl Default for MachineConfig {
             board: BoardKind::default(),
             ram_bytes: DEFAULT_RAM,
             topology: Topology::default(),
-            smp_seed: None,
-            smp_mode_chosen: false,
+            smp_mode: None,
             cpu: CpuChoice::of(x86::model::CpuModel::default_name()),
             bios: None,
             kernel: None,

@@ -11,7 +11,7 @@ use jit::{EngineConfig, TierPolicy, Trace};
 
 use crate::boot::{self, Prepared};
 use crate::cli::{self, Invocation, UserError};
-use crate::config::{DisplayChoice, LogItem, MachineConfig, TierChoice};
+use crate::config::{DisplayChoice, LogItem, MachineConfig, SmpMode, TierChoice};
 use crate::console::HostConsole;
 use crate::display::{self, Hub};
 use crate::exit_status::ExitStatus;
@@ -157,11 +157,16 @@ fn spec(config: &MachineConfig, prepared: &Prepared) -> Result<Spec, UserError> 
         TierChoice::Only0 => TierPolicy::Zero,
         TierChoice::Only1 => TierPolicy::One,
     };
+    let smp_mode = config.smp_mode.unwrap_or(SmpMode::DEFAULT);
     Ok(Spec {
         board: config.board,
         layout: prepared.layout,
         model,
-        smp_seed: config.smp_seed.unwrap_or(config.seed),
+        smp_seed: match smp_mode {
+            SmpMode::Deterministic { seed: Some(seed) } => seed,
+            _ => config.seed,
+        },
+        parallel: config.topology.cpus > 1 && smp_mode == SmpMode::Parallel,
         engine: EngineConfig { tier, trace: trace(&config.log.items), ..EngineConfig::default() },
         epoch_seconds: host_clock::power_on_seconds(config.rtc).max(0) as u64,
         serial_ports: config.serial.len() as u8,
@@ -190,8 +195,8 @@ fn run_machine(
     mut console: HostConsole,
 ) -> Result<ExitStatus, Failure> {
     let drives = storage::open_all(config)?;
-    if config.topology.cpus > 1 && !config.smp_mode_chosen {
-        let how = "the processors take turns on one thread (-smp-mode deterministic); they do not run in parallel yet";
+    if config.topology.cpus > 1 && config.smp_mode.is_none() && SmpMode::DEFAULT != SmpMode::Parallel {
+        let how = "the processors take turns on one thread (-smp-mode deterministic); they do not run in parallel on this host yet";
         let _ = writeln!(io::stderr(), "retrograde: -smp {}: {how}", config.topology.cpus);
     }
     let mut machine = Machine::new(spec(config, &prepared)?)?;

@@ -2,13 +2,15 @@
 //!
 //! Executable memory is divided into segments that are filled one after the other. When the last one is full, the oldest
 //! is emptied and filled again: its blocks lose their code, and those that are still hot are compiled again soon. There is
-//! never a moment at which everything is thrown away.
+//! never a moment at which everything is thrown away. What was there may still be executed by other vCPUs for a moment: until they
+//! have passed a safepoint, nothing is placed.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::jump;
 use crate::platform::{CodeMapping, CodeMemory};
+use crate::table::Table;
 use crate::tb::Tb;
 
 const SEGMENTS: usize = 16;
@@ -26,6 +28,23 @@ pub struct CodeCache {
     segments: Vec<Segment>,
     segment_len: usize,
     current: usize,
+    /// The last stamp of what was in the current segment.
+    vacated: u64,
+}
+
+/// Why code has no place.
+#[derive(Debug)]
+pub enum NoPlace {
+    /// Other vCPUs may still execute what was there: soon there will be.
+    InUse,
+    /// The host says no.
+    Host(io::Error),
+}
+
+impl From<io::Error> for NoPlace {
+    fn from(error: io::Error) -> Self {
+        Self::Host(error)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +60,12 @@ impl CodeCache {
         let memory = CodeMemory::new(segment_len * SEGMENTS, mapping)?;
         let segments = (0..SEGMENTS).map(|_| Segment::default()).collect();
         let base = memory.base();
-        Ok(Self { memory: Arc::new(Mutex::new(memory)), base, segments, segment_len, current: 0 })
+        Ok(Self { memory: Arc::new(Mutex::new(memory)), base, segments, segment_len, current: 0, vacated: 0 })
+    }
+
+    /// May code be placed while other code runs?
+    pub fn is_dual(&self) -> bool {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).is_dual()
     }
 
     /// The memory itself.
@@ -49,20 +73,24 @@ impl CodeCache {
         Arc::clone(&self.memory)
     }
 
-    /// Places the code of `tb`, so that each of the jumps at `sites` (offsets) may be replaced while it is executed. No generated
-    /// code may be running. `evicted` is told of each block that lost its code for it.
+    /// Places the code of `tb`, a block of `table`, so that each of the jumps at `sites` (offsets) may be replaced while it is executed.
+    /// `evicted` is told of each block that lost its code for it. (Single mapping: no generated code may be running.)
+    ///
+    /// # Errors
+    /// [`NoPlace`]; nothing is placed.
     pub fn install(
         &mut self,
+        table: &Table,
         tb: &Arc<Tb>,
         code: &[u8],
         sites: impl Iterator<Item = usize> + Clone,
         mut evicted: impl FnMut(&Tb),
-    ) -> io::Result<*const u8> {
+    ) -> Result<*const u8, NoPlace> {
         // A jump crosses a line in at most one of the places that differ by the alignment.
         let slack = 3 * ALIGN;
         let len = code.len().next_multiple_of(ALIGN) + slack;
         if len > self.segment_len {
-            return Err(io::Error::other("block too large for a segment of the code cache"));
+            return Err(io::Error::other("block too large for a segment of the code cache").into());
         }
         if self.segments[self.current].used + len > self.segment_len {
             self.current = (self.current + 1) % SEGMENTS;
@@ -71,7 +99,15 @@ impl CodeCache {
             let here = start..start + self.segment_len;
             // Those that were compiled again meanwhile have their code elsewhere.
             let lose = |tb: &Arc<Tb>| here.contains(&(tb.code() as usize));
-            old.owners.iter().filter_map(Weak::upgrade).filter(lose).for_each(|tb| evicted(&tb));
+            for tb in old.owners.iter().filter_map(Weak::upgrade).filter(lose) {
+                table.drop_code(&tb);
+                evicted(&tb);
+            }
+            // Others have lost their code before, and may still be executed as well.
+            self.vacated = table.stamp();
+        }
+        if !table.passed(self.vacated) {
+            return Err(NoPlace::InUse);
         }
         let s = &mut self.segments[self.current];
         let at = self.current * self.segment_len + s.used;
@@ -100,9 +136,10 @@ mod tests {
         let block = x86::decode::block(&[0xc3], 0, Mode(Mode::CODE64)).expect("RET");
         let tb = Arc::new(Tb::new(block, 0, [None, None]));
         let mut cache = CodeCache::new(1 << 20, CodeMapping::Auto).expect("code memory");
+        let table = Table::new(None);
         for len in 8..300 {
             for sites in [[1, len - 4], [len / 2, len - 5]] {
-                let at = cache.install(&tb, &vec![0; len], sites.into_iter(), |_| ()).expect("room");
+                let at = cache.install(&table, &tb, &vec![0; len], sites.into_iter(), |_| ()).expect("room");
                 assert_eq!(at as usize % ALIGN, 0);
                 for site in sites {
                     assert!((at as usize + site) % 64 <= 60, "{len} {site} {at:?}");

@@ -3,18 +3,18 @@
 //! One round of the dispatcher: bring translations up to date (a safepoint), find the block at RIP, run it in the best tier
 //! that it has, look at why it came back. Between rounds RIP, the budget and all registers are exact, whatever the tier.
 //!
-//! Several vCPUs that take turns on one thread share one engine: blocks, generated code and its direct jumps are the machine's,
-//! so that a store into code, whoever makes it, ends what all of them would execute. What is valid in one vCPU's translation
-//! epoch only (jump caches, the epochs in links and in blocks over two pages) cannot be taken for another's, since no two
-//! vCPUs of a machine have the same epochs. Each has a jump cache of its own: in a common one, kernels would drive each other out
-//! at each turn. What is left for vCPUs that run in parallel: the table is locked for changes already and read without a lock, but
-//! removed blocks are freed, and jumps replaced, in the belief that no other vCPU is in generated code.
+//! Each vCPU has an engine; those of a machine share what they have translated ([`Shared`]): blocks, generated code and its direct
+//! jumps are the machine's, so that a store into code, whoever makes it, ends what all of them would execute. What is valid in one
+//! vCPU's translation epoch only (jump caches, the epochs in links) cannot be taken for another's, since no two vCPUs of a machine have
+//! the same epochs. The vCPUs take turns on one thread, or each runs on its own ([`EngineConfig::parallel`]): a block is found
+//! without a lock; blocks, links and code are taken out of reach under locks while others use them, and given up when all that run
+//! have passed a safepoint (see [`crate::member`]).
 
 #![expect(unsafe_code, reason = "enters generated code, and holds blocks by address between safepoints")]
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softmmu::{AddressSpace, CodeWrite};
 use x86::insn::Insn;
@@ -22,13 +22,14 @@ use x86::interp::{self, Outcome};
 use x86::state::{Shadow, stop};
 use x86::{Vcpu, sys};
 
-use crate::code::CodeCache;
+use crate::code::{CodeCache, NoPlace};
 use crate::compile::{Code, Compiler, Options, Tier, host_isa};
-use crate::layout::{JUMP_BITS, JitFrame, Jump, Link, SCRATCH_FRAME, jump_index, jump_tag};
+use crate::layout::{JitFrame, Link, SCRATCH_FRAME, jump_tag};
+use crate::member::Member;
 use crate::platform::CodeMapping;
 use crate::stats::Stats;
 use crate::table::Table;
-use crate::tb::{Entered, HOT_NEVER, HOT_QUEUED, Tb, default_fp};
+use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb, default_fp};
 use crate::thunks;
 use crate::trace::Trace;
 use crate::worker::Workers;
@@ -55,12 +56,14 @@ pub struct EngineConfig {
     /// Instructions that a block executes in tier 0 before it is compiled. Compiling takes as long as tier 0 takes for some
     /// ten thousand instructions; the break-even lies where both have cost the same.
     pub hot_threshold: u32,
-    /// Samples (one each [`SAMPLE`] instructions) that find a block in tier 1 until it is compiled for tier 2.
+    /// Samples (one each [`SAMPLE`] instructions, or when the slice of then ends) that find a block in tier 1 until it is compiled for tier 2.
     pub tier2_samples: u8,
     /// Size of the code cache.
     pub code_cache_bytes: usize,
     /// Compile threads.
     pub workers: usize,
+    /// The vCPUs of the machine run on threads of their own, at the same time.
+    pub parallel: bool,
     /// Let Cranelift optimise.
     pub optimise: bool,
     /// Let Cranelift check what it is given (tests).
@@ -87,6 +90,7 @@ impl Default for EngineConfig {
             tier2_samples: 4,
             code_cache_bytes: 64 << 20,
             workers: 1,
+            parallel: false,
             optimise: false,
             verify: cfg!(debug_assertions),
             mapping: CodeMapping::Auto,
@@ -128,36 +132,53 @@ pub enum Exit {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: EngineConfig,
-    pub(crate) table: Table,
-    /// The frame of the vCPU whose turn it is.
-    pub(crate) frame: Box<JitFrame>,
-    /// Those of the others, by their numbers; `None` for the one whose turn it is, and where there was no turn yet.
-    parked: Vec<Option<Box<JitFrame>>>,
-    /// Whose turn it is.
-    current: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// This vCPU's jump cache, and its frame for generated code.
+    pub(crate) me: Arc<Member>,
     pub(crate) stats: Stats,
-    native: Option<Native>,
-    perf_map: Option<std::fs::File>,
-    writes: Vec<CodeWrite>,
-    space: Arc<AddressSpace>,
     /// The instruction count at the last fault, and how many faults before it there were at the same.
     faults: (u64, u32),
+    /// The instruction count at the last sample of where time goes.
+    sampled: u64,
+}
+
+/// What the engines of a machine have in common. Locks are taken in the order of the fields.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Writes to translated code that are being dealt with, and by whom: one at a time.
+    writes: Mutex<Vec<CodeWrite>>,
+    /// Somebody deals with them.
+    busy: AtomicBool,
+    pub(crate) native: Option<Native>,
+    pub(crate) table: Table,
+    perf_map: Mutex<Option<std::fs::File>>,
+    space: Arc<AddressSpace>,
 }
 
 /// What tier 1 needs.
 #[derive(Debug)]
-struct Native {
-    cache: CodeCache,
-    compiler: Compiler,
+pub(crate) struct Native {
+    cache: Mutex<CodeCache>,
+    compiler: Mutex<Compiler>,
     workers: Option<Workers>,
 }
 
-// SAFETY: the raw pointers in the frame lead to blocks of `table` and code of `native`, which move with it.
+// SAFETY: the addresses in the frame lead to blocks of `table` and code of `native`, which live as long as `shared`.
 unsafe impl Send for Engine {}
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.me.go_offline();
+        self.shared.table.part(&self.me);
+    }
+}
+
 impl Engine {
-    /// An engine for the vCPUs of a machine with this memory, one at a time. If the host gives no executable memory, everything runs in
-    /// tier 0.
+    /// The engine of a machine's first vCPU. If the host gives no executable memory, everything runs in tier 0.
     pub fn new(config: EngineConfig, space: Arc<AddressSpace>) -> Self {
         let stub = thunks::exit_stub as *const () as *const u8;
         let native = match config.tier {
@@ -170,65 +191,55 @@ impl Engine {
                 }
             },
         };
-        let table = Table::new(native.as_ref().map(|n| n.cache.memory()));
-        let perf_map = config.perf_map.then(open_perf_map).flatten();
-        let (stats, writes) = (Stats::default(), Vec::new());
-        Self {
-            config,
-            table,
-            frame: new_frame(),
-            parked: Vec::new(),
-            current: 0,
-            stats,
-            native,
-            perf_map,
-            writes,
-            space,
-            faults: (0, 0),
-        }
+        let table = Table::new(native.as_ref().map(|n| lock(&n.cache).memory()));
+        let perf_map = Mutex::new(config.perf_map.then(open_perf_map).flatten());
+        let shared =
+            Shared { writes: Mutex::default(), busy: AtomicBool::new(false), native, table, perf_map, space };
+        Self::with(config, Arc::new(shared))
     }
 
-    /// From now on [`Engine::run`] is given vCPU number `vcpu` of the machine (0 at first).
-    pub fn turn_to(&mut self, vcpu: usize) {
-        let most = vcpu.max(self.current);
-        if self.parked.len() <= most {
-            self.parked.resize_with(most + 1, || None);
-        }
-        if vcpu != self.current {
-            let next = self.parked[vcpu].take().unwrap_or_else(new_frame);
-            self.parked[self.current] = Some(std::mem::replace(&mut self.frame, next));
-            self.current = vcpu;
-        }
+    /// The engine of another vCPU of the same machine.
+    pub fn another(&self) -> Self {
+        Self::with(self.config.clone(), Arc::clone(&self.shared))
     }
 
-    /// Counters.
+    fn with(config: EngineConfig, shared: Arc<Shared>) -> Self {
+        let me = shared.table.join();
+        Self { config, shared, me, stats: Stats::default(), faults: (0, 0), sampled: 0 }
+    }
+
+    /// The owner's part of the frame.
+    fn head(&self) -> &JitFrame {
+        // SAFETY: only the thread that has this engine uses it, and no generated code runs meanwhile.
+        unsafe { &*self.me.head() }
+    }
+
+    /// This vCPU's counters; blocks are the machine's.
     pub fn stats(&self) -> Stats {
-        let all = |count: fn(&JitFrame) -> u64| {
-            let parked = self.parked.iter().flatten().map(|frame| count(frame));
-            count(&self.frame) + parked.sum::<u64>()
-        };
+        let f = self.head();
         Stats {
-            blocks: self.table.len() as u64,
-            slow_loads: all(|f| f.slow_loads),
-            slow_stores: all(|f| f.slow_stores),
-            redos: all(|f| f.redos),
-            stopped: all(|f| f.stopped),
-            samples: all(|f| f.samples),
+            blocks: self.shared.table.len() as u64,
+            slow_loads: f.slow_loads,
+            slow_stores: f.slow_stores,
+            redos: f.redos,
+            stopped: f.stopped,
+            samples: f.samples,
             ..self.stats
         }
     }
 
     pub(crate) fn space(&self) -> &AddressSpace {
-        &self.space
+        &self.shared.space
     }
 
     /// Host code of all compiled blocks as text, in the order of their addresses: Cranelift's input and its output.
-    pub fn dump_blocks(&mut self) -> Vec<String> {
-        let Some(native) = &mut self.native else { return Vec::new() };
-        let blocks = self.table.compiled();
+    pub fn dump_blocks(&self) -> Vec<String> {
+        let Some(native) = &self.shared.native else { return Vec::new() };
+        let blocks = self.shared.table.compiled();
+        let mut compiler = lock(&native.compiler);
         blocks
             .iter()
-            .map(|tb| match native.compiler.dump(tb, tb.compiled_for()) {
+            .map(|tb| match compiler.dump(tb, tb.compiled_for()) {
                 Ok((ir, code)) => format!("block {:#x}: {:?}\n{ir}\n{code}", tb.key.rip, tb.block.insns),
                 Err(why) => format!("block {:#x}: {why}", tb.key.rip),
             })
@@ -238,12 +249,12 @@ impl Engine {
     /// Compiles every compiled block once more and throws the code away: what the compiler costs on this guest's code.
     pub fn measure_compiler(&self) -> CompileCost {
         let stub = thunks::exit_stub as *const () as *const u8;
-        let options = Options { optimise: self.config.optimise, parallel: false, verify: false };
+        let options = Options { verify: false, ..self.config.options() };
         let mut cost = CompileCost::default();
         let Ok(isa) = host_isa(options) else { return cost };
         let mut compiler = Compiler::new(isa, options, stub);
         let start = std::time::Instant::now();
-        for tb in self.table.compiled() {
+        for tb in self.shared.table.compiled() {
             if let Ok(code) = compiler.compile(&tb, tb.compiled_for()) {
                 cost.blocks += 1;
                 cost.instructions += u64::from(tb.block.count);
@@ -254,14 +265,14 @@ impl Engine {
         cost
     }
 
-    /// Drops all translations: memory was replaced as a whole (a snapshot was restored).
+    /// Drops all translations: memory was replaced as a whole (a snapshot was restored). No vCPU of the machine runs.
     pub fn forget_all(&mut self) {
-        self.table.clear(&self.space);
-        self.clear_jumps();
-        self.table.reclaim();
-        self.writes.clear();
-        self.space.take_code_writes(&mut self.writes);
-        self.writes.clear();
+        let Shared { writes, table, space, .. } = &*self.shared;
+        table.clear(space);
+        table.reclaim();
+        let mut writes = lock(writes);
+        space.take_code_writes(&mut writes);
+        writes.clear();
     }
 
     /// Runs `cpu` until its instruction count is `until`, or something needs the machine's attention.
@@ -271,12 +282,14 @@ impl Engine {
             cpu.st.icount_end = cpu.st.icount();
             cpu.st.budget = 0;
         }
-        cpu.st.scratch[SCRATCH_FRAME] = &raw mut *self.frame as u64;
+        cpu.st.scratch[SCRATCH_FRAME] = self.me.head() as u64;
+        self.me.come_online(self.shared.table.clock(), !self.config.parallel);
         let exit = if self.config.trace.each_block() {
             self.traced_rounds(cpu, until)
         } else {
             self.rounds(cpu, until)
         };
+        self.me.go_offline();
         cpu.st.scratch = [0; 4];
         exit
     }
@@ -309,7 +322,11 @@ impl Engine {
         // SAFETY: blocks live until the next safepoint at least.
         let tb = unsafe { &*tb };
         if i64::from(tb.block.count) > cpu.st.budget {
-            self.sample(tb);
+            let now = cpu.st.icount();
+            if now.wrapping_sub(self.sampled) >= SAMPLE {
+                self.sampled = now;
+                self.sample(tb);
+            }
             if cpu.st.icount_end >= until.min(cpu.until) || !Self::next_slice(cpu, until) {
                 self.run_singly(cpu, tb);
             }
@@ -317,7 +334,6 @@ impl Engine {
         }
         let code = tb.code();
         if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
-            self.claim(cpu, tb);
             self.enter(cpu, code);
             return None;
         }
@@ -329,7 +345,7 @@ impl Engine {
     /// of the dispatcher in between. Whatever needs the dispatcher has set `stop`, which ends it.
     fn interpret(&mut self, cpu: &mut Vcpu, mut tb: &Tb) {
         let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
-        let jumps = &raw const self.frame.jumps;
+        let me = Arc::clone(&self.me);
         let mut left = RUN;
         loop {
             self.warm(tb);
@@ -339,13 +355,13 @@ impl Engine {
             }
             debug_assert_eq!(tag, jump_tag(cpu.mmu.epoch(), cpu.st.mode), "a plain block");
             let rip = cpu.st.rip;
-            // SAFETY: the frame is the engine's, and nothing writes the cache while this runs.
-            let next = unsafe { &(*jumps)[jump_index(rip)] };
-            if next.rip != rip || next.tag != tag {
+            let next = me.jump(rip);
+            if next.rip.load(Ordering::Relaxed) != rip || next.tag.load(Ordering::Relaxed) != tag {
                 break;
             }
-            // SAFETY: entries of removed blocks are cleared at once; the others are alive until the next safepoint.
-            tb = unsafe { &*next.tb };
+            // SAFETY: blocks that the jump cache had after the last safepoint are alive until the next one.
+            let Some(next) = (unsafe { next.tb.load(Ordering::Relaxed).as_ref() }) else { break };
+            tb = next;
             if i64::from(tb.block.count) > cpu.st.budget || !tb.code().is_null() {
                 break;
             }
@@ -439,29 +455,25 @@ impl Engine {
         // A block without a branch at its end: RIP is exact after every single instruction.
     }
 
-    /// `tb` was found for `cpu`, so that its pages are where they were in this epoch. A block over two pages knows one epoch only:
-    /// where it is another vCPU's, its code would come back at once, for ever.
-    #[inline]
-    pub(crate) fn claim(&self, cpu: &Vcpu, tb: &Tb) {
-        if !self.parked.is_empty() && tb.spans[1].is_some() {
-            tb.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
-        }
-    }
-
     /// Runs generated code.
     fn enter(&mut self, cpu: &mut Vcpu, code: *const u8) {
-        self.frame.link = std::ptr::null();
-        self.frame.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        let frame = self.me.head();
+        // SAFETY: the frame is this vCPU's, and generated code does not run yet.
+        unsafe {
+            (*frame).link = std::ptr::null();
+            (*frame).tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        }
         thunks::guest_flags::give(cpu);
-        // SAFETY: `code` belongs to a live block; the frame's address is in `scratch`.
-        unsafe { thunks::enter(cpu, code, &raw mut *self.frame) };
+        // SAFETY: `code` belongs to a block that was alive at the last safepoint; the frame's address is in `scratch`.
+        unsafe { thunks::enter(cpu, code, frame) };
         thunks::guest_flags::take(cpu);
-        let link = self.frame.link;
+        // SAFETY: as above; generated code does not run any more.
+        let link = unsafe { (*frame).link };
         if link.is_null() || cpu.st.stop != stop::NONE {
             return;
         }
         let Some(tb) = self.find(cpu) else { return };
-        // SAFETY: the block that was just left is alive, and so are its links; blocks live until the next safepoint.
+        // SAFETY: the block that was just left was alive at the last safepoint, and so were its links: until the next one.
         let (link, tb): (&Link, &Tb) = unsafe { (&*link, &*tb) };
         if link.rip != tb.key.rip || tb.code().is_null() {
             return;
@@ -471,7 +483,7 @@ impl Engine {
             link.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
         } else {
             self.stats.links += 1;
-            self.table.link(link, tb, cpu.mmu.epoch());
+            self.shared.table.link(link, tb, cpu.mmu.epoch());
         }
     }
 
@@ -493,14 +505,14 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn compile_soon(&mut self, tb: &Tb) {
-        let Some(native) = &mut self.native else {
+        let Some(native) = &self.shared.native else {
             tb.heat.store(HOT_NEVER, Ordering::Relaxed);
             return;
         };
         let Some(workers) = &native.workers else { return };
-        if workers.submit((self.table.share(tb), Tier::One)) {
-            tb.heat.store(HOT_QUEUED, Ordering::Relaxed);
-        } else {
+        if tb.heat.swap(HOT_QUEUED, Ordering::Relaxed) >= HOT_QUEUED {
+            // Another vCPU was quicker.
+        } else if !workers.submit((self.shared.table.share(tb), Tier::One)) {
             tb.heat.store(self.config.hot_threshold / 2, Ordering::Relaxed);
         }
     }
@@ -513,9 +525,9 @@ impl Engine {
         }
         let seen = tb.samples.load(Ordering::Relaxed).saturating_add(1);
         tb.samples.store(seen, Ordering::Relaxed);
-        let workers = self.native.as_ref().and_then(|n| n.workers.as_ref());
+        let workers = self.shared.workers();
         if seen == self.config.tier2_samples
-            && workers.is_some_and(|w| !w.submit((self.table.share(tb), Tier::Two)))
+            && workers.is_some_and(|w| !w.submit((self.shared.table.share(tb), Tier::Two)))
         {
             // Too many wait already: again at the next sample.
             tb.samples.store(seen - 1, Ordering::Relaxed);
@@ -536,19 +548,21 @@ impl Engine {
 
     /// Compiles a block now.
     pub(crate) fn compile_now(&mut self, tb: &Tb) {
-        let Some(native) = &mut self.native else { return };
+        let Some(native) = &self.shared.native else { return };
         if native.workers.is_some() || tb.heat.load(Ordering::Relaxed) == HOT_NEVER {
             return;
         }
         let tier = if self.config.tier == TierPolicy::Two { Tier::Two } else { Tier::One };
-        let code = native.compiler.compile(tb, tier);
-        let tb = self.table.share(tb);
+        let code = lock(&native.compiler).compile(tb, tier);
+        let tb = self.shared.table.share(tb);
         self.install((tb, code));
     }
 
     /// Puts a compiled block in its place.
     fn install(&mut self, (tb, code): crate::worker::Done) {
-        let Some(native) = &mut self.native else { return };
+        let shared = Arc::clone(&self.shared);
+        let Some(native) = &shared.native else { return };
+        let mut cache = lock(&native.cache);
         let superseded = |c: &Code| (c.tier as u8) <= tb.tier.load(Ordering::Relaxed) && !tb.code().is_null();
         if tb.dead.load(Ordering::Acquire) || code.as_ref().is_ok_and(superseded) {
             self.stats.compile_stale += 1;
@@ -563,143 +577,120 @@ impl Engine {
                 return;
             }
         };
-        let (table, frame, parked, stats) = (&self.table, &mut self.frame, &mut self.parked, &mut self.stats);
-        let evict = |old: &Tb| {
-            stats.evicted += 1;
-            table.drop_code(old);
-            old.heat.store(0, Ordering::Relaxed);
-            old.samples.store(0, Ordering::Relaxed);
-            forget_jumps(frame, parked, old);
+        let mut place = || {
+            let evicted = |old: &Tb| {
+                self.stats.evicted += 1;
+                old.heat.store(0, Ordering::Relaxed);
+                old.samples.store(0, Ordering::Relaxed);
+            };
+            cache.install(&shared.table, &tb, &code.bytes, code.jumps.iter().map(|j| j.site), evicted)
         };
-        match native.cache.install(&tb, &code.bytes, code.jumps.iter().map(|j| j.site), evict) {
-            Ok(at) => {
-                if self.config.trace.code() {
-                    self.config.trace.show_code(&mut native.compiler, &tb, &code);
-                }
-                self.stats.compiled += 1;
-                self.stats.code_bytes += code.bytes.len() as u64;
-                if let Some(map) = &mut self.perf_map {
-                    // A profile with gaps is better than a machine that stops for it.
-                    let _ = writeln!(map, "{:x} {:x} guest-{:#x}", at as usize, code.bytes.len(), tb.key.rip);
-                }
-                table.drop_code(&tb);
-                for j in &code.jumps {
-                    let link = &code.links.0[j.link];
-                    link.site.store(at as usize + j.site, Ordering::Relaxed);
-                    link.exit.store(at as usize + j.exit, Ordering::Relaxed);
-                }
-                *tb.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code.links;
-                tb.tier.store(code.tier as u8, Ordering::Relaxed);
-                tb.inner.store(code.inner as u8, Ordering::Relaxed);
-                tb.code.store(at.cast_mut(), Ordering::Release);
-                self.stats.compiled_tier2 += u64::from(code.tier == Tier::Two);
-                forget_jumps(frame, parked, &tb);
+        let mut placed = place();
+        if !self.config.parallel && matches!(placed, Err(NoPlace::InUse)) {
+            // Nobody runs but this vCPU, which is here.
+            self.me.pass(shared.table.clock());
+            placed = place();
+        }
+        let at = match placed {
+            Ok(at) => at,
+            Err(NoPlace::InUse) => {
+                // It is asked for again if it stays hot.
+                tb.heat.store(self.config.hot_threshold / 2, Ordering::Relaxed);
+                tb.samples.store(0, Ordering::Relaxed);
+                return;
             }
-            Err(why) => {
+            Err(NoPlace::Host(why)) => {
                 tracing::warn!("generated code cannot be placed: {why}");
                 tb.heat.store(HOT_NEVER, Ordering::Relaxed);
+                return;
             }
+        };
+        if self.config.trace.code() {
+            self.config.trace.show_code(&mut lock(&native.compiler), &tb, &code);
+        }
+        let (bytes, tier) = (code.bytes.len(), code.tier);
+        if !shared.table.give_code(&tb, at, code) {
+            self.stats.compile_stale += 1;
+            return;
+        }
+        self.stats.compiled += 1;
+        self.stats.code_bytes += bytes as u64;
+        self.stats.compiled_tier2 += u64::from(tier == Tier::Two);
+        if let Some(map) = &mut *lock(&shared.perf_map) {
+            // A profile with gaps is better than a machine that stops for it.
+            let _ = writeln!(map, "{:x} {bytes:x} guest-{:#x}", at as usize, tb.key.rip);
         }
     }
 
-    /// Between blocks: nothing is held by address, no generated code runs.
+    /// Between blocks: nothing is held by address, no generated code of this vCPU runs.
     #[inline]
     pub(crate) fn safepoint(&mut self, cpu: &mut Vcpu) {
         cpu.mmu.safepoint();
-        if self.space.code_writes_pending() {
+        self.me.pass(self.shared.table.clock());
+        // In this order: who takes what is pending has said before that it is busy.
+        if self.shared.space.code_writes_pending() || self.shared.busy.load(Ordering::SeqCst) {
             self.drop_written();
         }
-        if self.native.as_ref().and_then(|n| n.workers.as_ref()).is_some_and(Workers::ready) {
-            while let Some(done) =
-                self.native.as_ref().and_then(|n| n.workers.as_ref()).and_then(Workers::take)
-            {
-                self.install(done);
-            }
+        if self.shared.workers().is_some_and(Workers::ready) {
+            self.pick_up();
         }
     }
 
     #[cold]
-    fn drop_written(&mut self) {
-        let mut writes = std::mem::take(&mut self.writes);
-        self.space.take_code_writes(&mut writes);
-        let (frame, parked, stats) = (&mut self.frame, &mut self.parked, &mut self.stats);
-        for w in writes.drain(..) {
-            self.table.invalidate(&self.space, w, |tb| {
-                stats.invalidated += 1;
-                forget_jumps(frame, parked, tb);
-            });
+    fn pick_up(&mut self) {
+        while let Some(done) = self.shared.workers().and_then(Workers::take) {
+            self.install(done);
         }
-        self.writes = writes;
-        self.table.reclaim();
+        self.me.pass(self.shared.table.clock());
+        self.shared.table.reclaim();
     }
 
-    /// Removes a block that is alive but no longer right.
-    pub(crate) fn discard(&mut self, tb: *const Tb) {
-        // SAFETY: the caller has just found it in the table.
-        let tb = unsafe { &*tb };
-        forget_jumps(&mut self.frame, &mut self.parked, tb);
-        self.table.discard(tb);
+    /// Removes the blocks that were written to. When it returns, none is left whose writing this vCPU has seen: if another one is at
+    /// it, this one waits.
+    #[cold]
+    fn drop_written(&mut self) {
+        let Shared { writes, busy, table, space, .. } = &*self.shared;
+        let mut writes = lock(writes);
+        busy.store(true, Ordering::SeqCst);
+        space.take_code_writes(&mut writes);
+        for write in writes.drain(..) {
+            table.invalidate(space, write, |_| self.stats.invalidated += 1);
+        }
+        busy.store(false, Ordering::SeqCst);
+        drop(writes);
+        self.me.pass(table.clock());
+        table.reclaim();
     }
+}
 
-    fn clear_jumps(&mut self) {
-        self.frame = new_frame();
-        self.parked.clear();
+impl Shared {
+    fn workers(&self) -> Option<&Workers> {
+        self.native.as_ref()?.workers.as_ref()
+    }
+}
+
+impl EngineConfig {
+    fn options(&self) -> Options {
+        Options { optimise: self.optimise, parallel: self.parallel, verify: self.verify }
     }
 }
 
 impl Native {
     fn new(config: &EngineConfig, stub: *const u8) -> Result<Self, String> {
         let cache = CodeCache::new(config.code_cache_bytes, config.mapping).map_err(|e| e.to_string())?;
-        let options = Options { optimise: config.optimise, parallel: false, verify: config.verify };
+        if config.parallel && !cache.is_dual() {
+            return Err("it cannot be written while other vCPUs run".to_owned());
+        }
+        let options = config.options();
         let isa = host_isa(options)?;
         let compiler = || Compiler::new(Arc::clone(&isa), options, stub);
         let workers = (config.tier == TierPolicy::Auto)
             .then(|| Workers::new((0..config.workers.max(1)).map(|_| compiler()).collect()));
-        Ok(Self { cache, compiler: compiler(), workers })
+        Ok(Self { cache: Mutex::new(cache), compiler: Mutex::new(compiler()), workers })
     }
 }
 
 fn open_perf_map() -> Option<std::fs::File> {
     let path = format!("/tmp/perf-{}.map", std::process::id());
     std::fs::File::create(&path).inspect_err(|e| tracing::warn!("{path}: {e}")).ok()
-}
-
-/// A frame with an empty jump cache. Entries must never match while empty: their tag is none.
-fn new_frame() -> Box<JitFrame> {
-    let stub = thunks::return_stub as *const () as *const u8;
-    let empty = || Jump { rip: 0, tag: u64::MAX, code: stub, tb: std::ptr::null() };
-    let jumps: Box<[Jump]> = (0..1 << JUMP_BITS).map(|_| empty()).collect();
-    let layout = std::alloc::Layout::new::<JitFrame>();
-    // SAFETY: the layout is not empty; all fields are integers and pointers, valid when zero, and the jump cache is
-    // overwritten before the box is made.
-    unsafe {
-        let p = std::alloc::alloc_zeroed(layout).cast::<JitFrame>();
-        if p.is_null() {
-            std::alloc::handle_alloc_error(layout);
-        }
-        std::ptr::copy_nonoverlapping(jumps.as_ptr(), (&raw mut (*p).jumps).cast::<Jump>(), jumps.len());
-        Box::from_raw(p)
-    }
-}
-
-/// Takes a block out of every vCPU's jump cache.
-fn forget_jumps(frame: &mut JitFrame, parked: &mut [Option<Box<JitFrame>>], tb: &Tb) {
-    forget_jump(frame, tb);
-    parked.iter_mut().flatten().for_each(|frame| forget_jump(frame, tb));
-}
-
-/// Takes a block out of a jump cache.
-fn forget_jump(frame: &mut JitFrame, tb: &Tb) {
-    let p = std::ptr::from_ref(tb);
-    let clear = |j: &mut Jump| {
-        if j.tb == p {
-            j.tag = u64::MAX;
-            j.tb = std::ptr::null();
-        }
-    };
-    match tb.entered() {
-        Entered::Nowhere => {}
-        Entered::At(linear) => clear(&mut frame.jumps[jump_index(linear)]),
-        Entered::Anywhere => frame.jumps.iter_mut().for_each(clear),
-    }
 }

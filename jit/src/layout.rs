@@ -1,7 +1,7 @@
 //! What generated code knows of memory layouts, and the per-vCPU record that it shares with the dispatcher.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
 use softmmu::{TLB_ENTRIES, layout as tlb};
 use x86::state::Mode;
@@ -70,18 +70,19 @@ pub const TLB_INDEX_MASK: i64 = ((TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT) as i64;
 /// log2 of the number of jump-cache entries.
 pub const JUMP_BITS: u32 = 15;
 
-/// An entry of the per-vCPU jump cache: where the code for a RIP is, valid for one (epoch, mode).
+/// An entry of the per-vCPU jump cache: where the code for a RIP is, valid for one (epoch, mode). The owner fills it; others take it
+/// out (see [`crate::member`]).
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Jump {
     /// RIP (a linear address: entries exist for flat code segments only).
-    pub rip: u64,
+    pub rip: AtomicU64,
     /// [`jump_tag`].
-    pub tag: u64,
+    pub tag: AtomicU64,
     /// Host code: the block's, or the stub that returns to the dispatcher.
-    pub code: *const u8,
+    pub code: AtomicPtr<u8>,
     /// The block; null in an empty entry.
-    pub tb: *const Tb,
+    pub tb: AtomicPtr<Tb>,
 }
 
 /// log2 of the size of [`Jump`].
@@ -134,12 +135,28 @@ pub struct JitFrame {
     pub stopped: u64,
     /// Devices read without leaving a block.
     pub samples: u64,
+}
+
+/// All that generated code finds at the frame's address.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Frame {
+    /// The owner's part.
+    pub head: JitFrame,
     /// The jump cache.
     pub jumps: [Jump; 1 << JUMP_BITS],
 }
 
+const _: () = assert!(offset_of!(Frame, head) == 0);
+
 /// Offset of the jump cache.
-pub const FRAME_JUMPS: i32 = offset_of!(JitFrame, jumps) as i32;
+pub const FRAME_JUMPS: i32 = offset_of!(Frame, jumps) as i32;
+/// Offset of [`Jump::tag`].
+pub const JUMP_TAG: i32 = offset_of!(Jump, tag) as i32;
+/// Offset of [`Jump::code`].
+pub const JUMP_CODE: i32 = offset_of!(Jump, code) as i32;
+/// Offset of [`Jump::tb`].
+pub const JUMP_TB: i32 = offset_of!(Jump, tb) as i32;
 /// Offset of the current tag.
 pub const FRAME_TAG: i32 = offset_of!(JitFrame, tag) as i32;
 /// Offset of the bounce buffer.
@@ -159,7 +176,7 @@ pub struct Link {
     /// Host address of the way out.
     pub exit: AtomicUsize,
     /// The translation epoch in which the link was made.
-    pub epoch: std::sync::atomic::AtomicU64,
+    pub epoch: AtomicU64,
     /// RIP of the target.
     pub rip: u64,
     /// The block that the link leads to, null while it leads out. Under the table's lock.

@@ -6,6 +6,7 @@
 //! | `lookup` | from RIP to a block |
 //! | [`table`], [`tb`] | the blocks, where they lie, who leads to whom; invalidation |
 //! | [`compile`] | tier 1: the compiler, an `x86::Emitter` over Cranelift |
+//! | [`member`] | each vCPU's jump cache; when what was removed may be given up |
 //! | [`worker`] | compile threads |
 //! | [`code`], [`platform`] | the code cache and executable memory |
 //! | [`trace`] | what `-d` shows of blocks and code |
@@ -20,6 +21,7 @@ pub mod engine;
 pub mod jump;
 pub mod layout;
 mod lookup;
+pub mod member;
 pub mod platform;
 pub mod stats;
 pub mod table;

@@ -11,9 +11,8 @@ use x86::state::{Mode, seg};
 use x86::{Block, Vcpu};
 
 use crate::engine::{Engine, TierPolicy};
-use crate::layout::{Jump, jump_index, jump_tag};
+use crate::layout::jump_tag;
 use crate::tb::{Key, Tb, key_mode, lines};
-use crate::thunks;
 
 impl Engine {
     /// The block at RIP. `None`: fetching it raised an exception, or it was executed already; look at the state again.
@@ -26,31 +25,31 @@ impl Engine {
         let linear =
             if flat { rip } else { cpu.st.seg[seg::CS as usize].base.wrapping_add(rip) & 0xffff_ffff };
         let tag = jump_tag(cpu.mmu.epoch(), mode);
-        let e = &self.frame.jumps[jump_index(linear)];
-        if e.rip == linear && e.tag == tag {
-            let tb = e.tb;
-            if flat {
-                // The tag says that the entry is for flat code: nothing of the block itself need be looked at.
+        let e = self.me.jump(linear);
+        let tb = e.tb.load(Ordering::Relaxed);
+        if e.rip.load(Ordering::Relaxed) == linear && !tb.is_null() {
+            if e.tag.load(Ordering::Relaxed) == tag {
+                if flat {
+                    // The tag says that the entry is for flat code: nothing of the block itself need be looked at.
+                    return Some(tb);
+                }
+                // SAFETY: blocks that the jump cache had after the last safepoint are alive until the next one.
+                let t = unsafe { &*tb };
+                if t.key.rip == rip && u64::from(t.block.len) <= decode::fetch_room(cpu) {
+                    return Some(tb);
+                }
+            }
+            // SAFETY: as above.
+            if self.revalidate(cpu, linear, tag, unsafe { &*tb }) {
                 return Some(tb);
             }
-            // SAFETY: entries of removed blocks are cleared at once; the others are alive.
-            let t = unsafe { &*tb };
-            if t.key.rip == rip && u64::from(t.block.len) <= decode::fetch_room(cpu) {
-                return Some(tb);
-            }
-        }
-        if e.rip == linear && !e.tb.is_null() && self.revalidate(cpu, linear, tag) {
-            return Some(self.frame.jumps[jump_index(linear)].tb);
         }
         self.find_slow(cpu)
     }
 
     /// The jump cache has a block for this address from another epoch (before an address-space switch, mostly): if the
     /// page is mapped to the same place and the mode is the block's, the entry is good again.
-    fn revalidate(&mut self, cpu: &mut Vcpu, linear: u64, tag: u64) -> bool {
-        let e = &self.frame.jumps[jump_index(linear)];
-        // SAFETY: entries of removed blocks are cleared at once; the others are alive.
-        let t = unsafe { &*e.tb };
+    fn revalidate(&mut self, cpu: &mut Vcpu, linear: u64, tag: u64, t: &Tb) -> bool {
         if !t.flat || t.key.mode != key_mode(cpu.st.mode) || t.key.rip != cpu.st.rip {
             return false;
         }
@@ -63,11 +62,9 @@ impl Engine {
             if !next.is_ok_and(|p| p.page == page) {
                 return false;
             }
-            t.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
         }
         // The fetch may have begun a new epoch; then the next look-up finds out.
-        self.frame.jumps[jump_index(linear)].tag = tag;
-        tag == jump_tag(cpu.mmu.epoch(), cpu.st.mode)
+        self.me.enter(linear, tag, t) && tag == jump_tag(cpu.mmu.epoch(), cpu.st.mode)
     }
 
     #[cold]
@@ -89,12 +86,13 @@ impl Engine {
         let key =
             Key { ram: at.page.offset() + linear % PAGE_SIZE, rip: cpu.st.rip, mode: key_mode(cpu.st.mode) };
         let room = decode::fetch_room(cpu);
-        let known = self.table.find(key).filter(|tb| tb.flat || u64::from(tb.block.len) <= room);
+        let known = self.shared.table.find(key).filter(|tb| tb.flat || u64::from(tb.block.len) <= room);
         let known = known.map(|tb| (std::ptr::from_ref(tb), tb.spans[1]));
         // An instruction that crosses its page depends on the next page's mapping as well.
         let known = match known {
             Some((tb, Some((page, _)))) if self.next_page(cpu, linear)?.page != page => {
-                self.discard(tb);
+                // SAFETY: it was just found in the table.
+                self.shared.table.discard(unsafe { &*tb });
                 None
             }
             k => k.map(|(tb, _)| tb),
@@ -109,12 +107,9 @@ impl Engine {
             self.compile_now(t);
         }
         let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
-        let code = if t.code().is_null() { thunks::return_stub as *const () as *const u8 } else { t.code() };
-        // Both pages of a block over two were looked at in this epoch.
-        t.epoch.store(cpu.mmu.epoch(), Ordering::Relaxed);
         t.enter(linear);
-        self.frame.jumps[jump_index(linear)] = Jump { rip: linear, tag, code, tb };
-        Some(tb)
+        // Both pages of a block over two were looked at in this epoch.
+        self.me.enter(linear, tag, t).then_some(tb)
     }
 
     fn next_page(&mut self, cpu: &mut Vcpu, linear: u64) -> Option<FetchPage> {
@@ -132,11 +127,28 @@ impl Engine {
         }
     }
 
+    /// Decodes a block and adds it. Again where what it was decoded from was written to, or its lines stopped being tracked, meanwhile.
     fn decode(&mut self, cpu: &mut Vcpu, linear: u64, at: FetchPage, key: Key) -> Option<*const Tb> {
+        loop {
+            let tb = self.decode_once(cpu, linear, at, key)?;
+            if let Some(tb) = tb {
+                return Some(tb);
+            }
+        }
+    }
+
+    fn decode_once(
+        &mut self,
+        cpu: &mut Vcpu,
+        linear: u64,
+        at: FetchPage,
+        key: Key,
+    ) -> Option<Option<*const Tb>> {
         let start = (linear % PAGE_SIZE) as usize;
         let room = usize::try_from(decode::fetch_room(cpu)).unwrap_or(usize::MAX);
         // Whatever is written to these lines from here on is noticed; the bytes are read after that.
         let reach = (start as u64 + 64 * 4).min(PAGE_SIZE);
+        let version = self.space().code_version(at.page);
         let mut tracked = self.space().code_lines(at.page);
         self.track(at.page, lines(start as u64, reach), &mut tracked);
         let mut page = [0; PAGE_SIZE as usize];
@@ -156,13 +168,16 @@ impl Engine {
         let first = len.min(PAGE_SIZE - start as u64);
         let mine = lines(start as u64, start as u64 + first);
         self.track(at.page, mine, &mut tracked);
-        let second = second.map(|p| (p, lines(0, len - first)));
+        let versions = [Some((at.page, version)), second];
+        let second = second.map(|(p, _)| (p, lines(0, len - first)));
         self.stats.decoded += 1;
         let tb = Tb::new(block, key.ram, [Some((at.page, mine)), second]).decoded_from(bytes);
         if self.config.trace.guest_code {
             self.show_guest_code(&tb);
         }
-        Some(self.table.insert(Arc::new(tb)))
+        let space = self.space();
+        let intact = || versions.iter().flatten().all(|(page, v)| space.code_version(*page) == *v);
+        Some(self.shared.table.insert(Arc::new(tb), intact).map(std::ptr::from_ref))
     }
 
     fn track(&self, page: RamPage, lines: u64, tracked: &mut u64) {
@@ -172,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// An instruction that begins with `head` at the end of a page.
+    /// An instruction that begins with `head` at the end of a page: with the next page, and the version of its code that was read.
     fn decode_across(
         &mut self,
         cpu: &mut Vcpu,
@@ -180,8 +195,9 @@ impl Engine {
         head: &[u8],
         room: usize,
         key: Key,
-    ) -> Option<(Block, Option<RamPage>)> {
+    ) -> Option<(Block, Option<(RamPage, u32)>)> {
         let next = self.next_page(cpu, linear)?;
+        let version = self.space().code_version(next.page);
         self.space().track_code(next.page, 1);
         let mut page = [0; PAGE_SIZE as usize];
         self.space().read_ram_page(next.page, &mut page);
@@ -189,7 +205,7 @@ impl Engine {
         bytes.extend_from_slice(&page[..MAX_LEN]);
         bytes.truncate(room);
         match cpu.model.isa().single(&bytes, key.rip, key.mode) {
-            Some(b) => Some((b, Some(next.page))),
+            Some(b) => Some((b, Some((next.page, version)))),
             None => {
                 cpu.gp(0);
                 None
@@ -200,7 +216,7 @@ impl Engine {
     /// Code in device memory or in no memory at all: read bytewise and executed once, nothing is kept.
     fn run_from_device(&mut self, cpu: &mut Vcpu, linear: u64, gpa: Gpa) {
         let room = decode::fetch_room(cpu).min(MAX_LEN as u64).min(PAGE_SIZE - linear % PAGE_SIZE);
-        let now = cpu.st.now();
+        let now = cpu.now();
         let bytes: Vec<u8> =
             (0..room).map(|k| cpu.bus.mmio_read(gpa.0.wrapping_add(k), 1, now) as u8).collect();
         match cpu.model.isa().single(&bytes, cpu.st.rip, cpu.st.mode) {

@@ -99,6 +99,27 @@ impl CodeMemory {
         Ok(self)
     }
 
+    /// Replaces the four bytes of a jump by one store, so that whoever executes them meanwhile takes the old jump or the new one: they
+    /// lie as [`crate::jump::patchable`] says. (Single mapping: no code may be running.)
+    pub fn replace(&mut self, at: usize, jump: [u8; 4]) -> io::Result<()> {
+        match &mut self.map {
+            Map::Dual { rw, .. } => {
+                let end = at.checked_add(4).ok_or(io::ErrorKind::InvalidInput)?;
+                let bytes = rw.get_mut(at..end).ok_or(io::ErrorKind::InvalidInput)?;
+                store_jump(bytes.as_mut_ptr(), jump);
+                clean_data(bytes.as_ptr(), 4);
+            }
+            Map::Single(m) => m.write(at, &jump)?,
+        }
+        publish(self.base().wrapping_add(at), 4);
+        Ok(())
+    }
+
+    /// May code be written while other code of this memory runs?
+    pub fn is_dual(&self) -> bool {
+        matches!(self.map, Map::Dual { .. })
+    }
+
     /// Bytes.
     pub fn size(&self) -> usize {
         self.len
@@ -128,6 +149,32 @@ impl CodeMemory {
         }
         publish(self.base().wrapping_add(at), code.len());
         Ok(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn store_jump(at: *mut u8, jump: [u8; 4]) {
+    let word = u32::from_le_bytes(jump);
+    // SAFETY: the caller has these four bytes; instruction fetch, which may come at the same time, is not Rust's.
+    unsafe { std::arch::asm!("mov dword ptr [{}], {:e}", in(reg) at, in(reg) word, options(nostack)) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn store_jump(at: *mut u8, jump: [u8; 4]) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    // SAFETY: the caller has these four bytes, which are an instruction of a host whose instructions are aligned.
+    unsafe { AtomicU32::from_ptr(at.cast()) }.store(u32::from_ne_bytes(jump), Ordering::Relaxed);
+}
+
+/// This thread executes what others have published before, wherever it leads. (x86: SDM vol. 3, 9.1.3, asks for a serialising
+/// instruction; processors see that code which they have fetched was stored to, and so far nobody leads into fresh code but by an
+/// indirect jump, or a direct one that was stored after it.)
+#[inline]
+pub fn synchronize() {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a barrier.
+    unsafe {
+        std::arch::asm!("isb", options(nostack));
     }
 }
 

@@ -43,6 +43,30 @@ pub struct Stats {
     pub samples: u64,
 }
 
+impl std::ops::AddAssign for Stats {
+    /// Adds what another vCPU of the same machine has counted. Live blocks are the machine's.
+    fn add_assign(&mut self, other: Self) {
+        self.decoded += other.decoded;
+        self.compiled += other.compiled;
+        self.compiled_tier2 += other.compiled_tier2;
+        self.compile_failed += other.compile_failed;
+        self.compile_stale += other.compile_stale;
+        self.code_bytes += other.code_bytes;
+        self.evicted += other.evicted;
+        self.invalidated += other.invalidated;
+        self.dispatches += other.dispatches;
+        self.tier0_blocks += other.tier0_blocks;
+        self.singles += other.singles;
+        self.lookups += other.lookups;
+        self.links += other.links;
+        self.slow_loads += other.slow_loads;
+        self.slow_stores += other.slow_stores;
+        self.redos += other.redos;
+        self.stopped += other.stopped;
+        self.samples += other.samples;
+    }
+}
+
 impl std::fmt::Display for Stats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {

@@ -1,8 +1,8 @@
 //! The table of translation blocks, shared by the vCPUs of a machine.
 //!
 //! Look-up is lock-free: buckets are singly linked lists of blocks behind atomic pointers. Changes (insertion, removal,
-//! linking) take the lock. A removed block stays allocated until [`Table::reclaim`], which the dispatcher calls at a
-//! safepoint where no vCPU holds a block.
+//! linking) take the lock. What is removed stays allocated until no vCPU can hold it any more (see [`crate::member`]); a vCPU in the
+//! code of a removed block leaves it at the next jump, and does not come back.
 //!
 //! Per page of RAM the table knows which blocks lie there, and for each which 64-byte lines: a store into translated
 //! code removes the blocks that overlap the written lines and no others.
@@ -11,15 +11,17 @@
 
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use softmmu::{AddressSpace, CodeWrite, RamPage};
 
 use crate::code::SharedMemory;
+use crate::compile::Code;
 use crate::jump::Jumps;
 use crate::layout::Link;
-use crate::tb::{Key, LinkRef, Tb};
+use crate::member::{Member, Members};
+use crate::tb::{Key, LinkRef, Links, Tb};
 
 const BUCKETS: usize = 1 << 16;
 
@@ -27,6 +29,8 @@ const BUCKETS: usize = 1 << 16;
 pub struct Table {
     buckets: Box<[AtomicPtr<Tb>]>,
     inner: Mutex<Inner>,
+    /// Moves when something is taken out of reach.
+    clock: AtomicU64,
     /// The memory that the blocks' code is in, whose jumps are turned here.
     memory: Option<SharedMemory>,
 }
@@ -40,8 +44,17 @@ unsafe impl Sync for Table {}
 struct Inner {
     /// Never iterated over: its order cannot be seen.
     pages: HashMap<u32, Vec<*const Tb>>,
-    graveyard: Vec<Arc<Tb>>,
+    members: Members,
+    /// With their stamps.
+    graveyard: Vec<(u64, Removed)>,
     blocks: usize,
+}
+
+/// What a vCPU may still look at.
+enum Removed {
+    Block(#[expect(dead_code, reason = "held until it is dropped")] Arc<Tb>),
+    /// Of a block that has other code now.
+    Links(#[expect(dead_code, reason = "held until it is dropped")] Links),
 }
 
 impl std::fmt::Debug for Table {
@@ -54,7 +67,7 @@ impl Table {
     /// An empty table of blocks whose code will be in `memory`.
     pub fn new(memory: Option<SharedMemory>) -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicPtr::default()).collect();
-        Self { buckets, inner: Mutex::default(), memory }
+        Self { buckets, inner: Mutex::default(), clock: AtomicU64::new(0), memory }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -75,7 +88,7 @@ impl Table {
         self.len() == 0
     }
 
-    /// The block for `key`. Valid until the caller's next safepoint.
+    /// The block for `key`. Valid until the caller's next safepoint. Takes no lock.
     pub fn find(&self, key: Key) -> Option<&Tb> {
         // Acquire: pairs with the release store of an insertion.
         let mut at = self.bucket(key).load(Ordering::Acquire);
@@ -90,9 +103,42 @@ impl Table {
         None
     }
 
-    /// Adds a block. Its lines are tracked already.
-    pub fn insert(&self, tb: Arc<Tb>) -> &Tb {
+    /// A new vCPU.
+    pub fn join(&self) -> Arc<Member> {
+        let member = Member::new();
+        self.lock().members.join(&member);
+        member
+    }
+
+    /// The vCPU is no more.
+    pub fn part(&self, member: &Arc<Member>) {
+        self.lock().members.part(member);
+    }
+
+    /// What members note at safepoints.
+    #[inline]
+    pub fn clock(&self) -> &AtomicU64 {
+        &self.clock
+    }
+
+    /// A stamp for what was taken out of reach just now.
+    pub fn stamp(&self) -> u64 {
+        // SeqCst: with `Member::come_online`.
+        self.clock.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Adds a block, unless another vCPU has added the same meanwhile. Its lines are tracked already; `intact` tells whether they
+    /// still are, and the bytes still those that were decoded: otherwise there is no block (`None`).
+    pub fn insert(&self, tb: Arc<Tb>, intact: impl FnOnce() -> bool) -> Option<&Tb> {
         let mut inner = self.lock();
+        // Under the lock: lines stop being tracked under it too, and whoever takes a write to them out of the queue from here on
+        // finds this block.
+        if !intact() {
+            return None;
+        }
+        if let Some(same) = self.find(tb.key).filter(|same| same.spans == tb.spans) {
+            return Some(same);
+        }
         let p = Arc::into_raw(tb);
         // SAFETY: the table owns the count that `into_raw` left.
         let tb = unsafe { &*p };
@@ -107,7 +153,7 @@ impl Table {
         tb.next.store(bucket.load(Ordering::Relaxed), Ordering::Relaxed);
         // Release: pairs with the acquire loads of `find`.
         bucket.store(p.cast_mut(), Ordering::Release);
-        tb
+        Some(tb)
     }
 
     /// All blocks that have code, by RIP.
@@ -175,11 +221,7 @@ impl Table {
     fn retrack(&self, inner: &Inner, space: &AddressSpace, page: RamPage) {
         // SAFETY: blocks in a page's list are alive.
         let lines = |l: &Vec<*const Tb>| l.iter().fold(0, |a, p| a | unsafe { (**p).lines(page) });
-        let left = inner.pages.get(&page.0).map_or(0, lines);
-        space.untrack_code(page);
-        if left != 0 {
-            space.track_code(page, left);
-        }
+        space.keep_code_lines(page, inner.pages.get(&page.0).map_or(0, lines));
     }
 
     fn remove(&self, inner: &mut Inner, tb: &Tb) {
@@ -204,10 +246,36 @@ impl Table {
                 }
             }
         }
-        self.drop_code_locked(tb);
+        self.drop_code_locked(inner, tb);
+        inner.members.forget(tb);
         inner.blocks -= 1;
         // SAFETY: takes over the count that `insert` left in the table.
-        inner.graveyard.push(unsafe { Arc::from_raw(p) });
+        let tb = unsafe { Arc::from_raw(p) };
+        inner.graveyard.push((self.stamp(), Removed::Block(tb)));
+    }
+
+    /// `tb` has this code from now on, which lies at host address `at`. `false`: the block has died meanwhile.
+    pub fn give_code(&self, tb: &Tb, at: *const u8, code: Code) -> bool {
+        let mut inner = self.lock();
+        if tb.dead.load(Ordering::Acquire) {
+            return false;
+        }
+        self.drop_code_locked(&inner, tb);
+        for jump in &code.jumps {
+            let link = &code.links.0[jump.link];
+            link.site.store(at as usize + jump.site, Ordering::Relaxed);
+            link.exit.store(at as usize + jump.exit, Ordering::Relaxed);
+        }
+        let old =
+            std::mem::replace(&mut *tb.links.lock().unwrap_or_else(PoisonError::into_inner), code.links);
+        tb.tier.store(code.tier as u8, Ordering::Relaxed);
+        tb.inner.store(code.inner as u8, Ordering::Relaxed);
+        tb.code.store(at.cast_mut(), Ordering::Release);
+        inner.members.forget(tb);
+        if !old.0.is_empty() {
+            inner.graveyard.push((self.stamp(), Removed::Links(old)));
+        }
+        true
     }
 
     /// Makes `link` lead to `tb`, which has code.
@@ -235,7 +303,10 @@ impl Table {
         let Some(bytes) = Jumps::HERE.and_then(|j| j.to(site, to)) else { return false };
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         let at = site - memory.base() as usize;
-        memory.write(at, &bytes).inspect_err(|why| tracing::warn!("a jump cannot be replaced: {why}")).is_ok()
+        memory
+            .replace(at, bytes)
+            .inspect_err(|why| tracing::warn!("a jump cannot be replaced: {why}"))
+            .is_ok()
     }
 
     /// Makes `link` lead out of generated code. Under the lock.
@@ -245,13 +316,20 @@ impl Table {
         assert!(self.turn(link, out), "a jump into code that is dropped could not be replaced");
     }
 
-    /// Takes a block's code away: nothing leads into it any more, and it leads nowhere.
+    /// Takes a block's code away: nothing leads into it any more, and it leads nowhere. Until all have passed a safepoint
+    /// ([`Table::passed`]), somebody may still execute it.
     pub fn drop_code(&self, tb: &Tb) {
-        let _lock = self.lock();
-        self.drop_code_locked(tb);
+        let inner = self.lock();
+        self.drop_code_locked(&inner, tb);
+        inner.members.forget(tb);
     }
 
-    fn drop_code_locked(&self, tb: &Tb) {
+    /// Have all vCPUs that run passed a safepoint since `stamp` was given?
+    pub fn passed(&self, stamp: u64) -> bool {
+        self.lock().members.passed(stamp)
+    }
+
+    fn drop_code_locked(&self, inner: &Inner, tb: &Tb) {
         tb.code.store(ptr::null_mut(), Ordering::Release);
         let incoming = std::mem::take(&mut *tb.incoming.lock().unwrap_or_else(PoisonError::into_inner));
         for l in incoming {
@@ -261,21 +339,39 @@ impl Table {
             self.turn_out(link);
         }
         for link in &tb.links.lock().unwrap_or_else(PoisonError::into_inner).0 {
+            if inner.members.several() && !link.to.load(Ordering::Relaxed).is_null() {
+                // Another vCPU may be in this code, and what it leads to may be removed before that one has left.
+                self.turn_out(link);
+            }
             detach(link);
             // Its place may soon be another block's.
             link.site.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Frees removed blocks. No vCPU may hold one, nor run generated code.
+    /// Frees what was removed and no vCPU can hold any more.
     pub fn reclaim(&self) {
-        let dead = std::mem::take(&mut self.lock().graveyard);
-        drop(dead);
+        let mut inner = self.lock();
+        if inner.graveyard.is_empty() {
+            return;
+        }
+        let Inner { members, graveyard, .. } = &mut *inner;
+        // Stamps were given in this order.
+        let free = graveyard.partition_point(|(stamp, _)| members.passed(*stamp));
+        let free: Vec<_> = graveyard.drain(..free).collect();
+        drop(inner);
+        drop(free);
     }
 
-    /// Removes everything.
+    /// Does something wait for [`Table::reclaim`]?
+    pub fn has_removed(&self) -> bool {
+        !self.lock().graveyard.is_empty()
+    }
+
+    /// Removes everything. All vCPUs are offline.
     pub fn clear(&self, space: &AddressSpace) {
         let mut inner = self.lock();
+        inner.members.forget_all();
         for b in &self.buckets {
             loop {
                 let p = b.load(Ordering::Acquire);
@@ -286,7 +382,7 @@ impl Table {
                 let tb = unsafe { &*p };
                 self.remove(&mut inner, tb);
                 for (page, _) in tb.spans.iter().flatten() {
-                    space.untrack_code(*page);
+                    space.keep_code_lines(*page, 0);
                 }
             }
         }

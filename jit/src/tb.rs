@@ -57,8 +57,6 @@ pub struct Tb {
     pub tier: AtomicU8,
     /// Offset in the code of the entry for direct jumps.
     pub inner: AtomicU8,
-    /// The translation epoch in which both pages of a block over two were last seen to be mapped where its bytes are.
-    pub epoch: AtomicU64,
     /// Where the jump cache may have it, if it is not flat: see [`Tb::entered`].
     entered: AtomicU64,
     /// Identity.
@@ -171,7 +169,6 @@ impl Tb {
             samples: AtomicU8::new(0),
             tier: AtomicU8::new(0),
             inner: AtomicU8::new(0),
-            epoch: AtomicU64::new(0),
             entered: AtomicU64::new(NOWHERE),
             flat,
             plain,
@@ -209,10 +206,12 @@ impl Tb {
 
     /// The block is entered in a jump cache under `linear`. (A flat block's linear address is its RIP.)
     pub fn enter(&self, linear: u64) {
-        let before = self.entered.load(Ordering::Relaxed);
-        if !self.flat && before != linear {
-            let now = if before == NOWHERE { linear } else { ANYWHERE };
-            self.entered.store(now, Ordering::Relaxed);
+        if self.flat || self.entered.load(Ordering::Relaxed) == linear {
+            return;
+        }
+        let first = self.entered.compare_exchange(NOWHERE, linear, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_err_and(|other| other != linear) {
+            self.entered.store(ANYWHERE, Ordering::Relaxed);
         }
     }
 

@@ -289,7 +289,7 @@ fn vcpus_in_turns_share_a_block_over_two_pages() {
         let start = CODE + 0xffd;
         // mov eax, imm32 over the page's end; then add ebx, eax; dec ecx; jne start; hlt.
         r.load(start, &[0xb8, 7, 0, 0, 0, 0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf5, 0xf4]);
-        let mut other = r.another();
+        let (mut other, mut engine) = (r.another(), r.engine.another());
         for cpu in [&mut r.cpu, &mut other] {
             (cpu.st.rip, cpu.st.gpr[1]) = (start, 1000);
         }
@@ -298,13 +298,13 @@ fn vcpus_in_turns_share_a_block_over_two_pages() {
             assert_eq!(r.run(until), Exit::Deadline, "{tier:?}, turn {turn}");
             assert_eq!(r.cpu.st.icount(), until, "{tier:?}, turn {turn}");
             std::mem::swap(&mut r.cpu, &mut other);
-            r.engine.turn_to((turn + 1) % 2);
+            std::mem::swap(&mut r.engine, &mut engine);
         }
         for vcpu in [0, 1] {
             assert_eq!(r.run(u64::MAX), Exit::Halted, "{tier:?}");
             assert_eq!((r.cpu.st.gpr[1], r.cpu.st.gpr[3]), (0, 7000), "{tier:?}, vCPU {vcpu}");
             std::mem::swap(&mut r.cpu, &mut other);
-            r.engine.turn_to((vcpu + 1) % 2);
+            std::mem::swap(&mut r.engine, &mut engine);
         }
     }
 }

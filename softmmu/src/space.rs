@@ -112,10 +112,20 @@ impl AddressSpace {
     /// # Panics
     /// When a RAM or ROM region lies outside the guest RAM.
     pub fn update_map(&self, new: MemoryMap) {
-        check_map(&self.ram, &new);
+        self.update_map_by(|| Some(new));
+    }
+
+    /// [`Self::update_map`] by what `new` answers (`None`: as it is), which is asked when no other update is under way: so the last
+    /// answer is what stays. `new` may take a lock whose holders wait for no vCPU.
+    ///
+    /// # Panics
+    /// As [`Self::update_map`].
+    pub fn update_map_by(&self, new: impl FnOnce() -> Option<MemoryMap>) {
         let vcpus = self.vcpus();
         let me = ThreadToken::current();
         self.quiescence.serialized(presences(&vcpus), me, || {
+            let Some(new) = new() else { return };
+            check_map(&self.ram, &new);
             let old = self.map.load_full();
             let gone = old.memory_changed_in(&new);
             self.generation.update(
@@ -233,10 +243,12 @@ impl AddressSpace {
         self.watch(std::iter::once(page), tracking::CODE);
     }
 
-    /// No line of `page` holds translated code any more.
-    pub fn untrack_code(&self, page: RamPage) {
-        self.pages.unwatch(page, tracking::CODE);
-        self.pages.clear_lines(page);
+    /// Only `lines` of `page` hold translated code any more: some of those tracked so far, or none. One call at a time for a page.
+    pub fn keep_code_lines(&self, page: RamPage, lines: u64) {
+        if lines == 0 {
+            self.pages.unwatch(page, tracking::CODE);
+        }
+        self.pages.set_lines(page, lines);
     }
 
     /// The lines of `page` that are tracked.
@@ -244,7 +256,8 @@ impl AddressSpace {
         self.pages.lines(page)
     }
 
-    /// Moves with each write that hits a tracked line of `page`.
+    /// Moves with each write that hits a tracked line of `page`, and when lines stop being tracked: who tracks lines, reads this and
+    /// then the bytes may take them for code while it stays the same.
     pub fn code_version(&self, page: RamPage) -> u32 {
         self.pages.version(page)
     }

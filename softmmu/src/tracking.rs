@@ -227,9 +227,10 @@ impl Pages {
         self.lines[page.0 as usize].load(Ordering::SeqCst)
     }
 
-    /// No line holds code.
-    pub fn clear_lines(&self, page: RamPage) {
-        self.lines[page.0 as usize].store(0, Ordering::SeqCst);
+    /// `lines` alone hold code. Who has added others meanwhile, and not found code there yet, sees the version move.
+    pub fn set_lines(&self, page: RamPage, lines: u64) {
+        self.lines[page.0 as usize].store(lines, Ordering::SeqCst);
+        self.versions[page.0 as usize].fetch_add(1, Ordering::SeqCst);
     }
 
     /// Whether bytes `offset .. offset + len` of guest RAM, in one page, touch a line with code.
@@ -277,9 +278,12 @@ impl Pages {
             let hit = self.lines[at].load(Ordering::SeqCst) & touched;
             if hit != 0 {
                 self.versions[at].fetch_add(1, Ordering::SeqCst);
+                // Both under the lock: who finds lines noted by another writer may rely on their page being in the queue.
+                let mut queue = lock(&self.queue);
                 if self.written[at].fetch_or(hit, Ordering::SeqCst) == 0 {
-                    lock(&self.queue).push(page);
+                    queue.push(page);
                 }
+                drop(queue);
                 self.pending.store(true, Ordering::SeqCst);
             }
         }
@@ -292,7 +296,7 @@ impl Pages {
         }
     }
 
-    /// Moves with every write to a line with code, and with every write to a tracked page.
+    /// Moves with every write to a line with code, with every write to a tracked page, and when lines stop being tracked.
     pub fn version(&self, page: RamPage) -> u32 {
         self.versions[page.0 as usize].load(Ordering::SeqCst)
     }

@@ -77,7 +77,7 @@ fn untracked_pages_are_fast_again() {
     let slow = mmu.counters().slow;
     mmu.write(AT, 1u8).unwrap();
     assert_eq!(mmu.counters().slow, slow + 1, "tracked: each store is slow");
-    space.untrack_code(PAGE);
+    space.keep_code_lines(PAGE, 0);
     assert_eq!(space.code_lines(PAGE), 0);
     mmu.write(AT, 1u8).unwrap();
     let slow = mmu.counters().slow;
@@ -111,7 +111,7 @@ fn shootdown_finds_every_alias() {
             mmu.write_as(user, 0x1000 * (alias + 1), 1u8).unwrap();
             assert_eq!(taken(&mmu), hit(1), "user {alias} of {aliases}");
         }
-        space.untrack_code(PAGE);
+        space.keep_code_lines(PAGE, 0);
     }
 }
 

@@ -213,7 +213,7 @@ fn updaters_do_not_wait_for_each_other() {
                     // A split lock: everyone else stands still.
                     mmu.rmw(0x9ffd + 0x2000, |x: u64| x + 1).unwrap();
                     mmu.safepoint();
-                    space.untrack_code(RamPage(9));
+                    space.keep_code_lines(RamPage(9), 0);
                 }
             });
         }
@@ -253,7 +253,7 @@ fn stores_are_in_the_snapshot_or_reported() {
             let seen = |page: &[u8; 4096]| u64::from_le_bytes(page[..8].try_into().unwrap());
             let notes = u64::from(space.code_version(RamPage(5)).wrapping_sub(version));
             assert!(seen(&now) - seen(&page) <= notes + 1);
-            space.untrack_code(RamPage(5));
+            space.keep_code_lines(RamPage(5), 0);
         }
         stop.store(true, Ordering::Relaxed);
         writer.join().unwrap();

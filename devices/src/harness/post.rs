@@ -50,6 +50,11 @@ impl PostPort {
         Self { config: *config, state: PostState::default(), output: Vec::new() }
     }
 
+    /// Is there any?
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// What was written since the last call.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)

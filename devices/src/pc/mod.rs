@@ -611,6 +611,14 @@ impl PcDevices {
         self.event.take()
     }
 
+    /// Is there anything for the board to carry away: output, a power event?
+    pub fn has_output(&self) -> bool {
+        self.event.is_some()
+            || self.serial.iter().any(Uart16550::has_output)
+            || self.debug.has_output()
+            || self.harness.post.iter().any(PostPort::has_output)
+    }
+
     /// Presses the ACPI power button.
     pub fn press_power_button(&mut self) {
         self.acpi.press_power_button();

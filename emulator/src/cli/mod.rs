@@ -183,7 +183,7 @@ impl Parser {
             Opt::Accel if is_help(value) => return Ok(Some("Accelerators:\n  tcg\n".into())),
             Opt::Memory => config.ram_bytes = sizes::memory(value)?,
             Opt::Smp => config.topology = smp::topology(value)?,
-            Opt::SmpMode => (config.smp_mode_chosen, config.smp_seed) = (true, smp::mode(value)?),
+            Opt::SmpMode => config.smp_mode = Some(smp::mode(value)?),
             Opt::Cpu => config.cpu = cpu::choice(value)?,
             Opt::Machine => machine(config, name, value)?,
             Opt::Accel => accelerator(&format!("-accel {value}"), value)?,

@@ -67,7 +67,12 @@ const fn spec(names: &'static [&'static str], opt: Opt, value: &'static str, hel
 pub const OPTIONS: &[Spec] = &[
     spec(&["m", "memory"], Opt::Memory, "SIZE", "memory: 512 or 512M, 1.5G, size=1G (default 128M)"),
     spec(&["smp"], Opt::Smp, "N", "processors: [cpus=]N[,sockets=N][,cores=N][,threads=N][,maxcpus=N]"),
-    spec(&["smp-mode"], Opt::SmpMode, "MODE", "several processors: deterministic[,seed=N] (they take turns)"),
+    spec(
+        &["smp-mode"],
+        Opt::SmpMode,
+        "MODE",
+        "several processors: parallel, or deterministic[,seed=N] (they take turns)",
+    ),
     spec(&["cpu"], Opt::Cpu, "MODEL", "processor: MODEL[,+feature][,-feature]; -cpu help lists them"),
     spec(&["M", "machine"], Opt::Machine, "TYPE", "machine: pc[,acpi=on|off][,hpet=on|off]"),
     spec(&["accel"], Opt::Accel, "NAME", "accepted for QEMU's sake: tcg"),

@@ -4,7 +4,7 @@ use x86::model::Topology;
 
 use super::error::UserError;
 use super::lists::{items, number, unknown_key};
-use crate::config::MAX_CPUS;
+use crate::config::{MAX_CPUS, SmpMode};
 
 /// Packages, cores and threads: what is not given follows from what is, cores before sockets before threads.
 pub fn topology(value: &str) -> Result<Topology, UserError> {
@@ -79,31 +79,38 @@ const KEYS: [&str; 5] = ["cpus", "sockets", "cores", "threads", "maxcpus"];
 /// Ids from here on need more than an 8-bit APIC id, or mean everyone.
 const MAX_APIC_ID: u32 = 255;
 
-/// How several processors run: the seed of their turns, if one is given.
-pub fn mode(value: &str) -> Result<Option<u64>, UserError> {
+/// How several processors run.
+pub fn mode(value: &str) -> Result<SmpMode, UserError> {
     let option = format!("-smp-mode {value}");
-    let mut seed = None;
+    let (mut parallel, mut seed) = (false, None);
     for (index, item) in items(value).into_iter().enumerate() {
         match (item.key.as_str(), item.value.as_deref()) {
             ("deterministic", None) if index == 0 => {}
-            ("parallel", None) if index == 0 => {
-                return Err(UserError::new(
-                    option,
-                    "processors that run in parallel are not built yet",
-                    "use -smp-mode deterministic",
-                ));
+            ("parallel", None) if index == 0 => parallel = true,
+            ("seed", Some(_)) if parallel => {
+                let problem = "what runs in parallel has no seed";
+                return Err(UserError::new(option, problem, "use -smp-mode deterministic,seed=N"));
             }
             ("seed", Some(amount)) if index > 0 => {
                 seed = Some(number(&option, "the seed", amount, u64::MAX)?)
             }
             (mode, None) if index == 0 => {
                 let problem = format!("\"{mode}\" is no such mode");
-                return Err(UserError::new(option, problem, "use -smp-mode deterministic[,seed=N]"));
+                return Err(UserError::new(
+                    option,
+                    problem,
+                    "use -smp-mode parallel or deterministic[,seed=N]",
+                ));
             }
             (key, _) => return Err(unknown_key(&option, key, &["seed"])),
         }
     }
-    Ok(seed)
+    if parallel && !SmpMode::PARALLEL_HERE {
+        let problem =
+            "processors cannot run in parallel on this host yet: it has another memory model than x86";
+        return Err(UserError::new(option, problem, "use -smp-mode deterministic"));
+    }
+    Ok(if parallel { SmpMode::Parallel } else { SmpMode::Deterministic { seed } })
 }
 
 #[cfg(test)]
@@ -146,9 +153,10 @@ mod tests {
                 }
             }
         }
-        assert_eq!(mode("deterministic,seed=7").unwrap(), Some(7));
-        assert_eq!(mode("deterministic").unwrap(), None);
-        assert!(mode("parallel").unwrap_err().to_string().contains("not built yet"));
+        assert_eq!(mode("deterministic,seed=7").unwrap(), SmpMode::Deterministic { seed: Some(7) });
+        assert_eq!(mode("deterministic").unwrap(), SmpMode::Deterministic { seed: None });
+        assert_eq!(mode("parallel").is_ok(), SmpMode::PARALLEL_HERE);
+        assert!(mode("parallel,seed=1").unwrap_err().to_string().contains("no seed"));
         assert!(mode("fast").is_err() && mode("deterministic,speed=1").is_err());
     }
 }

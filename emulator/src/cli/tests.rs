@@ -92,7 +92,7 @@ fn every_mistake_names_itself_and_a_way_out() {
         (&["-m", "0"], &["-m 0", "needs memory", "-m 512M"]),
         (&["-m", "99999999T"], &["too much", "511 GiB"]),
         (&["-smp", "300", "-kernel", "k"], &["-smp 300", "fewer"]),
-        (&["-smp-mode", "parallel", "-kernel", "k"], &["not built yet", "deterministic"]),
+        (&["-smp-mode", "parallel,seed=1", "-kernel", "k"], &["no seed", "deterministic"]),
         (&["-smp", "0"], &["-smp 0"]),
         (&["-machine", "microvm"], &["microvm", "-machine pc"]),
         (&["-enable-kvm"], &["KVM", "leave it out"]),

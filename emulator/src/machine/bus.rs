@@ -6,7 +6,7 @@ use devices::flash::FlashArray;
 use devices::memory::GuestMemory;
 use devices::pc::{PcDevices, port_time};
 use devices::vga::VideoMemory;
-use softmmu::{AddressSpace, Gpa};
+use softmmu::{AddressSpace, Gpa, MemoryMap};
 use x86::{Bus, Ns};
 
 use super::memory::Memory;
@@ -19,21 +19,50 @@ pub struct PcBus {
     pub cpu: usize,
     /// Device accesses so far (for statistics).
     pub accesses: u64,
-    /// The processor is in system management mode.
+    /// The processor is in system management mode (or one of those that run in parallel).
     smm: bool,
     memory: Memory,
+    /// Another map is wanted, and whoever runs the processors publishes it; `None`: it is published at once.
+    stale: Option<bool>,
 }
 
 impl PcBus {
     /// A bus for processor `cpu`.
     pub fn new(devices: PcDevices, cpu: usize, memory: Memory) -> Self {
-        Self { devices, cpu, accesses: 0, smm: false, memory }
+        Self { devices, cpu, accesses: 0, smm: false, memory, stale: None }
     }
 
     /// Publishes another map when the chipset or the processor asks for one: after each port write, after
     /// a write to a device's memory that moves something, when SMM begins or ends, and when devices were reset or restored.
     pub fn remap(&mut self) {
-        self.memory.show(self.devices.bridge_memory(self.smm), self.devices.mapped_bars());
+        let (wanted, bars) = (self.devices.bridge_memory(self.smm), self.devices.mapped_bars());
+        match &mut self.stale {
+            Some(stale) => *stale |= self.memory.differs(&wanted, &bars),
+            None => self.memory.show(wanted, bars),
+        }
+    }
+
+    /// From now on maps are not published here, but asked for by [`PcBus::take_stale`] and [`PcBus::next_map`]; or again.
+    pub fn defer_maps(&mut self, on: bool) {
+        self.stale = on.then_some(false);
+        if !on {
+            self.remap();
+        }
+    }
+
+    /// Has the last access asked for another map?
+    pub fn take_stale(&mut self) -> bool {
+        self.stale.as_mut().is_some_and(std::mem::take)
+    }
+
+    /// The map that is wanted now, if it is another one than the last.
+    pub fn next_map(&mut self) -> Option<MemoryMap> {
+        self.memory.next(self.devices.bridge_memory(self.smm), self.devices.mapped_bars())
+    }
+
+    /// The guest's memory.
+    pub fn space(&self) -> &Arc<AddressSpace> {
+        self.memory.space()
     }
 
     /// From now on it is processor `cpu` that reaches the devices, in system management mode or not.

@@ -7,6 +7,7 @@ use devices::i8042::MouseMove;
 use devices::pc::CdPlace;
 use devices::vga::TextScreen;
 
+use super::desk::{Asked, Desk};
 use super::gate::{Input, InputGate};
 use super::{Console, Ended, Machine};
 use crate::keyboard::Codes;
@@ -50,12 +51,12 @@ impl Control {
     }
 }
 
-impl Machine {
+impl Desk<'_> {
     /// Hands movements to the mouse.
     pub(super) fn move_mouse(&mut self, gate: &mut InputGate, icount: u64, now: u64) {
         while let Some(by) = gate.take_mouse(icount, now) {
             self.control.buttons = by.buttons;
-            self.devices().mouse(by);
+            self.devices.mouse(by);
         }
     }
 
@@ -69,7 +70,7 @@ impl Machine {
         let Some(codes) = self.control.keys.front().cloned() else { return };
         self.control.next_key = now + KEY_GAP;
         // A keyboard that does not scan loses keys, as a real one does.
-        self.devices().key(&codes);
+        self.devices.key(&codes);
         self.control.keys.pop_front();
         gate.note(icount, now, Input::Key(codes));
     }
@@ -81,15 +82,15 @@ impl Machine {
         console: &mut dyn Console,
         icount: u64,
         now: u64,
-    ) -> io::Result<Option<Ended>> {
+    ) -> io::Result<Option<Asked>> {
         while let Some(line) = gate.take_command() {
-            let (text, ended) = match monitor::parse(&line) {
+            let (text, asked) = match monitor::parse(&line) {
                 Err(problem) => (problem + "\n", None),
                 Ok(command) => self.carry_out(command, gate, icount, now),
             };
             console.monitor(&text)?;
-            if ended.is_some() {
-                return Ok(ended);
+            if asked.is_some() {
+                return Ok(asked);
             }
             console.monitor(monitor::PROMPT)?;
         }
@@ -102,22 +103,22 @@ impl Machine {
         gate: &mut InputGate,
         icount: u64,
         now: u64,
-    ) -> (String, Option<Ended>) {
+    ) -> (String, Option<Asked>) {
         let mut text = String::new();
         match command {
             Command::Nothing => {}
             Command::Quit => {
                 gate.note(icount, now, Input::Stop);
-                return (text, Some(Ended::Stopped));
+                return (text, Some(Asked::End(Ended::Stopped)));
             }
             Command::Help => text = monitor::HELP.into(),
             Command::Reset => {
                 gate.note(icount, now, Input::Reset);
-                return (text, self.reset_requested());
+                return (text, Some(Asked::Reset));
             }
             Command::PowerButton => {
                 gate.note(icount, now, Input::PowerButton);
-                self.devices().press_power_button();
+                self.devices.press_power_button();
             }
             Command::Stop => self.control.paused = true,
             Command::Continue => self.control.paused = false,
@@ -125,15 +126,15 @@ impl Machine {
             Command::MouseMove { dx, dy, dz } => {
                 let by = MouseMove { dx, dy, dz, buttons: self.control.buttons };
                 gate.note(icount, now, Input::Mouse(by));
-                self.devices().mouse(by);
+                self.devices.mouse(by);
             }
             Command::MouseButtons(buttons) => {
                 let by = MouseMove { buttons, ..MouseMove::default() };
                 gate.note(icount, now, Input::Mouse(by));
                 self.control.buttons = buttons;
-                self.devices().mouse(by);
+                self.devices.mouse(by);
             }
-            Command::ScreenDump(path, ppm) => match self.devices().picture(now) {
+            Command::ScreenDump(path, ppm) => match self.devices.picture(now) {
                 None => text = "this machine has no display\n".into(),
                 Some(picture) => {
                     let write = if ppm { monitor::write_ppm } else { monitor::write_png };
@@ -142,7 +143,7 @@ impl Machine {
                     }
                 }
             },
-            Command::Registers => text = x86::show::registers(&mut self.cpu).to_string() + "\n",
+            Command::Registers => return (text, Some(Asked::Registers)),
             Command::Status => {
                 let what = if self.control.paused { "paused" } else { "running" };
                 text = format!("VM status: {what}\n");
@@ -182,8 +183,8 @@ impl Machine {
         let disk = path.map(|path| crate::storage::open(&config, &path)).transpose();
         let disk = disk.map_err(|error| error.to_string())?;
         let done = match drive {
-            Removable::Cd(_) => at.is_some_and(|at| self.devices().change_cd(at, disk, force)),
-            Removable::Floppy(number) => self.devices().change_floppy(number.into(), disk),
+            Removable::Cd(_) => at.is_some_and(|at| self.devices.change_cd(at, disk, force)),
+            Removable::Floppy(number) => self.devices.change_floppy(number.into(), disk),
         };
         if done {
             Ok(())
@@ -199,7 +200,9 @@ impl Machine {
             format!("there is no drive \"{name}\": use floppy0{names}")
         })
     }
+}
 
+impl Machine {
     /// The characters on the display.
     pub fn text_screen(&mut self) -> Option<TextScreen> {
         let now = self.cpu.st.now();

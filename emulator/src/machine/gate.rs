@@ -271,6 +271,31 @@ impl InputGate {
         true
     }
 
+    /// Waits until something arrives here, or at `woken`, or for `at_most`.
+    pub fn wait_for(&mut self, woken: &Receiver<()>, at_most: Option<Duration>) {
+        let timer = at_most.map_or_else(crossbeam::channel::never, crossbeam::channel::after);
+        let full = self.waiting.iter().any(|bytes| bytes.len() >= WAITING);
+        let none = crossbeam::channel::never();
+        let input = match &self.source {
+            Source::Live { input, open: true, paced, .. } if *paced || !full => input,
+            _ => &none,
+        };
+        let got = crossbeam::channel::select! {
+            recv(input) -> message => Some(message),
+            recv(woken) -> _ => None,
+            recv(timer) -> _ => None,
+        };
+        match got {
+            None => {}
+            Some(Ok(message)) => self.arrived(message),
+            Some(Err(_)) => {
+                if let Source::Live { open, .. } = &mut self.source {
+                    *open = false;
+                }
+            }
+        }
+    }
+
     /// The guest printed something.
     pub fn output_seen(&mut self) {
         self.skipped = 0;

@@ -45,21 +45,37 @@ impl Memory {
         Self { space, layout, shown: None, display }
     }
 
-    /// Publishes the map that the bridge and the PCI functions want, if it is another one.
-    pub fn show(&mut self, wanted: BridgeMemory, bars: MappedBars) {
-        let wanted = (wanted, bars);
-        if self.shown.as_ref() != Some(&wanted) {
-            let mut regions = regions(&self.layout, &wanted.0);
-            if let Some(display) = &self.display {
-                add_bars(&mut regions, display, bars);
-            }
-            for (start, end) in bars.busy_flash.into_iter().flatten() {
-                take_away(&mut regions, start, end);
-            }
-            let map = MemoryMap::new(regions).expect("no two of these overlap");
-            self.space.update_map(map);
-            self.shown = Some(wanted);
+    /// Is the map that the bridge and the PCI functions want another one than the last?
+    pub fn differs(&self, wanted: &BridgeMemory, bars: &MappedBars) -> bool {
+        self.shown.as_ref().is_none_or(|(shown, places)| (shown, places) != (wanted, bars))
+    }
+
+    /// The map that they want, if it is another one than the last, for the caller to publish.
+    pub fn next(&mut self, wanted: BridgeMemory, bars: MappedBars) -> Option<MemoryMap> {
+        if !self.differs(&wanted, &bars) {
+            return None;
         }
+        let mut regions = regions(&self.layout, &wanted);
+        if let Some(display) = &self.display {
+            add_bars(&mut regions, display, bars);
+        }
+        for (start, end) in bars.busy_flash.into_iter().flatten() {
+            take_away(&mut regions, start, end);
+        }
+        self.shown = Some((wanted, bars));
+        Some(MemoryMap::new(regions).expect("no two of these overlap"))
+    }
+
+    /// Publishes the map that they want, if it is another one.
+    pub fn show(&mut self, wanted: BridgeMemory, bars: MappedBars) {
+        if let Some(map) = self.next(wanted, bars) {
+            self.space.update_map(map);
+        }
+    }
+
+    /// The guest's memory.
+    pub fn space(&self) -> &Arc<AddressSpace> {
+        &self.space
     }
 
     /// A write to what is not RAM in the map: does it go to RAM that is not read?

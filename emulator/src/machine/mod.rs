@@ -7,8 +7,10 @@
 
 pub mod bus;
 mod control;
+mod desk;
 pub mod gate;
 mod memory;
+mod parallel;
 mod parked;
 mod snapshot;
 mod stages;
@@ -18,14 +20,13 @@ use std::io;
 use std::sync::Arc;
 
 use bios::{EntryState, MemoryLayout};
-use devices::PowerEvent;
 use devices::block::Disk;
 use devices::flash::Flash;
 use devices::fw_cfg::FwCfgContents;
 use devices::harness::HarnessConfig;
 use devices::memory::Dma;
 use devices::pc::{BoardKind, CdPlace, PcConfig, PcDevices, Peripherals};
-use jit::{Engine, EngineConfig, Exit};
+use jit::{Engine, EngineConfig, Exit, Stats};
 use softmmu::{AddressSpace, GuestRam, MemoryMap, Mmu};
 use x86::Vcpu;
 use x86::model::CpuModel;
@@ -33,6 +34,7 @@ use x86::state::rflags;
 
 use crate::storage::Drives;
 use bus::PcBus;
+use desk::{Asked, Desk};
 use gate::{InputGate, Wait};
 
 /// Longest run between looks at live input, in instructions.
@@ -49,8 +51,10 @@ pub struct Spec {
     pub layout: MemoryLayout,
     /// Processor model, with the machine's topology.
     pub model: CpuModel,
-    /// What decides whose turn it is, where there are several processors.
+    /// What decides whose turn it is, where there are several processors that take turns.
     pub smp_seed: u64,
+    /// Several processors run at the same time, and time is the host's.
+    pub parallel: bool,
     /// How code is executed.
     pub engine: EngineConfig,
     /// Real-time clock at power-on, seconds since 1970.
@@ -216,8 +220,9 @@ impl Machine {
         let memory = memory::Memory::new(space.clone(), spec.layout, display);
         let bus = Box::new(PcBus::new(devices, 0, memory));
         let cpu = Box::new(Vcpu::new(Mmu::new(space.clone()), bus, spec.model.clone()));
-        let turns = turns::Turns::new(turns::others(&space, &spec.model), spec.smp_seed);
-        let engine = Engine::new(spec.engine.clone(), space.clone());
+        let config = EngineConfig { parallel: spec.parallel, ..spec.engine.clone() };
+        let engine = Engine::new(config, space.clone());
+        let turns = turns::Turns::new(turns::others(&space, &spec.model, &engine), spec.smp_seed);
         Ok(Self {
             cpu,
             turns,
@@ -335,9 +340,15 @@ impl Machine {
     pub fn space(&self) -> &Arc<AddressSpace> {
         &self.space
     }
-    /// The engine's counters.
+    /// The engine of the processor whose turn it is.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+    /// What all engines have counted.
+    pub fn stats(&self) -> Stats {
+        let mut all = self.engine.stats();
+        self.turns.stats().for_each(|stats| all += stats);
+        all
     }
     /// The devices.
     pub fn devices(&mut self) -> &mut PcDevices {
@@ -412,6 +423,9 @@ impl Machine {
         console: &mut dyn Console,
         stop_at: Option<u64>,
     ) -> io::Result<Ended> {
+        if self.spec.parallel && self.turns.several() {
+            return self.run_in_parallel(gate, console, stop_at);
+        }
         loop {
             let (icount, now) = (self.retired(), self.cpu.st.now());
             self.bus().devices.advance(now);
@@ -464,16 +478,21 @@ impl Machine {
                 Exit::Deadline | Exit::Event | Exit::Halted => {}
                 Exit::Shutdown => {
                     tracing::trace!(target: "cpu_reset", "Triple fault at {}", self.cpu.st.icount());
-                    if self.spec.no_reboot || self.boot.is_none() {
-                        return Ok(Ended::TripleFault);
-                    }
-                    if let Err(e) = self.reset() {
-                        return Ok(Ended::Report(e.to_string()));
+                    if let Some(ended) = self.shut_down() {
+                        return Ok(ended);
                     }
                 }
                 Exit::Report(text) => return Ok(Ended::Report(text.into())),
             }
         }
+    }
+
+    /// A processor has shut down: a reset, unless that ends the machine.
+    fn shut_down(&mut self) -> Option<Ended> {
+        if self.spec.no_reboot || self.boot.is_none() {
+            return Some(Ended::TripleFault);
+        }
+        self.reset().err().map(|e| Ended::Report(e.to_string()))
     }
 
     /// Guest or user want a reset.
@@ -491,6 +510,20 @@ impl Machine {
         turns::wakes(&self.cpu, bus.cpu, &bus.devices)
     }
 
+    /// What the desk works on.
+    fn desk(&mut self) -> Desk<'_> {
+        let any: &mut dyn std::any::Any = &mut *self.cpu.bus;
+        let bus = any.downcast_mut::<PcBus>().expect("the machine made the bus");
+        Desk {
+            devices: &mut bus.devices,
+            control: &mut self.control,
+            stages: &mut self.stages,
+            cds: &self.cds,
+            serial_ports: self.spec.serial_ports,
+            posts: self.spec.harness.post.len(),
+        }
+    }
+
     /// Carries output to the console and input from the gate; tells whether the machine ends here.
     fn exchange(
         &mut self,
@@ -499,51 +532,22 @@ impl Machine {
         icount: u64,
         now: u64,
     ) -> io::Result<Option<Ended>> {
-        let stop = gate.stop_requested(icount, now);
         self.tell_stage(now);
-        self.move_keys(gate, icount, now);
-        self.move_mouse(gate, icount, now);
-        if let Some(ended) = self.obey(gate, console, icount, now)? {
-            return Ok(Some(ended));
-        }
-        let (ports, posts) = (self.spec.serial_ports, self.spec.harness.post.len());
-        for port in 0..ports {
-            let d = &mut self.bus().devices;
-            let index = usize::from(port);
-            if gate.has_byte(port)
-                && d.serial_can_receive(index)
-                && let Some(b) = gate.serial_byte(port, icount, now)
-            {
-                d.serial_receive(index, b, now);
-            }
-            let out = d.take_serial_output(index);
-            if !out.is_empty() {
-                gate.output_seen();
-                self.stages.serial(now, port, &out);
-                console.serial(port, &out)?;
-            }
-        }
-        let d = &mut self.bus().devices;
-        let out = d.take_debugcon_output();
-        if !out.is_empty() {
-            console.debug(&out)?;
-        }
-        for index in 0..posts {
-            let out = d.take_post_output(index);
-            if !out.is_empty() {
-                console.post(index, &out)?;
-            }
-        }
-        let event = d.take_power_event();
-        if let Some(event) = event {
-            self.stages.power(now, event);
-        }
-        Ok(match event {
-            _ if stop => Some(Ended::Stopped),
-            Some(PowerEvent::PowerOff) => Some(Ended::PowerOff),
-            Some(PowerEvent::DebugExit(status)) => Some(Ended::DebugExit(status)),
-            Some(PowerEvent::Reset) => self.reset_requested(),
+        let asked = self.desk().exchange(gate, console, icount, now)?;
+        self.answer(asked, console)
+    }
+
+    /// Does what the desk cannot.
+    fn answer(&mut self, asked: Option<Asked>, console: &mut dyn Console) -> io::Result<Option<Ended>> {
+        Ok(match asked {
             None => None,
+            Some(Asked::End(ended)) => Some(ended),
+            Some(Asked::Reset) => self.reset_requested(),
+            Some(Asked::Registers) => {
+                console.monitor(&format!("{}\n", x86::show::registers(&mut self.cpu)))?;
+                console.monitor(crate::monitor::PROMPT)?;
+                None
+            }
         })
     }
 }

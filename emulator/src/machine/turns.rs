@@ -20,6 +20,7 @@
 //! others hold [`Parked`]. The memory map is one: SMRAM appears and disappears with the turns of a vCPU in SMM.
 //! Limitation: a device access that takes time (a microsecond for an ISA port) takes it from all.
 
+use jit::{Engine, Stats};
 use serde::{Deserialize, Serialize};
 use x86::Vcpu;
 use x86::state::{Pace, rflags};
@@ -48,14 +49,14 @@ pub(super) struct TurnState {
 
 /// See the module.
 pub(super) struct Turns {
-    /// The vCPUs whose turn it is not, by number.
-    parked: Vec<Option<Box<Vcpu>>>,
+    /// The vCPUs whose turn it is not, with their engines, by number.
+    parked: Vec<Option<(Box<Vcpu>, Engine)>>,
     pub state: TurnState,
 }
 
 impl Turns {
     /// `others`: all vCPUs but number 0, whose turn it is.
-    pub fn new(others: impl Iterator<Item = Box<Vcpu>>, seed: u64) -> Self {
+    pub fn new(others: impl Iterator<Item = (Box<Vcpu>, Engine)>, seed: u64) -> Self {
         let parked: Vec<_> = std::iter::once(None).chain(others.map(Some)).collect();
         let in_round = vec![false; parked.len()];
         let state = TurnState { in_round, rng: seed, ..TurnState::default() };
@@ -74,17 +75,30 @@ impl Turns {
 
     /// The vCPUs whose turn it is not.
     pub fn others(&mut self) -> impl Iterator<Item = (usize, &mut Vcpu)> {
-        self.parked.iter_mut().enumerate().filter_map(|(n, cpu)| Some((n, cpu.as_deref_mut()?)))
+        self.others_and_engines().map(|(n, cpu, _)| (n, cpu))
+    }
+
+    /// Those, with their engines.
+    pub fn others_and_engines(&mut self) -> impl Iterator<Item = (usize, &mut Vcpu, &mut Engine)> {
+        self.parked.iter_mut().enumerate().filter_map(|(n, parked)| {
+            let (cpu, engine) = parked.as_mut()?;
+            Some((n, &mut **cpu, engine))
+        })
+    }
+
+    /// What the others have counted.
+    pub fn stats(&self) -> impl Iterator<Item = Stats> {
+        self.parked.iter().flatten().map(|(_, engine)| engine.stats())
     }
 
     /// How many of them wait for a store by MWAIT.
     fn waiting(&self) -> usize {
-        self.parked.iter().flatten().filter(|cpu| cpu.waits_for_store()).count()
+        self.parked.iter().flatten().filter(|(cpu, _)| cpu.waits_for_store()).count()
     }
 
     /// Instructions that they have retired.
     pub fn retired(&self) -> u64 {
-        self.parked.iter().flatten().fold(0, |sum, cpu| sum.wrapping_add(cpu.st.icount()))
+        self.parked.iter().flatten().fold(0, |sum, (cpu, _)| sum.wrapping_add(cpu.st.icount()))
     }
 }
 
@@ -122,7 +136,7 @@ impl TurnState {
 }
 
 /// Counts time for `cpu` from `now` on as one of `sharers`.
-fn set_pace(cpu: &mut Vcpu, now: u64, sharers: u32) {
+pub(super) fn set_pace(cpu: &mut Vcpu, now: u64, sharers: u32) {
     let st = &mut cpu.st;
     let count = st.icount();
     if sharers > 1 {
@@ -148,7 +162,7 @@ impl Machine {
         if index == self.turns.state.current {
             return Some(&mut self.cpu);
         }
-        self.turns.parked.get_mut(index)?.as_deref_mut()
+        self.turns.parked.get_mut(index)?.as_mut().map(|(cpu, _)| &mut **cpu)
     }
 
     /// Can vCPU `index` execute something?
@@ -156,7 +170,7 @@ impl Machine {
         let any: &dyn std::any::Any = &*self.cpu.bus;
         let bus = any.downcast_ref::<super::PcBus>().expect("the machine made the bus");
         let cpu = match &self.turns.parked[index] {
-            Some(cpu) => cpu,
+            Some((cpu, _)) => cpu,
             None => &self.cpu,
         };
         !cpu.st.halted || wakes(cpu, index, &bus.devices)
@@ -170,13 +184,12 @@ impl Machine {
     fn turn_to(&mut self, next: usize, now: u64) {
         let current = self.turns.state.current;
         if next != current
-            && let Some(mut cpu) = self.turns.parked[next].take()
+            && let Some((mut cpu, engine)) = self.turns.parked[next].take()
         {
             std::mem::swap(&mut self.cpu.bus, &mut cpu.bus);
-            let before = std::mem::replace(&mut self.cpu, cpu);
+            let before = (std::mem::replace(&mut self.cpu, cpu), std::mem::replace(&mut self.engine, engine));
             self.turns.parked[current] = Some(before);
             self.turns.state.current = next;
-            self.engine.turn_to(next);
             let smm = self.cpu.st.smm;
             self.bus().turn_to(next, smm);
             self.cpu.sync_a20();
@@ -324,14 +337,15 @@ pub(super) fn wakes(cpu: &Vcpu, index: usize, devices: &devices::pc::PcDevices) 
         || enabled && devices.interrupt_pending(index)
 }
 
-/// The vCPUs from number 1 on.
+/// The vCPUs from number 1 on, with engines that share what `engine` has.
 pub(super) fn others(
     space: &std::sync::Arc<softmmu::AddressSpace>,
     model: &x86::model::CpuModel,
-) -> impl Iterator<Item = Box<Vcpu>> {
+    engine: &Engine,
+) -> impl Iterator<Item = (Box<Vcpu>, Engine)> {
     let one = move |index| {
         let mmu = softmmu::Mmu::new(space.clone());
-        Box::new(Vcpu::new(mmu, Box::new(Parked), model.of_processor(index)))
+        (Box::new(Vcpu::new(mmu, Box::new(Parked), model.of_processor(index))), engine.another())
     };
     (1..model.topology().cpus).map(one)
 }

@@ -9,7 +9,10 @@ use x86::insn::Width;
 use super::place::Target;
 use super::value::V;
 use super::{Lifter, state_flags};
-use crate::layout::{FRAME_JUMPS, FRAME_TAG, JUMP_BITS, JUMP_SHIFT, LINK_EPOCH, Link, off, pack};
+use crate::layout::{
+    FRAME_JUMPS, FRAME_TAG, JUMP_BITS, JUMP_CODE, JUMP_SHIFT, JUMP_TAG, JUMP_TB, LINK_EPOCH, Link,
+    jump_index, off, pack,
+};
 use crate::thunks;
 
 impl Lifter<'_> {
@@ -36,6 +39,14 @@ impl Lifter<'_> {
             self.b.ins().store(state_flags(), rip, self.state, off::RIP);
             return self.leave();
         }
+        let elsewhere = target >> 12 != self.tb.block.ip >> 12;
+        if elsewhere && self.parallel {
+            // An epoch in the link would be one vCPU's, and the others would come back each time.
+            let rip = self.b.ins().iconst(types::I64, target as i64);
+            self.b.ins().store(state_flags(), rip, self.state, off::RIP);
+            let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
+            return self.look_at(frame, jump_offset(target), rip);
+        }
         let link = Box::new(Link {
             site: AtomicUsize::new(0),
             exit: AtomicUsize::new(0),
@@ -46,7 +57,7 @@ impl Lifter<'_> {
         let slot = std::ptr::from_ref(&*link) as i64;
         let number = self.links.0.len() as u32;
         self.links.0.push(link);
-        if target >> 12 != self.tb.block.ip >> 12 {
+        if elsewhere {
             // The other page may be another one by now: the link holds for the epoch that it was made in.
             let now = self.b.ins().load(types::I64, state_flags(), self.state, off::EPOCH);
             let slot = self.b.ins().iconst(types::I64, slot);
@@ -119,18 +130,28 @@ impl Lifter<'_> {
         let index = self.b.ins().band_imm_s(mixed, (1 << JUMP_BITS) - 1);
         let index = self.b.ins().ishl_imm_s(index, i64::from(JUMP_SHIFT));
         let entry = self.b.ins().iadd(frame, index);
+        self.probe(frame, entry, FRAME_JUMPS, rip);
+    }
+
+    /// The same where RIP is known, and so is the place of its entry in the frame.
+    fn look_at(&mut self, frame: Value, place: i32, rip: Value) {
+        self.probe(frame, frame, place, rip);
+    }
+
+    /// Goes on with the code in the jump cache's entry `offset` bytes behind `entry`, if it is right.
+    fn probe(&mut self, frame: Value, entry: Value, offset: i32, rip: Value) {
         let (tagged, hit, miss) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(miss);
-        let there = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS);
+        let there = self.b.ins().load(types::I64, state_flags(), entry, offset);
         let same = self.b.ins().icmp(IntCC::Equal, rip, there);
         self.b.ins().brif(same, tagged, &[], miss, &[]);
         self.b.switch_to_block(tagged);
         let tag = self.b.ins().load(types::I64, state_flags(), frame, FRAME_TAG);
-        let made = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS + 8);
+        let made = self.b.ins().load(types::I64, state_flags(), entry, offset + JUMP_TAG);
         let same = self.b.ins().icmp(IntCC::Equal, tag, made);
         self.b.ins().brif(same, hit, &[], miss, &[]);
         self.b.switch_to_block(hit);
-        let code = self.b.ins().load(types::I64, state_flags(), entry, FRAME_JUMPS + 16);
+        let code = self.b.ins().load(types::I64, state_flags(), entry, offset + JUMP_CODE);
         self.b.ins().return_call_indirect(self.sigs.block, code, &[self.state]);
         self.b.switch_to_block(miss);
         self.leave();
@@ -187,18 +208,27 @@ impl Lifter<'_> {
         }
     }
 
-    /// At the entry of a block over two pages: is the second one still where it was? Whoever leads here has looked at the first
-    /// one only.
+    /// At the entry of a block over two pages: is the second one still where it was? Whoever leads here directly has looked at the
+    /// first one only; an entry of this vCPU's jump cache tells that both were looked at in this epoch.
     pub(super) fn check_second_page(&mut self) {
-        let at = self.b.ins().iconst(types::I64, self.tb.epoch.as_ptr() as i64);
-        let seen = self.b.ins().load(types::I64, state_flags(), at, 0);
-        let now = self.b.ins().load(types::I64, state_flags(), self.state, off::EPOCH);
-        let same = self.b.ins().icmp(IntCC::Equal, seen, now);
+        if !self.tb.flat {
+            // Only the dispatcher leads here, which has looked.
+            return;
+        }
+        let ip = self.tb.block.ip;
+        let place = jump_offset(ip);
+        let frame = self.b.ins().load(types::I64, state_flags(), self.state, off::FRAME);
+        let now = self.b.ins().load(types::I64, state_flags(), frame, FRAME_TAG);
+        let made = self.b.ins().load(types::I64, state_flags(), frame, place + JUMP_TAG);
+        let same = self.b.ins().icmp(IntCC::Equal, now, made);
+        let there = self.b.ins().load(types::I64, state_flags(), frame, place + JUMP_TB);
+        let own = self.b.ins().icmp_imm_s(IntCC::Equal, there, std::ptr::from_ref(self.tb) as i64);
+        let good = self.b.ins().band(same, own);
         let (cold, go_on) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(cold);
-        self.b.ins().brif(same, go_on, &[], cold, &[]);
+        self.b.ins().brif(good, go_on, &[], cold, &[]);
         self.b.switch_to_block(cold);
-        let rip = self.b.ins().iconst(types::I64, self.tb.block.ip as i64);
+        let rip = self.b.ins().iconst(types::I64, ip as i64);
         self.b.ins().store(state_flags(), rip, self.state, off::RIP);
         self.leave();
         self.b.switch_to_block(go_on);
@@ -219,4 +249,9 @@ impl Lifter<'_> {
         self.b.switch_to_block(go_on);
         self.b.ins().store(state_flags(), left, self.state, off::BUDGET);
     }
+}
+
+/// Offset in the frame of the jump cache's entry for a linear address.
+fn jump_offset(linear: u64) -> i32 {
+    FRAME_JUMPS + ((jump_index(linear) as i32) << JUMP_SHIFT)
 }

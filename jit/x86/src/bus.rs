@@ -20,6 +20,11 @@ pub trait Bus: Send + std::any::Any {
     fn port_time(&self, _port: u16) -> Ns {
         0
     }
+    /// The time now, for a processor whose time is not counted ([`Pace::BY_CLOCK`](crate::state::Pace::BY_CLOCK)). Never runs
+    /// backwards, for all processors of a machine together.
+    fn clock(&self) -> Ns {
+        0
+    }
     /// What [`Bus::port_in`] would read, if that read changes nothing at all (a counter, say): then the engine need not look at
     /// anything after it, and may do it anywhere in a block, or twice. Whether a port can be sampled must be a function of what
     /// the guest has done, so that every tier answers alike.

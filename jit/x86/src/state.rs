@@ -432,7 +432,7 @@ pub struct CpuState {
 pub struct Pace {
     /// The count from which instructions are counted.
     pub origin: u64,
-    /// Instructions in a nanosecond: how many vCPUs share it by taking turns. Never 0.
+    /// Instructions in a nanosecond: how many vCPUs share it by taking turns. 0: time is not counted, but the bus's clock tells it.
     pub divisor: u32,
 }
 
@@ -443,6 +443,15 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// The bus has the clock: vCPUs run in parallel.
+    pub const BY_CLOCK: Self = Self { origin: 0, divisor: 0 };
+
+    /// Is time counted?
+    #[inline]
+    pub const fn is_counted(self) -> bool {
+        self.divisor != 0
+    }
+
     /// Virtual nanoseconds at a count, but for `time_offset`.
     #[inline]
     pub fn time(self, count: u64) -> u64 {
@@ -665,7 +674,7 @@ impl CpuState {
         self.icount_end.wrapping_sub(self.budget as u64)
     }
 
-    /// Virtual nanoseconds, between blocks.
+    /// Virtual nanoseconds, between blocks, where they are counted: see [`Vcpu::now`](crate::Vcpu::now).
     #[inline]
     pub fn now(&self) -> u64 {
         self.pace.time(self.icount()).wrapping_add(self.time_offset)

@@ -202,11 +202,22 @@ impl Vcpu {
     /// Virtual time at which `i` executes.
     #[inline]
     pub fn now_at(&self, i: &Insn) -> u64 {
+        if !self.st.pace.is_counted() {
+            return self.bus.clock();
+        }
         self.st.pace.time(self.icount_at(i)).wrapping_add(self.st.time_offset)
+    }
+    /// Virtual time between blocks.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        if self.st.pace.is_counted() { self.st.now() } else { self.bus.clock() }
     }
     /// Virtual time while one instruction executes alone (`CpuState::single`).
     #[inline]
     pub fn now_single(&self) -> u64 {
+        if !self.st.pace.is_counted() {
+            return self.bus.clock();
+        }
         // budget was decremented for the one instruction.
         let s = &self.st;
         s.pace.time(s.icount_end.wrapping_sub(s.budget as u64).wrapping_sub(1)).wrapping_add(s.time_offset)
@@ -216,6 +227,9 @@ impl Vcpu {
     /// ([`Vcpu::until`] may stand for something else, too: then the machine looks around once more than it needs to.)
     pub fn pass_time(&mut self, i: &Insn, port: u16) {
         let time = self.bus.port_time(port);
+        if time == 0 {
+            return;
+        }
         let after = self.icount_at(i).wrapping_add(1);
         let instructions = time.saturating_mul(self.st.pace.divisor.into());
         self.until = self.until.saturating_sub(instructions).max(after);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use devices::harness::HarnessConfig;
 use emulator::boot::prepare;
-use emulator::config::{BoardKind, Chardev, MachineConfig};
+use emulator::config::{BoardKind, Chardev, MachineConfig, SmpMode};
 use emulator::guests::{self, Artifact};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended, Machine, Spec};
@@ -58,7 +58,14 @@ impl Guest {
     /// With this many processors, which take turns by a schedule from the seed.
     pub fn with_processors(mut self, cpus: u32, seed: u64) -> Self {
         self.config.topology = Topology::cores(cpus);
-        self.config.smp_seed = Some(seed);
+        self.config.smp_mode = Some(SmpMode::Deterministic { seed: Some(seed) });
+        self
+    }
+
+    /// With this many processors, which run in parallel where the host can do that.
+    pub fn with_parallel_processors(mut self, cpus: u32) -> Self {
+        self.config.topology = Topology::cores(cpus);
+        self.config.smp_mode = Some(SmpMode::DEFAULT);
         self
     }
 
@@ -96,7 +103,11 @@ fn machine_with(tier: TierPolicy, config: &MachineConfig) -> Machine {
         board: config.board,
         layout: bios::MemoryLayout::new(ram_bytes).expect("a sensible memory size"),
         model,
-        smp_seed: config.smp_seed.unwrap_or(0),
+        smp_seed: match config.smp_mode {
+            Some(SmpMode::Deterministic { seed }) => seed.unwrap_or(0),
+            _ => 0,
+        },
+        parallel: config.smp_mode == Some(SmpMode::Parallel),
         engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
         epoch_seconds: EPOCH,
         serial_ports: config.serial.len() as u8,

@@ -131,6 +131,7 @@ impl Pc {
             layout: prepared.layout,
             model: CpuModel::by_name("max").expect("the model"),
             smp_seed: 0,
+            parallel: false,
             engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
             epoch_seconds: EPOCH,
             serial_ports: config.serial.len() as u8,

@@ -140,7 +140,7 @@ pub fn poll_events(cpu: &mut Vcpu) -> Result<bool, Shutdown> {
     if cpu.st.flags & rflags::IF == 0 || cpu.st.shadow != Shadow::None || !cpu.bus.interrupt_pending() {
         return Ok(trapped);
     }
-    let now = cpu.st.now();
+    let now = cpu.now();
     let Some(v) = cpu.bus.interrupt_acknowledge(now) else { return Ok(trapped) };
     interrupt(cpu, v, Source::External)?;
     Ok(true)
