@@ -24,7 +24,8 @@ pub type SharedMemory = Arc<Mutex<CodeMemory>>;
 #[derive(Debug)]
 pub struct CodeCache {
     memory: SharedMemory,
-    base: *const u8,
+    /// Host address.
+    base: usize,
     segments: Vec<Segment>,
     segment_len: usize,
     current: usize,
@@ -59,7 +60,7 @@ impl CodeCache {
         let segment_len = (bytes / SEGMENTS).next_multiple_of(1 << 16).max(1 << 16);
         let memory = CodeMemory::new(segment_len * SEGMENTS, mapping)?;
         let segments = (0..SEGMENTS).map(|_| Segment::default()).collect();
-        let base = memory.base();
+        let base = memory.base().expose_provenance();
         Ok(Self { memory: Arc::new(Mutex::new(memory)), base, segments, segment_len, current: 0, vacated: 0 })
     }
 
@@ -95,7 +96,7 @@ impl CodeCache {
         if self.segments[self.current].used + len > self.segment_len {
             self.current = (self.current + 1) % SEGMENTS;
             let old = std::mem::take(&mut self.segments[self.current]);
-            let start = self.base as usize + self.current * self.segment_len;
+            let start = self.base + self.current * self.segment_len;
             let here = start..start + self.segment_len;
             // Those that were compiled again meanwhile have their code elsewhere.
             let lose = |tb: &Arc<Tb>| here.contains(&(tb.code() as usize));
@@ -111,17 +112,17 @@ impl CodeCache {
         }
         let s = &mut self.segments[self.current];
         let at = self.current * self.segment_len + s.used;
-        let fits = |at: &usize| sites.clone().all(|site| jump::patchable(self.base as usize + at + site));
+        let fits = |at: &usize| sites.clone().all(|site| jump::patchable(self.base + at + site));
         let at = (at..=at + slack).step_by(ALIGN).find(fits).unwrap_or(at);
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).write(at, code)?;
         s.used = at - self.current * self.segment_len + code.len().next_multiple_of(ALIGN);
         s.owners.push(Arc::downgrade(tb));
-        Ok(self.base.wrapping_add(at))
+        Ok(std::ptr::with_exposed_provenance(self.base + at))
     }
 
     /// Where it is, for tools that look at host addresses.
     pub fn range(&self) -> std::ops::Range<usize> {
-        let base = self.base as usize;
+        let base = self.base;
         base..base + SEGMENTS * self.segment_len
     }
 }

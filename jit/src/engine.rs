@@ -163,9 +163,6 @@ pub(crate) struct Native {
     workers: Option<Workers>,
 }
 
-// SAFETY: the addresses in the frame lead to blocks of `table` and code of `native`, which live as long as `shared`.
-unsafe impl Send for Engine {}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
