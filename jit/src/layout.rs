@@ -213,6 +213,8 @@ pub mod pack {
     pub const RMW: u64 = 1 << 6;
     /// The host address is wanted, not a value (access thunks).
     pub const PLACE: u64 = 1 << 7;
+    /// The place is for a host atomic: it must be naturally aligned.
+    pub const LOCK: u64 = 1 << 8;
     /// Where the block's count starts.
     pub const COUNT: u32 = 16;
 }

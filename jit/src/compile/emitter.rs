@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::{CondCode, IntCC};
 use cranelift_codegen::ir::{InstBuilder, types};
 use x86::cc::{Cc, CcKind};
-use x86::emit::{Addr, Emitter, JumpKind, R, Rmw, Stop};
+use x86::emit::{Addr, Emitter, Fence, JumpKind, R, Rmw};
 use x86::insn::{Cond, Width};
 use x86::state::rflags;
 
@@ -53,11 +53,11 @@ impl Emitter for Lifter<'_> {
     fn load_for_write(&mut self, at: Addr<V>, w: Width) -> R<V> {
         self.load_guest_for_write(at, w)
     }
-    /// With one vCPU on counted time nothing can come between a load and a store: no host atomics are needed. (Devices
+    /// Where vCPUs take turns, nothing can come between a load and a store: no host atomics are needed. (Devices
     /// access memory at safepoints.)
     fn atomic(&mut self, at: Addr<V>, w: Width, op: Rmw, operand: V) -> R<V> {
         if self.parallel {
-            return Err(Stop);
+            return self.host_atomic(at, w, op, operand);
         }
         let old = self.load_for_write(at, w)?;
         let new = match op {
@@ -74,7 +74,7 @@ impl Emitter for Lifter<'_> {
     }
     fn atomic_cmpxchg(&mut self, at: Addr<V>, w: Width, expected: V, new: V) -> R<V> {
         if self.parallel {
-            return Err(Stop);
+            return self.host_cmpxchg(at, w, expected, new);
         }
         let old = self.load_for_write(at, w)?;
         let same = self.eq(w, old, expected);
@@ -83,9 +83,15 @@ impl Emitter for Lifter<'_> {
         self.store(at, w, v)?;
         Ok(old)
     }
-    fn fence(&mut self) {
-        if self.parallel {
-            self.b.ins().fence();
+    fn fence(&mut self, what: Fence) {
+        let needed = match what {
+            // Loads are in order with what follows on every host; stores are, but for non-temporal ones on some.
+            Fence::Loads => false,
+            Fence::Stores => self.ordered,
+            Fence::All => self.parallel,
+        };
+        if needed {
+            self.barrier();
         }
     }
 

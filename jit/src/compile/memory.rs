@@ -16,7 +16,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
-use x86::emit::{Addr, R, Stop};
+use x86::emit::{Addr, Order, R, Stop};
 use x86::insn::{AddrMode, Op, Width};
 
 use super::value::{V, ty};
@@ -36,6 +36,20 @@ pub(super) enum Want {
     WriteTen(Value, Value),
     /// A read whose addend will also serve a write.
     ReadForWrite,
+    /// Likewise, at an aligned address: for a host atomic. Tier 0 does the others.
+    Locked,
+}
+
+impl Want {
+    /// As thunks are told.
+    fn packed(self) -> u64 {
+        match self {
+            Self::Read => 0,
+            Self::ReadForWrite => pack::RMW | pack::WRITE,
+            Self::Locked => pack::RMW | pack::WRITE | pack::LOCK,
+            Self::Write(_) | Self::WritePair(..) | Self::WriteTen(..) => pack::WRITE,
+        }
+    }
 }
 
 /// What a look-up computes of the address alone, for the next access there.
@@ -44,14 +58,23 @@ pub(super) struct Entry {
     bank: Value,
     va: Value,
     size: u32,
+    aligned: bool,
     /// Host address of the TLB entry.
     entry: Value,
-    /// The page of the last byte.
+    /// What the tag must be: the page of the last byte; where `aligned`, of the first one, with what misaligns it.
     page: Value,
 }
 
+/// A look-up whose outcome decides where to go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub tag: Value,
+    pub hit: Value,
+    pub addend: Value,
+}
+
 /// Guest memory: not aligned, and cannot trap on the host because the TLB said so.
-fn guest_flags() -> MemFlagsData {
+pub(super) fn guest_flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
 }
 
@@ -88,10 +111,13 @@ impl Lifter<'_> {
     pub(super) fn host(&mut self, va: Value, size: u32, want: Want) -> Value {
         if self.light {
             let thunk = match (want, size) {
-                (Want::ReadForWrite, 1) => thunks::place8,
+                (Want::ReadForWrite | Want::Locked, 1) => thunks::place8,
                 (Want::ReadForWrite, 2) => thunks::place16,
                 (Want::ReadForWrite, 4) => thunks::place32,
                 (Want::ReadForWrite, _) => thunks::place64,
+                (Want::Locked, 2) => thunks::lock16,
+                (Want::Locked, 4) => thunks::lock32,
+                (Want::Locked, _) => thunks::lock64,
                 (Want::Read, 32) => thunks::place_read256,
                 (Want::Read, _) => thunks::place_read128,
                 (Want::Write(_), _) => thunks::place_write128,
@@ -102,6 +128,25 @@ impl Lifter<'_> {
             self.call_access(thunk, va, None);
             return self.access_result(types::I64);
         }
+        let Probe { hit, addend, .. } = self.probe(va, size, want, matches!(want, Want::Locked));
+
+        let (cold, done) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        let found = self.b.append_block_param(done, types::I64);
+        self.b.ins().brif(hit, done, &[addend.into()], cold, &[]);
+
+        self.b.switch_to_block(cold);
+        self.in_cold = true;
+        let slow = self.slow_addend(va, size, want);
+        self.b.ins().jump(done, &[slow.into()]);
+        self.in_cold = false;
+
+        self.b.switch_to_block(done);
+        self.b.ins().iadd(va, found)
+    }
+
+    /// The look-up of `size` bytes at `va`; where `aligned`, a misaligned address misses.
+    pub(super) fn probe(&mut self, va: Value, size: u32, want: Want, aligned: bool) -> Probe {
         self.write_back();
         let bank = match self.bank {
             Some(b) => b,
@@ -111,25 +156,17 @@ impl Lifter<'_> {
                 b
             }
         };
-        let Entry { entry, page, .. } = self.entry(bank, va, size);
+        let Entry { entry, page, .. } = self.entry(bank, va, size, aligned && size > 1);
         let field = if matches!(want, Want::Read) { TLB_READ } else { TLB_WRITE };
         let tag = self.b.ins().load(types::I64, state_flags(), entry, field);
         let hit = self.b.ins().icmp(IntCC::Equal, page, tag);
         let addend = self.b.ins().load(types::I64, state_flags(), entry, TLB_ADDEND);
+        Probe { tag, hit, addend }
+    }
 
-        let (cold, done) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(cold);
-        let found = self.b.append_block_param(done, types::I64);
-        self.b.ins().brif(hit, done, &[addend.into()], cold, &[]);
-
-        self.b.switch_to_block(cold);
-        self.in_cold = true;
-        let mut packed = pack::size_code(size) | u64::from(self.count) << pack::COUNT;
-        packed |= match want {
-            Want::Read => 0,
-            Want::ReadForWrite => pack::RMW | pack::WRITE,
-            Want::Write(_) | Want::WritePair(..) | Want::WriteTen(..) => pack::WRITE,
-        };
+    /// In a cold block: calls the memory thunk, and gives the addend that it leaves.
+    pub(super) fn slow_addend(&mut self, va: Value, size: u32, want: Want) -> Value {
+        let mut packed = pack::size_code(size) | u64::from(self.count) << pack::COUNT | want.packed();
         self.emit_dirty_vectors();
         self.offer(want);
         packed |= self.emit_flags_cold();
@@ -137,25 +174,25 @@ impl Lifter<'_> {
         let insn = self.insn_address();
         let packed = self.b.ins().iconst(types::I64, packed as i64);
         self.b.ins().call_indirect(self.sigs.memory, thunk, &[self.state, va, insn, packed]);
-        let slow = self.b.ins().load(types::I64, state_flags(), self.state, off::ADDEND);
-        self.b.ins().jump(done, &[slow.into()]);
-        self.in_cold = false;
-
-        self.b.switch_to_block(done);
-        self.b.ins().iadd(va, found)
+        self.b.ins().load(types::I64, state_flags(), self.state, off::ADDEND)
     }
 
-    /// The TLB entry for `size` bytes at `va`, and the page that must be in it.
-    fn entry(&mut self, bank: Value, va: Value, size: u32) -> Entry {
-        if let Some(e) = self.entries.iter().find(|e| (e.bank, e.va, e.size) == (bank, va, size)) {
+    /// The TLB entry for `size` bytes at `va`, and what its tag must be.
+    fn entry(&mut self, bank: Value, va: Value, size: u32, aligned: bool) -> Entry {
+        let key = (bank, va, size, aligned);
+        if let Some(e) = self.entries.iter().find(|e| (e.bank, e.va, e.size, e.aligned) == key) {
             return *e;
         }
         let index = self.b.ins().ushr_imm_s(va, i64::from(12 - crate::layout::TLB_ENTRY_SHIFT));
         let index = self.b.ins().band_imm_s(index, TLB_INDEX_MASK);
         let entry = self.b.ins().iadd(bank, index);
-        let last = self.plus(va, i64::from(size) - 1);
-        let page = self.b.ins().band_imm_s(last, !0xfff);
-        let e = Entry { bank, va, size, entry, page };
+        let page = if aligned {
+            self.b.ins().band_imm_s(va, !0xfff | (i64::from(size) - 1))
+        } else {
+            let last = self.plus(va, i64::from(size) - 1);
+            self.b.ins().band_imm_s(last, !0xfff)
+        };
+        let e = Entry { bank, va, size, aligned, entry, page };
         self.entries.push(e);
         e
     }
@@ -163,7 +200,7 @@ impl Lifter<'_> {
     /// Leaves what a store writes where the slow path finds it.
     fn offer(&mut self, want: Want) {
         let (first, second) = match want {
-            Want::Read | Want::ReadForWrite => return,
+            Want::Read | Want::ReadForWrite | Want::Locked => return,
             Want::Write(v) => (v, None),
             Want::WritePair(v, high) => (v, Some((high, 16))),
             Want::WriteTen(v, high) => (v, Some((high, 8))),
@@ -204,14 +241,11 @@ impl Lifter<'_> {
             _ => ty(w),
         };
         if self.light {
-            let thunk = match w {
-                Width::B => thunks::load8,
-                Width::W => thunks::load16,
-                Width::D => thunks::load32,
-                Width::Q => thunks::load64,
-            };
-            self.call_access(thunk, va, None);
+            self.call_access(load_thunk(w, self.ordered), va, None);
             return Ok(V::Val(self.access_result(t)));
+        }
+        if self.ordered {
+            return Ok(V::Val(self.load_in_order(t, va, w)));
         }
         let host = self.host(va, w.bytes(), Want::Read);
         Ok(V::Val(self.load_host(t, host)))
@@ -221,24 +255,36 @@ impl Lifter<'_> {
         let va = self.linear(at)?;
         let host = self.host(va, w.bytes(), Want::ReadForWrite);
         self.write_place = Some((at.off, host));
+        if self.ordered {
+            return Ok(V::Val(self.load_place_in_order(host, w)));
+        }
         Ok(V::Val(self.load_host(ty(w), host)))
     }
 
     pub(super) fn store_guest(&mut self, at: Addr<V>, w: Width, v: V) -> R<()> {
-        let place = self.write_place.take();
-        let host = match place {
-            Some((off, host)) if same_place(off, at.off) => host,
+        // A non-temporal store is ordered by fences only (SDM vol. 1, 10.4.6.2).
+        let ordered = self.ordered && at.order == Order::Tso;
+        let host = match self.write_place.take() {
+            Some((off, host)) if same_place(off, at.off) => {
+                if ordered {
+                    let v = self.val(w, v);
+                    self.store_place_in_order(v, host, w);
+                    return Ok(());
+                }
+                host
+            }
             _ if self.light => {
                 let va = self.linear(at)?;
                 let v = self.val(w, v);
                 let v = self.resize(types::I64, v);
-                let thunk = match w {
-                    Width::B => thunks::store8,
-                    Width::W => thunks::store16,
-                    Width::D => thunks::store32,
-                    Width::Q => thunks::store64,
-                };
-                self.call_access(thunk, va, Some(v));
+                self.call_access(store_thunk(w, ordered), va, Some(v));
+                self.fenced = false;
+                return Ok(());
+            }
+            _ if ordered => {
+                let va = self.linear(at)?;
+                let v = self.val(w, v);
+                self.store_in_order(v, va, w);
                 return Ok(());
             }
             _ => {
@@ -249,7 +295,36 @@ impl Lifter<'_> {
         };
         let v = self.memory_val(w, v);
         self.store_host(v, host);
+        self.fenced = false;
         Ok(())
+    }
+}
+
+fn load_thunk(w: Width, ordered: bool) -> unsafe extern "C" fn() {
+    use thunks::ordered;
+    match (w, ordered) {
+        (Width::B, false) => thunks::load8,
+        (Width::W, false) => thunks::load16,
+        (Width::D, false) => thunks::load32,
+        (Width::Q, false) => thunks::load64,
+        (Width::B, true) => ordered::load8,
+        (Width::W, true) => ordered::load16,
+        (Width::D, true) => ordered::load32,
+        (Width::Q, true) => ordered::load64,
+    }
+}
+
+fn store_thunk(w: Width, ordered: bool) -> unsafe extern "C" fn() {
+    use thunks::ordered;
+    match (w, ordered) {
+        (Width::B, false) => thunks::store8,
+        (Width::W, false) => thunks::store16,
+        (Width::D, false) => thunks::store32,
+        (Width::Q, false) => thunks::store64,
+        (Width::B, true) => ordered::store8,
+        (Width::W, true) => ordered::store16,
+        (Width::D, true) => ordered::store32,
+        (Width::Q, true) => ordered::store64,
     }
 }
 

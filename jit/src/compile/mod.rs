@@ -13,6 +13,7 @@ mod float;
 mod float_packed;
 mod lanes;
 mod memory;
+mod order;
 mod place;
 mod products;
 mod regs;
@@ -44,7 +45,8 @@ use value::V;
 pub struct Options {
     /// Optimise (Cranelift's `speed`): slower to compile, a little faster to run.
     pub optimise: bool,
-    /// Several vCPUs run at the same time: LOCK needs host atomics.
+    /// Several vCPUs run at the same time: LOCK needs host atomics, and accesses keep x86's order on every host (see the module
+    /// `order`).
     pub parallel: bool,
     /// Check Cranelift's input (tests).
     pub verify: bool,
@@ -146,8 +148,6 @@ impl std::fmt::Debug for Compiler {
 impl Compiler {
     /// A compiler whose unlinked exits lead to `stub`.
     pub fn new(isa: Arc<dyn TargetIsa>, options: Options, stub: *const u8) -> Self {
-        // Plain loads and stores carry no order of their own: on a host that has another than x86's that would be wrong.
-        assert!(!options.parallel || isa.name() == "x64", "several vCPUs at a time on this host");
         Self {
             isa,
             options,
@@ -220,6 +220,9 @@ impl Compiler {
             sigs,
             header,
             parallel: self.options.parallel,
+            ordered: self.options.parallel && self.isa.name() != "x64",
+            host_lse: flag(&*self.isa, "has_lse"),
+            fenced: false,
             light: tier == Tier::One,
             host_flags: self.isa.name() == "x64",
             host_fma: has(&*self.isa, &["has_fma", "has_avx"]),
@@ -264,9 +267,12 @@ impl Compiler {
 
 /// Has an x86 host these extensions? (Others have what they stand for.) Cranelift would call a library otherwise.
 fn has(isa: &dyn TargetIsa, extensions: &[&str]) -> bool {
-    let flags = isa.isa_flags();
-    let on = |name: &&str| flags.iter().any(|f| f.name == *name && f.as_bool() == Some(true));
-    isa.name() != "x64" || extensions.iter().all(on)
+    isa.name() != "x64" || extensions.iter().all(|name| flag(isa, name))
+}
+
+/// Is this flag of the host on?
+fn flag(isa: &dyn TargetIsa, name: &str) -> bool {
+    isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true))
 }
 
 fn signature(conv: CallConv, params: usize, result: bool) -> Signature {
@@ -307,6 +313,12 @@ pub struct Lifter<'a> {
     /// Where the block jumps to itself.
     header: Block,
     parallel: bool,
+    /// Several vCPUs run in parallel on a host whose order is weaker than x86's.
+    ordered: bool,
+    /// Has it atomic instructions (FEAT_LSE)?
+    host_lse: bool,
+    /// No store has been emitted since the last full barrier (on the path that goes on).
+    fenced: bool,
     /// Tier 1: quick to compile.
     light: bool,
     /// Does the host keep x86's floating-point flags for us?
@@ -359,6 +371,7 @@ impl<'a> Lifter<'a> {
         };
         if lifted.is_err() {
             self.call_handler(insn.ends);
+            self.fenced = false;
         }
     }
 

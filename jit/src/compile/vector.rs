@@ -234,7 +234,9 @@ impl VecEmitter for Lifter<'_> {
     fn load_vector<const N: usize>(&mut self, at: Addr<V>, aligned: bool) -> R<[Value; N]> {
         let va = self.place_vector(at, aligned, 16 * N)?;
         let host = self.host(va, 16 * N as u32, Want::Read);
-        Ok(std::array::from_fn(|k| self.load_host_at(ALL, host, 16 * k as i32)))
+        let x = std::array::from_fn(|k| self.load_host_at(ALL, host, 16 * k as i32));
+        self.after_plain_load();
+        Ok(x)
     }
     fn store_vector<const N: usize>(&mut self, at: Addr<V>, aligned: bool, x: [Value; N]) -> R<()> {
         let va = self.place_vector(at, aligned, 16 * N)?;
@@ -244,6 +246,7 @@ impl VecEmitter for Lifter<'_> {
             _ => Want::Write(x[0]),
         };
         let host = self.host(va, 16 * N as u32, want);
+        self.before_plain_store(at.order);
         for (k, x) in (0..).zip(x) {
             self.store_host_at(x, host, 16 * k);
         }

@@ -76,12 +76,14 @@ impl X87Emitter for Lifter<'_> {
         let host = self.host(va, 10, Want::Read);
         let mantissa = self.load_host(types::I64, host);
         let sign_exp = self.load_host_at(types::I16, host, 8);
+        self.after_plain_load();
         Ok((V::Val(mantissa), V::Val(sign_exp)))
     }
     fn store_extended(&mut self, at: Addr<V>, (mantissa, sign_exp): Number<V>) -> R<()> {
         let (mantissa, sign_exp) = (self.val(Width::Q, mantissa), self.val(Width::W, sign_exp));
         let va = self.linear(at)?;
         let host = self.host(va, 10, Want::WriteTen(mantissa, sign_exp));
+        self.before_plain_store(at.order);
         self.store_host(mantissa, host);
         self.store_host_at(sign_exp, host, 8);
         Ok(())

@@ -112,6 +112,10 @@ pub unsafe extern "C" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
 /// An access thunk: what to do with the host address `x9 + x1`, and how the slow path is told.
 macro_rules! access {
     ($name:ident, $tag:expr, $size:literal, $kind:expr, $($act:literal),+) => {
+        access!($name, $tag, $size - 1, -4096, $kind, $($act),+);
+    };
+    // The tag must be `(va + last) & mask`.
+    ($name:ident, $tag:expr, $last:expr, $mask:expr, $kind:expr, $($act:literal),+) => {
         /// See the module.
         ///
         /// # Safety
@@ -125,7 +129,7 @@ macro_rules! access {
                 "and x9, x9, #{mask}",
                 "add x9, x10, x9",
                 "add x10, x1, #{last}",
-                "and x10, x10, #0xfffffffffffff000",
+                "and x10, x10, #{page}",
                 "stp x11, xzr, [sp, #-16]!",
                 "ldr x11, [x9, #{tag}]",
                 "cmp x10, x11",
@@ -140,7 +144,8 @@ macro_rules! access {
                 "b {slow}",
                 mask = const TLB_INDEX_MASK,
                 bank = const off::BANK,
-                last = const $size - 1,
+                last = const $last,
+                page = const $mask,
                 tag = const $tag,
                 addend = const TLB_ADDEND,
                 result = const off::ADDEND,
@@ -208,6 +213,136 @@ access!(
     pack::PLACE | pack::RMW | pack::WRITE | 3,
     "add x9, x9, x1",
     "str x9, [x0, #{result}]"
+);
+
+// For host atomics: what misaligns the address makes it miss.
+access!(
+    lock16,
+    TLB_WRITE,
+    0,
+    -4096 | 1,
+    pack::PLACE | pack::RMW | pack::WRITE | pack::LOCK | 1,
+    "add x9, x9, x1",
+    "str x9, [x0, #{result}]"
+);
+access!(
+    lock32,
+    TLB_WRITE,
+    0,
+    -4096 | 3,
+    pack::PLACE | pack::RMW | pack::WRITE | pack::LOCK | 2,
+    "add x9, x9, x1",
+    "str x9, [x0, #{result}]"
+);
+access!(
+    lock64,
+    TLB_WRITE,
+    0,
+    -4096 | 7,
+    pack::PLACE | pack::RMW | pack::WRITE | pack::LOCK | 3,
+    "add x9, x9, x1",
+    "str x9, [x0, #{result}]"
+);
+
+// Where vCPUs run in parallel (see `compile::order`): acquire loads and release stores. Unaligned ones are plain and fenced: a load
+// from what follows, a store from earlier stores, since all loads are from what follows them.
+access!(ordered_load8, TLB_READ, 1, 0, "add x9, x9, x1", "ldarb w9, [x9]", "str x9, [x0, #{result}]");
+access!(ordered_store8, TLB_WRITE, 1, pack::WRITE, "add x9, x9, x1", "stlrb w3, [x9]", "// {result}");
+access!(
+    ordered_load16,
+    TLB_READ,
+    2,
+    1,
+    "add x9, x9, x1",
+    "tst x9, #1",
+    "b.ne 3f",
+    "ldarh w9, [x9]",
+    "b 4f",
+    "3:",
+    "ldrh w9, [x9]",
+    "dmb ishld",
+    "4:",
+    "str x9, [x0, #{result}]"
+);
+access!(
+    ordered_store16,
+    TLB_WRITE,
+    2,
+    pack::WRITE | 1,
+    "add x9, x9, x1",
+    "tst x9, #1",
+    "b.ne 3f",
+    "stlrh w3, [x9]",
+    "b 4f",
+    "3:",
+    "dmb ishst",
+    "strh w3, [x9]",
+    "4:",
+    "// {result}"
+);
+access!(
+    ordered_load32,
+    TLB_READ,
+    4,
+    2,
+    "add x9, x9, x1",
+    "tst x9, #3",
+    "b.ne 3f",
+    "ldar w9, [x9]",
+    "b 4f",
+    "3:",
+    "ldr w9, [x9]",
+    "dmb ishld",
+    "4:",
+    "str x9, [x0, #{result}]"
+);
+access!(
+    ordered_store32,
+    TLB_WRITE,
+    4,
+    pack::WRITE | 2,
+    "add x9, x9, x1",
+    "tst x9, #3",
+    "b.ne 3f",
+    "stlr w3, [x9]",
+    "b 4f",
+    "3:",
+    "dmb ishst",
+    "str w3, [x9]",
+    "4:",
+    "// {result}"
+);
+access!(
+    ordered_load64,
+    TLB_READ,
+    8,
+    3,
+    "add x9, x9, x1",
+    "tst x9, #7",
+    "b.ne 3f",
+    "ldar x9, [x9]",
+    "b 4f",
+    "3:",
+    "ldr x9, [x9]",
+    "dmb ishld",
+    "4:",
+    "str x9, [x0, #{result}]"
+);
+access!(
+    ordered_store64,
+    TLB_WRITE,
+    8,
+    pack::WRITE | 3,
+    "add x9, x9, x1",
+    "tst x9, #7",
+    "b.ne 3f",
+    "stlr x3, [x9]",
+    "b 4f",
+    "3:",
+    "dmb ishst",
+    "str x3, [x9]",
+    "4:",
+    "// {result}"
 );
 
 /// The other end of the access thunks: `x9` and `x10` are on the stack, and `x9` holds the kind of access.

@@ -110,3 +110,18 @@ pub unsafe extern "C" fn place_read256() {}
 /// # Safety
 /// None.
 pub unsafe extern "C" fn place_write256() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn lock16() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn lock32() {}
+/// Never called.
+///
+/// # Safety
+/// None.
+pub unsafe extern "C" fn lock64() {}

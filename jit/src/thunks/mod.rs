@@ -13,28 +13,40 @@
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{
-    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_read256,
-    place_write128, place_write256, place8, place16, place32, place64, return_stub, store8, store16, store32,
-    store64,
+    enter, exit_stub, leave, load8, load16, load32, load64, lock16, lock32, lock64, memory_thunk,
+    place_read128, place_read256, place_write128, place_write256, place8, place16, place32, place64,
+    return_stub, store8, store16, store32, store64,
 };
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::{
-    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_read256,
-    place_write128, place_write256, place8, place16, place32, place64, return_stub, store8, store16, store32,
-    store64,
+    enter, exit_stub, leave, load8, load16, load32, load64, lock16, lock32, lock64, memory_thunk,
+    place_read128, place_read256, place_write128, place_write256, place8, place16, place32, place64,
+    return_stub, store8, store16, store32, store64,
 };
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod absent;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use absent::{
-    enter, exit_stub, leave, load8, load16, load32, load64, memory_thunk, place_read128, place_read256,
-    place_write128, place_write256, place8, place16, place32, place64, return_stub, store8, store16, store32,
-    store64,
+    enter, exit_stub, leave, load8, load16, load32, load64, lock16, lock32, lock64, memory_thunk,
+    place_read128, place_read256, place_write128, place_write256, place8, place16, place32, place64,
+    return_stub, store8, store16, store32, store64,
 };
+
+/// Loads and stores where vCPUs run in parallel: the same on x86 hosts, whose order is the guest's.
+pub mod ordered {
+    #[cfg(target_arch = "aarch64")]
+    pub use super::aarch64::{
+        ordered_load8 as load8, ordered_load16 as load16, ordered_load32 as load32, ordered_load64 as load64,
+        ordered_store8 as store8, ordered_store16 as store16, ordered_store32 as store32,
+        ordered_store64 as store64,
+    };
+    #[cfg(not(target_arch = "aarch64"))]
+    pub use super::{load8, load16, load32, load64, store8, store16, store32, store64};
+}
 
 use softmmu::{GuestInt, TlbEntry};
 use x86::cc::{CcKind, cc_op};
@@ -141,7 +153,7 @@ pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn,
     let write = packed & pack::WRITE != 0;
     let served = if packed & pack::RMW != 0 {
         f.slow_stores += 1;
-        read_modify_write(cpu, va, size)
+        read_modify_write(cpu, va, packed)
     } else if write {
         f.slow_stores += 1;
         store(cpu, f, va, size)
@@ -152,7 +164,7 @@ pub unsafe extern "C" fn slow_memory(cpu: *mut Vcpu, va: u64, insn: *const Insn,
                 f.bounce[0] = v;
                 bounced(f, va)
             }
-            None => load(cpu, f, va, size),
+            None => load(cpu, f, va, size).and_then(|()| loaded(cpu, f, va, size)),
         }
     };
     match served {
@@ -195,35 +207,27 @@ pub unsafe extern "C" fn slow_access(
         cpu.st.scratch[SCRATCH_ADDEND] = v;
         return 0;
     }
-    let addend = if rmw {
-        read_modify_write(cpu, va, size)
+    let result = if rmw {
+        read_modify_write(cpu, va, kind).map(|addend| va.wrapping_add(addend))
     } else if write {
         if !place {
             f.bounce[0] = value;
         }
-        store(cpu, f, va, size)
+        store(cpu, f, va, size).map(|addend| va.wrapping_add(addend))
+    } else if place {
+        let addend = load(cpu, f, va, size).and_then(|()| loaded(cpu, f, va, size));
+        addend.map(|addend| va.wrapping_add(addend))
     } else {
-        load(cpu, f, va, size)
+        load(cpu, f, va, size).map(|()| f.bounce[0])
     };
-    let Some(addend) = addend else {
+    let Some(result) = result else {
         f.redos += 1;
         redo(cpu, insn, u64::from(block_count(insn)) << pack::COUNT);
         return 1;
     };
     f.tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
-    let host = va.wrapping_add(addend);
-    if place {
-        cpu.st.scratch[SCRATCH_ADDEND] = host;
-    } else if !write {
-        // SAFETY: the slow path gave an address that is good for `size` bytes until the next safepoint.
-        cpu.st.scratch[SCRATCH_ADDEND] = unsafe {
-            match size {
-                1 => u64::from((host as *const u8).read_volatile()),
-                2 => u64::from((host as *const u16).read_unaligned()),
-                4 => u64::from((host as *const u32).read_unaligned()),
-                _ => (host as *const u64).read_unaligned(),
-            }
-        };
+    if place || !write {
+        cpu.st.scratch[SCRATCH_ADDEND] = result;
     }
     0
 }
@@ -355,14 +359,20 @@ fn bounced(f: &mut JitFrame, va: u64) -> Option<u64> {
     Some((f.bounce.as_ptr() as u64).wrapping_sub(va))
 }
 
-fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
+/// The addend for a load of RAM that [`load`] allowed: of its page if a fast entry serves it now, else of the bounce buffer.
+fn loaded(cpu: &Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
+    fast(cpu, va, size, false).or_else(|| bounced(f, va))
+}
+
+/// Loads RAM into the bounce buffer.
+fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<()> {
     fn read<T: GuestInt>(cpu: &mut Vcpu, va: u64) -> Option<u64> {
         cpu.mmu.read_ram::<T>(va).ok().map(Into::into)
     }
     if !reachable(cpu, va, size) {
         return None;
     }
-    let v = match size {
+    f.bounce[0] = match size {
         1 => read::<u8>(cpu, va)?,
         2 => read::<u16>(cpu, va)?,
         4 => read::<u32>(cpu, va)?,
@@ -378,11 +388,7 @@ fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
             read::<u64>(cpu, va)?
         }
     };
-    if let Some(addend) = fast(cpu, va, size, false) {
-        return Some(addend);
-    }
-    f.bounce[0] = v;
-    bounced(f, va)
+    Some(())
 }
 
 fn store(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
@@ -419,8 +425,10 @@ fn store(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
     bounced(f, va)
 }
 
-fn read_modify_write(cpu: &mut Vcpu, va: u64, size: u64) -> Option<u64> {
-    if !reachable(cpu, va, size) {
+fn read_modify_write(cpu: &mut Vcpu, va: u64, packed: u64) -> Option<u64> {
+    let size = pack::size(packed);
+    let misaligned = packed & pack::LOCK != 0 && va & (size - 1) != 0;
+    if misaligned || !reachable(cpu, va, size) {
         return None;
     }
     // Fills the entry for writing without changing memory. Tracked pages have no fast entry: tier 0 does those.

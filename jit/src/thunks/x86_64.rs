@@ -96,6 +96,10 @@ pub unsafe extern "C" fn exit_stub(cpu: *mut Vcpu, link: *const Link) {
 /// An access thunk: what to do with the host address `rax + rsi`, and how the slow path is told.
 macro_rules! access {
     ($name:ident, $tag:expr, $size:literal, $kind:expr, $($act:literal),+) => {
+        access!($name, $tag, $size - 1, -4096, $kind, $($act),+);
+    };
+    // The tag must be `(va + last) & mask`.
+    ($name:ident, $tag:expr, $last:expr, $mask:expr, $kind:expr, $($act:literal),+) => {
         /// See the module.
         ///
         /// # Safety
@@ -110,7 +114,7 @@ macro_rules! access {
                 "and eax, {mask}",
                 "add rax, [rdi + {bank}]",
                 "lea r8, [rsi + {last}]",
-                "and r8, -4096",
+                "and r8, {page}",
                 "cmp r8, [rax + {tag}]",
                 "jne 2f",
                 "mov rax, [rax + {addend}]",
@@ -124,7 +128,8 @@ macro_rules! access {
                 "jmp {slow}",
                 mask = const TLB_INDEX_MASK,
                 bank = const off::BANK,
-                last = const $size - 1,
+                last = const $last,
+                page = const $mask,
                 tag = const $tag,
                 addend = const TLB_ADDEND,
                 result = const off::ADDEND,
@@ -190,6 +195,35 @@ access!(
     TLB_WRITE,
     8,
     pack::PLACE | pack::RMW | pack::WRITE | 3,
+    "add rax, rsi",
+    "mov [rdi + {result}], rax"
+);
+
+// For host atomics: what misaligns the address makes it miss.
+access!(
+    lock16,
+    TLB_WRITE,
+    0,
+    -4096 | 1,
+    pack::PLACE | pack::RMW | pack::WRITE | pack::LOCK | 1,
+    "add rax, rsi",
+    "mov [rdi + {result}], rax"
+);
+access!(
+    lock32,
+    TLB_WRITE,
+    0,
+    -4096 | 3,
+    pack::PLACE | pack::RMW | pack::WRITE | pack::LOCK | 2,
+    "add rax, rsi",
+    "mov [rdi + {result}], rax"
+);
+access!(
+    lock64,
+    TLB_WRITE,
+    0,
+    -4096 | 7,
+    pack::PLACE | pack::RMW | pack::WRITE | pack::LOCK | 3,
     "add rax, rsi",
     "mov [rdi + {result}], rax"
 );

@@ -31,6 +31,17 @@ pub enum Order {
     NonTemporal,
 }
 
+/// Fence instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// LFENCE: loads before all that follows. TSO has that already.
+    Loads,
+    /// SFENCE: stores before stores. TSO has that but for non-temporal ones.
+    Stores,
+    /// MFENCE: everything, stores before loads too.
+    All,
+}
+
 /// A memory operand: segment and offset, and how they combine.
 #[derive(Clone, Copy, Debug)]
 pub struct Addr<V> {
@@ -89,8 +100,8 @@ pub trait Emitter: Sized {
     fn atomic(&mut self, at: Addr<Self::V>, w: Width, op: Rmw, operand: Self::V) -> R<Self::V>;
     /// Atomic compare-exchange: stores `new` if memory equals `expected`; gives the old value.
     fn atomic_cmpxchg(&mut self, at: Addr<Self::V>, w: Width, expected: Self::V, new: Self::V) -> R<Self::V>;
-    /// Orders all earlier accesses before all later ones.
-    fn fence(&mut self);
+    /// Orders earlier accesses before later ones.
+    fn fence(&mut self, what: Fence);
 
     // Arithmetic at a width; results are zero-extended.
     fn add(&mut self, w: Width, a: Self::V, b: Self::V) -> Self::V;

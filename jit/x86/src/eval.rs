@@ -3,7 +3,7 @@
 use softmmu::{Access, GuestInt};
 
 use crate::cc::{self, Cc, CcKind};
-use crate::emit::{Addr, Emitter, JumpKind, R, Rmw, Stop};
+use crate::emit::{Addr, Emitter, Fence, JumpKind, R, Rmw, Stop};
 use crate::insn::{Cond, Insn, Rest, Width};
 use crate::state::{rflags, stop};
 use crate::vcpu::{Vcpu, vector};
@@ -250,8 +250,16 @@ impl Emitter for Vcpu {
         by_width!(w, self.cmpxchg_as(at.seg, lin, expected, new))
     }
     #[inline(always)]
-    fn fence(&mut self) {
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    fn fence(&mut self, what: Fence) {
+        // Accesses of ours are in order, non-temporal ones too; only generated code has weaker ones, on other hosts than x86.
+        let needed = match what {
+            Fence::Loads => false,
+            Fence::Stores => cfg!(not(target_arch = "x86_64")),
+            Fence::All => true,
+        };
+        if needed {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        }
     }
 
     #[inline(always)]

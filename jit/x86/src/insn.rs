@@ -1,6 +1,7 @@
 //! Predecoded instructions: one cache line each, with everything that execution and compilation need.
 
 use crate::Vcpu;
+use crate::emit::Fence;
 
 /// Operand width of integer operations.
 #[repr(u8)]
@@ -415,7 +416,7 @@ pub enum Op {
     /// End of a block that no branch ends: sets RIP. Not counted.
     EndBlock,
     /// LFENCE, MFENCE, SFENCE.
-    Fence,
+    Fence(Fence),
     Str(Str),
     /// SSE and MMX.
     Vec(crate::vec::VecOp),

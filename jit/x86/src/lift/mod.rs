@@ -314,8 +314,8 @@ pub fn lift<E: Emitter>(e: &mut E, i: &Insn) -> R<()> {
         Op::Xadd => alu::xadd(e, i, i.w),
         Op::Nop => Ok(()),
         Op::Clc | Op::Stc | Op::Cmc | Op::Lahf | Op::Sahf | Op::Cld | Op::Std => alu::flag_op(e, i.op),
-        Op::Fence => {
-            e.fence();
+        Op::Fence(what) => {
+            e.fence(what);
             Ok(())
         }
         Op::Str(_) | Op::Vec(_) | Op::X87(_) | Op::In | Op::Cold => Err(Stop),

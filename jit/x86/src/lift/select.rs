@@ -8,10 +8,14 @@ use super::handlers::{
     unary_handler,
 };
 use super::{Any, AnyStack, alu, bits, flow, mov, muldiv, shift};
+use crate::emit::{Emitter as _, Fence};
 use crate::eval::{done, go_on};
-use crate::insn::{Alu, BitScan, BitTest, Bmi, Cond, Handler, Insn, Op, Opnd, Shift, Str, Unary, Width};
+use crate::insn::{
+    Alu, BitScan, BitTest, Bmi, Cond, Handler, Insn, Op, Opnd, Rest, Shift, Str, Unary, Width,
+};
 use crate::state::{Mode, reg};
 use crate::string;
+use crate::vcpu::Vcpu;
 
 /// The width of the first operand that has one.
 fn operand_width(x: &Instruction, n: u32) -> Option<Width> {
@@ -218,12 +222,16 @@ pub fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> bool {
         M::Std => set!(Op::Std, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
         M::Lahf => set!(Op::Lahf, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
         M::Sahf => set!(Op::Sahf, |c, i, rest| done(alu::flag_op(c, i.op), c, rest)),
-        M::Lfence | M::Mfence | M::Sfence => set!(Op::Fence, |c, _, rest| {
-            crate::Emitter::fence(c);
-            go_on(c, rest)
-        }),
+        M::Lfence => set!(Op::Fence(Fence::Loads), |c, _, rest| fence(c, Fence::Loads, rest)),
+        M::Sfence => set!(Op::Fence(Fence::Stores), |c, _, rest| fence(c, Fence::Stores, rest)),
+        M::Mfence => set!(Op::Fence(Fence::All), |c, _, rest| fence(c, Fence::All, rest)),
         _ => set_or_move(x, i),
     }
+}
+
+fn fence(cpu: &mut Vcpu, what: Fence, rest: Rest<'_>) -> usize {
+    cpu.fence(what);
+    go_on(cpu, rest)
 }
 
 /// SETcc and CMOVcc, whose mnemonics are one per condition.
