@@ -62,10 +62,10 @@ pub struct EngineConfig {
     pub code_cache_bytes: usize,
     /// Compile threads.
     pub workers: usize,
-    /// The vCPUs of the machine run on threads of their own, at the same time.
-    pub parallel: bool,
     /// Let Cranelift optimise.
     pub optimise: bool,
+    /// The vCPUs of the machine run on threads of their own, at the same time: generated code keeps the order and atomicity of their accesses (see `compile::order`).
+    pub parallel: bool,
     /// Let Cranelift check what it is given (tests).
     pub verify: bool,
     /// How generated code is written to memory.
@@ -90,8 +90,8 @@ impl Default for EngineConfig {
             tier2_samples: 4,
             code_cache_bytes: 64 << 20,
             workers: 1,
-            parallel: false,
             optimise: false,
+            parallel: false,
             verify: cfg!(debug_assertions),
             mapping: CodeMapping::Auto,
             perf_map: false,
