@@ -135,7 +135,7 @@ fn random(rng: &mut Rng, code: Code) -> Option<Instruction> {
             }
         }
     }
-    if mem && op.can_use_lock_prefix() && rng.below(4) == 0 && x.op0_kind() == iced_x86::OpKind::Memory {
+    if mem && op.can_use_lock_prefix() && rng.below(2) == 0 && x.op0_kind() == iced_x86::OpKind::Memory {
         x.set_has_lock_prefix(true);
     }
     Some(x)
@@ -378,11 +378,12 @@ fn prepare(r: &mut Rig, code: &[u8], seed: u64) {
     r.cpu.mode_changed();
 }
 
-/// Runs a program in both tiers, the compiled one in random slices, and compares.
+/// Runs a program in both tiers, the compiled one in random slices and with or without what vCPUs in parallel need, and compares.
 fn compare(code: &[u8], text: &[String], seed: u64) -> bool {
     let tier = if seed & 1 == 0 { TierPolicy::One } else { TierPolicy::Two };
     let mut zero = Rig::new(config(TierPolicy::Zero));
-    let mut one = Rig::new(config(tier));
+    let parallel = seed >> 1 & 1 != 0;
+    let mut one = Rig::new(jit::EngineConfig { parallel, ..config(tier) });
     prepare(&mut zero, code, seed);
     prepare(&mut one, code, seed);
     let a = zero.run(100_000);
@@ -395,7 +396,7 @@ fn compare(code: &[u8], text: &[String], seed: u64) -> bool {
             e => break e,
         }
     };
-    let what = format!("seed {seed:#x}, {tier:?}\n{}", text.join("\n"));
+    let what = format!("seed {seed:#x}, {tier:?}, parallel: {parallel}\n{}", text.join("\n"));
     assert_eq!(a, b, "{what}");
     zero.seen().same_as(&one.seen(), &what);
     zero.cpu.st.rip == CODE + code.len() as u64

@@ -128,7 +128,7 @@ impl Lifter<'_> {
             self.call_access(thunk, va, None);
             return self.access_result(types::I64);
         }
-        let Probe { hit, addend, .. } = self.probe(va, size, want, matches!(want, Want::Locked));
+        let Probe { hit, addend, .. } = self.look_up_tlb(va, size, want, matches!(want, Want::Locked));
 
         let (cold, done) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(cold);
@@ -146,7 +146,7 @@ impl Lifter<'_> {
     }
 
     /// The look-up of `size` bytes at `va`; where `aligned`, a misaligned address misses.
-    pub(super) fn probe(&mut self, va: Value, size: u32, want: Want, aligned: bool) -> Probe {
+    pub(super) fn look_up_tlb(&mut self, va: Value, size: u32, want: Want, aligned: bool) -> Probe {
         self.write_back();
         let bank = match self.bank {
             Some(b) => b,

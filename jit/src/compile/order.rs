@@ -106,7 +106,7 @@ impl Lifter<'_> {
 
     /// Goes on with the host address of an access at an aligned address that the TLB has. Others end in `plain`, in a cold block.
     fn aligned_or(&mut self, va: Value, w: Width, want: Want, plain: impl FnOnce(&mut Self, Value)) -> Value {
-        let Probe { tag, hit, addend } = self.probe(va, w.bytes(), want, true);
+        let Probe { tag, hit, addend } = self.look_up_tlb(va, w.bytes(), want, true);
         let (hot, cold) = (self.b.create_block(), self.b.create_block());
         let (slow, other) = (self.b.create_block(), self.b.create_block());
         [cold, slow, other].into_iter().for_each(|block| self.b.set_cold_block(block));
