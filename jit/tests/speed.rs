@@ -11,6 +11,34 @@ use rig::{CODE, DATA, Rig};
 type Program = (&'static str, fn(&mut CodeAssembler));
 
 const PROGRAMS: &[Program] = &[
+    ("lock add", |a| {
+        let mut top = a.create_label();
+        a.mov(rbx, DATA).unwrap();
+        a.set_label(&mut top).unwrap();
+        a.lock().add(dword_ptr(rbx), eax).unwrap();
+        a.dec(ecx).unwrap();
+        a.jne(top).unwrap();
+        a.jmp(top).unwrap();
+    }),
+    ("lock cmpxchg", |a| {
+        let mut top = a.create_label();
+        a.mov(rbx, DATA).unwrap();
+        a.set_label(&mut top).unwrap();
+        a.lock().cmpxchg(qword_ptr(rbx), rdx).unwrap();
+        a.dec(ecx).unwrap();
+        a.jne(top).unwrap();
+        a.jmp(top).unwrap();
+    }),
+    // In parallel a call of tier 0's handler.
+    ("lock neg", |a| {
+        let mut top = a.create_label();
+        a.mov(rbx, DATA).unwrap();
+        a.set_label(&mut top).unwrap();
+        a.lock().neg(dword_ptr(rbx)).unwrap();
+        a.dec(ecx).unwrap();
+        a.jne(top).unwrap();
+        a.jmp(top).unwrap();
+    }),
     ("sum", |a| {
         let mut top = a.create_label();
         a.mov(rcx, 0x200i64 as u64).unwrap();
@@ -108,13 +136,15 @@ const PROGRAMS: &[Program] = &[
 fn loops() {
     for (name, program) in PROGRAMS {
         print!("{name:16}");
-        for (tier, optimise) in [
-            (TierPolicy::Zero, false),
-            (TierPolicy::One, false),
-            (TierPolicy::Two, false),
-            (TierPolicy::Two, true),
+        for (tier, optimise, parallel) in [
+            (TierPolicy::Zero, false, false),
+            (TierPolicy::One, false, false),
+            (TierPolicy::Two, false, false),
+            (TierPolicy::Two, true, false),
+            (TierPolicy::One, false, true),
+            (TierPolicy::Two, false, true),
         ] {
-            let mut r = Rig::new(EngineConfig { tier, optimise, ..EngineConfig::default() });
+            let mut r = Rig::new(EngineConfig { tier, optimise, parallel, ..EngineConfig::default() });
             let mut a = CodeAssembler::new(64).unwrap();
             program(&mut a);
             let mut bytes = a.assemble(CODE).unwrap();
@@ -134,7 +164,9 @@ fn loops() {
             let t = Instant::now();
             r.run(1_000_000 + n);
             let s = t.elapsed().as_secs_f64();
-            print!("  {tier:?}{} {:6.0} MIPS", if optimise { "+" } else { "" }, n as f64 / s / 1e6);
+            let how = if optimise { "+" } else { "" };
+            let how = if parallel { "||" } else { how };
+            print!("  {tier:?}{how} {:6.0} MIPS", n as f64 / s / 1e6);
         }
         println!();
     }

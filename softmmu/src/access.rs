@@ -7,7 +7,7 @@
 
 use crate::addr::{Access, PAGE_MASK, Privilege};
 use crate::mmu::{MemTrap, Mmu, Place, Refused};
-use crate::ram::{GuestInt, Raw as _, copy_in, copy_out};
+use crate::ram::{GuestInt, Raw as _, copy_in, copy_out, load128, store128};
 use crate::sync::Ordering;
 
 /// RAM of one page: a host address, and whether the funnel must hear of writes.
@@ -231,49 +231,63 @@ impl Mmu {
             unsafe { T::store(hit_address(gva, entry.addend.load(Ordering::Relaxed)), v) };
             return Ok(());
         }
-        let span = self.span(self.privilege(), gva, T::SIZE, Access::Write).map_err(|_| Refused)?;
-        let hits = |spot: Spot, len: u64| {
-            spot.watched && self.space().pages.hits_code(self.ram_offset(spot.host), len)
-        };
-        let second_len = T::SIZE - span.first_len as u64;
-        if hits(span.first, span.first_len as u64) || span.second.is_some_and(|spot| hits(spot, second_len)) {
-            return Err(Refused);
-        }
+        let span = self.span_without_code(gva, T::SIZE)?;
         self.store_span(&span, v);
         Ok(())
     }
 
-    /// Loads 16 bytes as two 64-bit halves.
+    /// As [`Self::write_unless_code`] for the bytes of an x87 register or of vectors: all or none.
+    pub fn write_bytes_unless_code(&mut self, gva: u64, bytes: &[u8]) -> Result<(), Refused> {
+        let span = self.span_without_code(gva, bytes.len() as u64)?;
+        self.store_wide(&span, bytes);
+        Ok(())
+    }
+
+    /// A span to write to that touches no line with translated code.
+    fn span_without_code(&mut self, gva: u64, len: u64) -> Result<Span, Refused> {
+        let span = self.span(self.privilege(), gva, len, Access::Write).map_err(|_| Refused)?;
+        let hits = |spot: Spot, len: u64| {
+            spot.watched && self.space().pages.hits_code(self.ram_offset(spot.host), len)
+        };
+        let second_len = len - span.first_len as u64;
+        if hits(span.first, span.first_len as u64) || span.second.is_some_and(|spot| hits(spot, second_len)) {
+            return Err(Refused);
+        }
+        Ok(span)
+    }
+
+    /// Loads 16 bytes.
     #[inline]
     pub fn read128(&mut self, gva: u64) -> Result<u128, MemTrap> {
         let entry = self.entry(gva);
         if entry.read.load(Ordering::Relaxed) == wanted_tag(gva, 16) {
             let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
-            // SAFETY: as in `read`; both halves lie in the page.
-            let (low, high) = unsafe { (u64::load(at), u64::load(at.wrapping_add(8))) };
-            return Ok(u128::from(high) << 64 | u128::from(low));
+            // SAFETY: as in `read`; all of them lie in the page.
+            return Ok(unsafe { load128(at) });
         }
         self.read128_slow(gva)
     }
 
     #[cold]
     fn read128_slow(&mut self, gva: u64) -> Result<u128, MemTrap> {
+        let span = self.span(self.privilege(), gva, 16, Access::Read)?;
+        if span.second.is_none() {
+            // SAFETY: the span covers the access.
+            return Ok(unsafe { load128(span.first.host) });
+        }
         let mut bytes = [0; 16];
-        self.span(self.privilege(), gva, 16, Access::Read)?.read(&mut bytes);
+        span.read(&mut bytes);
         Ok(u128::from_le_bytes(bytes))
     }
 
-    /// Stores 16 bytes as two 64-bit halves; both pages are probed before.
+    /// Stores 16 bytes; both pages are probed before.
     #[inline]
     pub fn write128(&mut self, gva: u64, v: u128) -> Result<(), MemTrap> {
         let entry = self.entry(gva);
         if entry.write.load(Ordering::Relaxed) == wanted_tag(gva, 16) {
             let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
-            // SAFETY: as in `write`; both halves lie in the page.
-            unsafe {
-                u64::store(at, v as u64);
-                u64::store(at.wrapping_add(8), (v >> 64) as u64);
-            }
+            // SAFETY: as in `write`; all of them lie in the page.
+            unsafe { store128(at, v) };
             return Ok(());
         }
         self.write128_slow(gva, v)
@@ -282,8 +296,22 @@ impl Mmu {
     #[cold]
     fn write128_slow(&mut self, gva: u64, v: u128) -> Result<(), MemTrap> {
         let span = self.span(self.privilege(), gva, 16, Access::Write)?;
-        self.write_span(&span, &v.to_le_bytes());
+        self.store_wide(&span, &v.to_le_bytes());
         Ok(())
+    }
+
+    /// Writes the bytes of vectors to a span, 16 at a time where it is one piece, and tells the funnel.
+    fn store_wide(&self, span: &Span, bytes: &[u8]) {
+        let (vectors, rest) = bytes.as_chunks::<16>();
+        if span.second.is_some() || !rest.is_empty() {
+            self.write_span(span, bytes);
+            return;
+        }
+        for (k, vector) in vectors.iter().enumerate() {
+            // SAFETY: the span covers the bytes.
+            unsafe { store128(span.first.host.wrapping_add(16 * k), u128::from_le_bytes(*vector)) };
+        }
+        self.note(span.first, bytes.len() as u64);
     }
 
     /// Loads the ten bytes of an x87 register, the significand's eight first, if the TLB has the page that they are in;

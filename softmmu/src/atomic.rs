@@ -14,7 +14,7 @@
 use crate::access::{hit_address, wanted_tag};
 use crate::addr::Access;
 use crate::mmu::{MemTrap, Mmu};
-use crate::ram::{GuestInt, cas128};
+use crate::ram::{GuestInt, cas128, locked_barrier};
 use crate::sync::Ordering;
 
 impl Mmu {
@@ -29,7 +29,10 @@ impl Mmu {
             loop {
                 // SAFETY: as above.
                 match unsafe { T::cas(at, old, f(old)) } {
-                    Ok(old) => return Ok(old),
+                    Ok(old) => {
+                        locked_barrier();
+                        return Ok(old);
+                    }
                     Err(now) => old = now,
                 }
             }
@@ -43,7 +46,9 @@ impl Mmu {
         let span = self.span(self.privilege(), gva, T::SIZE, Access::Write)?;
         let at = span.first.host;
         if span.second.is_some() || !T::lock_free_at(at) {
-            return self.alone(|mmu| mmu.rmw_alone(gva, f));
+            let old = self.alone(|mmu| mmu.rmw_alone(gva, f));
+            locked_barrier();
+            return old;
         }
         // SAFETY: the span covers the access.
         let mut old = unsafe { T::load(at) };
@@ -52,6 +57,7 @@ impl Mmu {
             match unsafe { T::cas_at(at, old, f(old)) } {
                 Ok(old) => {
                     self.note(span.first, T::SIZE);
+                    locked_barrier();
                     return Ok(old);
                 }
                 Err(now) => old = now,
@@ -81,6 +87,7 @@ impl Mmu {
             let at = hit_address(gva, entry.addend.load(Ordering::Relaxed));
             // SAFETY: as in `rmw`.
             let (Ok(found) | Err(found)) = unsafe { T::cas(at, expected, new) };
+            locked_barrier();
             return Ok(found);
         }
         self.rmw_slow(gva, &mut |old| if old == expected { new } else { old })
@@ -97,7 +104,7 @@ impl Mmu {
                 return Ok(found);
             }
         }
-        self.alone(|mmu| {
+        let found = self.alone(|mmu| {
             let span = mmu.span(mmu.privilege(), gva, 16, Access::Write)?;
             let mut bytes = [0; 16];
             span.read(&mut bytes);
@@ -105,6 +112,8 @@ impl Mmu {
             let value = if found == expected { new } else { found };
             mmu.write_span(&span, &value.to_le_bytes());
             Ok(found)
-        })
+        });
+        locked_barrier();
+        found
     }
 }

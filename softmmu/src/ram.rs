@@ -1,10 +1,14 @@
 //! Guest RAM: one anonymous mapping, shared with every vCPU and device.
 //!
 //! Guest memory is shared between threads without locks, so it is never behind a Rust reference. Every access is one
-//! machine access of the right width, or is built of atomic ones. On x86-64 hosts all loads and stores are inline
-//! assembly `mov`s: assembly is outside the language's data-race rules, an aligned `mov` is single-copy atomic, an
-//! unaligned one behaves exactly as the guest's own unaligned access would, and there is no alignment branch. On other
-//! hosts aligned accesses are acquire loads and release stores (x86 guests expect TSO), and unaligned ones go bytewise.
+//! machine access of the right width, or is built of atomic ones, and they keep x86's order: loads before later loads and
+//! stores, stores before later stores. On x86-64 hosts all loads and stores are inline assembly `mov`s: assembly is outside
+//! the language's data-race rules and stays in its place, an aligned `mov` is single-copy atomic, an unaligned one behaves
+//! exactly as the guest's own unaligned access would, and there is no alignment branch. On other hosts aligned accesses are acquire
+//! loads and release stores; unaligned ones are plain loads and stores with barriers on aarch64 (atomic within 16 aligned bytes
+//! where the host has FEAT_LSE2), bytes elsewhere. Sixteen bytes are one access on x86-64, and on aarch64 where they are aligned
+//! and the host has FEAT_LSE2; else two of eight. The stores of one copy or fill, as of REP MOVS and STOS, are in no order among
+//! themselves (SDM vol. 3, 10.2.4), but after everything earlier and before later stores.
 
 #![expect(unsafe_code, reason = "raw guest memory")]
 
@@ -226,12 +230,8 @@ macro_rules! guest_int {
                     // SAFETY: readable guest RAM, aligned.
                     return Self::from_le(unsafe { <$atomic>::from_ptr(at.cast_mut().cast()) }.load(Ordering::Acquire));
                 }
-                let mut bytes = [0; size_of::<$t>()];
-                for (i, b) in bytes.iter_mut().enumerate() {
-                    // SAFETY: readable guest RAM; bytes are always aligned.
-                    *b = unsafe { AtomicU8::from_ptr(at.cast_mut().wrapping_add(i)) }.load(Ordering::Acquire);
-                }
-                Self::from_le_bytes(bytes)
+                // SAFETY: the caller's pointer.
+                Self::truncate(unsafe { unaligned::load(at, size_of::<$t>()) })
             }
 
             #[cfg(not(all(target_arch = "x86_64", not(miri))))]
@@ -242,10 +242,8 @@ macro_rules! guest_int {
                     unsafe { <$atomic>::from_ptr(at.cast()) }.store(value.to_le(), Ordering::Release);
                     return;
                 }
-                for (i, b) in value.to_le_bytes().into_iter().enumerate() {
-                    // SAFETY: writable guest RAM; bytes are always aligned.
-                    unsafe { AtomicU8::from_ptr(at.wrapping_add(i)) }.store(b, Ordering::Release);
-                }
+                // SAFETY: the caller's pointer.
+                unsafe { unaligned::store(at, value.into(), size_of::<$t>()) };
             }
 
             #[inline(always)]
@@ -298,6 +296,154 @@ macro_rules! guest_int {
             }
         }
     };
+}
+
+/// Unaligned accesses of 2, 4 and 8 bytes.
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+mod unaligned {
+    use std::arch::asm;
+
+    /// # Safety
+    /// `at` points to `size` bytes of guest RAM.
+    pub unsafe fn load(at: *const u8, size: usize) -> u64 {
+        let value: u64;
+        // The barrier makes what an acquire load is: nothing later comes before it.
+        // SAFETY: the caller's pointer; the memory is normal, where unaligned accesses are allowed.
+        unsafe {
+            match size {
+                2 => {
+                    asm!("ldrh {0:w}, [{1}]", "dmb ishld", out(reg) value, in(reg) at, options(nostack, preserves_flags))
+                }
+                4 => {
+                    asm!("ldr {0:w}, [{1}]", "dmb ishld", out(reg) value, in(reg) at, options(nostack, preserves_flags))
+                }
+                _ => {
+                    asm!("ldr {0}, [{1}]", "dmb ishld", out(reg) value, in(reg) at, options(nostack, preserves_flags))
+                }
+            }
+        }
+        value
+    }
+
+    /// # Safety
+    /// As [`load`].
+    pub unsafe fn store(at: *mut u8, value: u64, size: usize) {
+        // Earlier stores come before it. Earlier loads do anyway: each of them comes before everything later.
+        // SAFETY: as in `load`.
+        unsafe {
+            match size {
+                2 => {
+                    asm!("dmb ishst", "strh {0:w}, [{1}]", in(reg) value, in(reg) at, options(nostack, preserves_flags))
+                }
+                4 => {
+                    asm!("dmb ishst", "str {0:w}, [{1}]", in(reg) value, in(reg) at, options(nostack, preserves_flags))
+                }
+                _ => {
+                    asm!("dmb ishst", "str {0}, [{1}]", in(reg) value, in(reg) at, options(nostack, preserves_flags))
+                }
+            }
+        }
+    }
+}
+
+/// Unaligned accesses: byte by byte.
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod unaligned {
+    use super::{AtomicU8, Ordering};
+
+    /// # Safety
+    /// `at` points to `size` bytes of guest RAM.
+    pub unsafe fn load(at: *const u8, size: usize) -> u64 {
+        (0..size).fold(0, |value, k| {
+            // SAFETY: the caller's pointer; bytes are always aligned.
+            let byte = unsafe { AtomicU8::from_ptr(at.cast_mut().wrapping_add(k)) }.load(Ordering::Acquire);
+            value | u64::from(byte) << (8 * k)
+        })
+    }
+
+    /// # Safety
+    /// As [`load`].
+    pub unsafe fn store(at: *mut u8, value: u64, size: usize) {
+        for k in 0..size {
+            // SAFETY: as in `load`.
+            unsafe { AtomicU8::from_ptr(at.wrapping_add(k)) }
+                .store((value >> (8 * k)) as u8, Ordering::Release);
+        }
+    }
+}
+
+/// Loads 16 bytes, see the module.
+///
+/// # Safety
+/// `at` points to 16 bytes of guest RAM. Any alignment.
+#[inline(always)]
+pub(crate) unsafe fn load128(at: *const u8) -> u128 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let value: std::arch::x86_64::__m128i;
+        // SAFETY: the caller's pointer; the instruction does nothing but read it.
+        unsafe {
+            std::arch::asm!("movups {0}, xmmword ptr [{1}]", out(xmm_reg) value, in(reg) at,
+                options(nostack, preserves_flags, readonly));
+            std::mem::transmute::<std::arch::x86_64::__m128i, u128>(value)
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        if at.addr().is_multiple_of(16) {
+            let (low, high): (u64, u64);
+            // SAFETY: as above. The barrier is as in `unaligned`.
+            unsafe {
+                std::arch::asm!("ldp {0}, {1}, [{2}]", "dmb ishld", out(reg) low, out(reg) high, in(reg) at,
+                    options(nostack, preserves_flags));
+            }
+            return u128::from(high) << 64 | u128::from(low);
+        }
+        // SAFETY: the caller's pointer.
+        let (low, high) = unsafe { (u64::load(at), u64::load(at.wrapping_add(8))) };
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+/// Stores 16 bytes, see the module.
+///
+/// # Safety
+/// As [`load128`].
+#[inline(always)]
+pub(crate) unsafe fn store128(at: *mut u8, value: u128) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller's pointer, which no Rust reference points to.
+    unsafe {
+        let value = std::mem::transmute::<u128, std::arch::x86_64::__m128i>(value);
+        std::arch::asm!("movups xmmword ptr [{0}], {1}", in(reg) at, in(xmm_reg) value,
+            options(nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        if at.addr().is_multiple_of(16) {
+            // SAFETY: as above. The barrier is as in `unaligned`.
+            unsafe {
+                std::arch::asm!("dmb ishst", "stp {0}, {1}, [{2}]", in(reg) value as u64, in(reg) (value >> 64) as u64,
+                    in(reg) at, options(nostack, preserves_flags));
+            }
+            return;
+        }
+        // SAFETY: the caller's pointer.
+        unsafe {
+            u64::store(at, value as u64);
+            u64::store(at.wrapping_add(8), (value >> 64) as u64);
+        }
+    }
+}
+
+/// After a locked access: nothing passes it. On x86-64 its lock prefix has seen to that. Elsewhere a loop of exclusives is no barrier
+/// for plain accesses, which generated code has, nor is a comparison that failed.
+#[inline(always)]
+pub(crate) fn locked_barrier() {
+    #[cfg(not(any(target_arch = "x86_64", loom)))]
+    std::sync::atomic::fence(Ordering::SeqCst);
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -392,10 +538,12 @@ pub(crate) unsafe fn copy_up(to: *mut u8, from: *const u8, len: usize) {
         return;
     }
     let words = len / 8 * 8;
+    before_weak_stores();
     for i in (0..words).step_by(8) {
         // SAFETY: inside the caller's ranges.
-        unsafe { u64::store(to.wrapping_add(i), u64::load(from.wrapping_add(i))) };
+        unsafe { weak_store(to.wrapping_add(i), weak_load(from.wrapping_add(i))) };
     }
+    after_weak_loads();
     for i in words..len {
         // SAFETY: inside the caller's ranges.
         unsafe { u8::store(to.wrapping_add(i), u8::load(from.wrapping_add(i))) };
@@ -442,8 +590,69 @@ unsafe fn fill_words(to: *mut u8, pattern: u64, words: usize) {
         }
         return;
     }
+    before_weak_stores();
     for i in 0..words {
         // SAFETY: the caller's range.
-        unsafe { u64::store(to.wrapping_add(i * 8), pattern) };
+        unsafe { weak_store(to.wrapping_add(i * 8), pattern) };
+    }
+}
+
+/// A load in no order with others of the same copy.
+///
+/// # Safety
+/// `at` points to 8 bytes of guest RAM. Any alignment.
+#[inline(always)]
+unsafe fn weak_load(at: *const u8) -> u64 {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    {
+        let value: u64;
+        // SAFETY: the caller's pointer.
+        unsafe {
+            std::arch::asm!("ldr {0}, [{1}]", out(reg) value, in(reg) at, options(nostack, preserves_flags, readonly));
+        }
+        value
+    }
+    #[cfg(not(all(target_arch = "aarch64", not(miri))))]
+    // SAFETY: the caller's pointer.
+    unsafe {
+        u64::load(at)
+    }
+}
+
+/// A store in no order with others of the same copy or fill.
+///
+/// # Safety
+/// As [`weak_load`].
+#[inline(always)]
+unsafe fn weak_store(at: *mut u8, value: u64) {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: the caller's pointer.
+    unsafe {
+        std::arch::asm!("str {0}, [{1}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "aarch64", not(miri))))]
+    // SAFETY: the caller's pointer.
+    unsafe {
+        u64::store(at, value);
+    }
+}
+
+/// Earlier stores come before those of a copy or fill; earlier loads do anyway.
+#[inline(always)]
+fn before_weak_stores() {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a barrier.
+    unsafe {
+        std::arch::asm!("dmb ishst", options(nostack, preserves_flags));
+    }
+}
+
+/// The loads of a copy come before everything later.
+#[inline(always)]
+fn after_weak_loads() {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a barrier.
+    unsafe {
+        std::arch::asm!("dmb ishld", options(nostack, preserves_flags));
     }
 }

@@ -382,10 +382,13 @@ fn load(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<()> {
             read::<u64>(cpu, va)?
         }
         _ => {
-            for k in (1..size / 8).rev() {
-                f.bounce[k as usize] = read::<u64>(cpu, va.wrapping_add(8 * k))?;
+            let mut first = 0;
+            for k in (0..size / 16).rev() {
+                let v = cpu.mmu.read128(va.wrapping_add(16 * k)).ok()?;
+                first = v as u64;
+                (f.bounce[2 * k as usize], f.bounce[2 * k as usize + 1]) = (first, (v >> 64) as u64);
             }
-            read::<u64>(cpu, va)?
+            first
         }
     };
     Some(())
@@ -401,24 +404,12 @@ fn store(cpu: &mut Vcpu, f: &mut JitFrame, va: u64, size: u64) -> Option<u64> {
         2 => cpu.mmu.write_unless_code(va, v as u16).ok()?,
         4 => cpu.mmu.write_unless_code(va, v as u32).ok()?,
         8 => cpu.mmu.write_unless_code(va, v).ok()?,
-        10 => {
-            // All or none, as below.
-            let (end, high) = (va.wrapping_add(8), f.bounce[1] as u16);
-            let old = cpu.mmu.read_ram::<u16>(end).ok()?;
-            cpu.mmu.write_unless_code(end, old).ok()?;
-            cpu.mmu.write_unless_code(va, v).ok()?;
-            cpu.mmu.write_unless_code(end, high).ok()?;
-        }
         _ => {
-            // All or none: what follows the first quadword is probed by a rewrite of what it holds.
-            let at = |k: u64| va.wrapping_add(8 * k);
-            for k in 1..size / 8 {
-                let old = cpu.mmu.read_ram::<u64>(at(k)).ok()?;
-                cpu.mmu.write_unless_code(at(k), old).ok()?;
+            let mut bytes = [0; 32];
+            for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(f.bounce) {
+                *bytes = word.to_le_bytes();
             }
-            for k in 0..size / 8 {
-                cpu.mmu.write_unless_code(at(k), f.bounce[k as usize]).ok()?;
-            }
+            cpu.mmu.write_bytes_unless_code(va, &bytes[..size as usize]).ok()?;
         }
     }
     // The store is done. Doing it again through a fast entry would be the same; the bounce buffer always takes it.
