@@ -275,6 +275,7 @@ impl Engine {
     /// Runs `cpu` until its instruction count is `until`, or something needs the machine's attention.
     pub fn run(&mut self, cpu: &mut Vcpu, until: u64) -> Exit {
         cpu.until = until;
+        cpu.parallel = self.config.parallel;
         if !Self::next_slice(cpu, until) {
             cpu.st.icount_end = cpu.st.icount();
             cpu.st.budget = 0;

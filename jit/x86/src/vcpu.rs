@@ -48,6 +48,8 @@ pub struct Vcpu {
     pub model: CpuModel,
     /// The instruction count up to which the engine was told to run. An access to a port takes time, and brings it nearer.
     pub until: u64,
+    /// Other vCPUs run at the same time.
+    pub parallel: bool,
     /// What stopped the machine, when `stop` is `UNIMPLEMENTED` or `CORRUPT`: one line.
     pub report: Option<Box<str>>,
 }
@@ -55,9 +57,25 @@ pub struct Vcpu {
 impl Vcpu {
     /// A processor in its power-on state.
     pub fn new(mmu: Mmu, bus: Box<dyn Bus>, model: CpuModel) -> Self {
-        let mut v = Self { st: CpuState::power_on(), mmu, bus, model, until: u64::MAX, report: None };
+        let mut v = Self {
+            st: CpuState::power_on(),
+            mmu,
+            bus,
+            model,
+            until: u64::MAX,
+            parallel: false,
+            report: None,
+        };
         v.power_on();
         v
+    }
+
+    /// Earlier stores are seen by the other vCPUs before later loads are done.
+    #[inline]
+    pub(crate) fn serialise(&self) {
+        if self.parallel {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        }
     }
 
     /// Puts the registers in the model's power-on state.

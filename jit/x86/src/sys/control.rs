@@ -14,7 +14,7 @@ use crate::state::{CpuState, Mode, Segment, TableReg, cr0, cr4, efer, rflags, se
 use crate::vcpu::Vcpu;
 
 use super::table::kind;
-use super::{ENDS, GOES_ON, Pick, advance, handler};
+use super::{ENDS, GOES_ON, Pick, advance, handler, serialising};
 
 /// EFER bits that the model has.
 pub(super) fn efer_mask(m: &CpuModel) -> u64 {
@@ -293,7 +293,7 @@ pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
             i.w = full;
             match x.code() {
                 Code::Mov_r32_cr | Code::Mov_r64_cr => (handler!(mov_from_cr), GOES_ON),
-                Code::Mov_cr_r32 | Code::Mov_cr_r64 => (handler!(mov_to_cr), ENDS),
+                Code::Mov_cr_r32 | Code::Mov_cr_r64 => (serialising!(mov_to_cr), ENDS),
                 _ => return None,
             }
         }
@@ -308,13 +308,13 @@ pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
             i.w = if short.contains(&x.code()) { Width::W } else { full };
             i.w2 = full;
             match x.mnemonic() {
-                Mnemonic::Lgdt => (handler!(lgdt), ENDS),
-                Mnemonic::Lidt => (handler!(lidt), ENDS),
+                Mnemonic::Lgdt => (serialising!(lgdt), ENDS),
+                Mnemonic::Lidt => (serialising!(lidt), ENDS),
                 Mnemonic::Sgdt => (handler!(sgdt), GOES_ON),
                 _ => (handler!(sidt), GOES_ON),
             }
         }
-        Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd => (handler!(invd), GOES_ON),
+        Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd => (serialising!(invd), GOES_ON),
         _ => return None,
     })
 }

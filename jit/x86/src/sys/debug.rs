@@ -20,7 +20,7 @@ use crate::state::{CpuState, Mode, Shadow, cr4, rflags, seg, stop};
 use crate::vcpu::{Vcpu, vector};
 
 use super::exception::{Shutdown, debug_trap};
-use super::{ENDS, GOES_ON, Pick, advance, handler, next_rip};
+use super::{ENDS, GOES_ON, Pick, advance, handler, next_rip, serialising};
 
 /// DR6 bits that are always set (no RTM, no bus-lock detection).
 const DR6_FIXED: u64 = 0xffff_0ff0;
@@ -257,7 +257,7 @@ pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
     }
     let pick = match x.code() {
         Code::Mov_r32_dr | Code::Mov_r64_dr => (handler!(mov_from_dr), GOES_ON),
-        Code::Mov_dr_r32 | Code::Mov_dr_r64 => (handler!(mov_to_dr), ENDS),
+        Code::Mov_dr_r32 | Code::Mov_dr_r64 => (serialising!(mov_to_dr), ENDS),
         _ => return None,
     };
     i.w = if mode.has(Mode::CODE64) { Width::Q } else { Width::D };

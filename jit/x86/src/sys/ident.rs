@@ -8,7 +8,7 @@ use crate::model::Feature;
 use crate::state::{cr4, reg};
 use crate::vcpu::Vcpu;
 
-use super::{ENDS, GOES_ON, Pick, advance, handler};
+use super::{ENDS, GOES_ON, Pick, advance, handler, serialising};
 
 /// IA32_APIC_BASE.EN.
 const APIC_ENABLED: u64 = 1 << 11;
@@ -114,7 +114,7 @@ fn xsetbv(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 
 pub(super) fn select(x: &Instruction) -> Pick {
     Some(match x.mnemonic() {
-        Mnemonic::Cpuid => (handler!(cpuid), GOES_ON),
+        Mnemonic::Cpuid => (serialising!(cpuid), GOES_ON),
         Mnemonic::Rdtsc => (handler!(rdtsc), GOES_ON),
         Mnemonic::Rdtscp => (handler!(rdtscp), GOES_ON),
         Mnemonic::Rdpid => (handler!(rdpid), GOES_ON),

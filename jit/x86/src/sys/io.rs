@@ -9,7 +9,7 @@ use crate::state::{Mode, reg, rflags};
 use crate::vcpu::Vcpu;
 
 use super::table::kind;
-use super::{GOES_ON, Pick, handler};
+use super::{GOES_ON, Pick, serialising};
 
 /// May the running code access `w` bytes at `port`? IOPL, then the TSS's I/O permission bitmap (SDM vol. 1, 19.5).
 #[inline]
@@ -83,8 +83,8 @@ fn output(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 
 pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
     let (data, f) = match x.mnemonic() {
-        Mnemonic::In => (x.op0_register(), handler!(input)),
-        Mnemonic::Out => (x.op1_register(), handler!(output)),
+        Mnemonic::In => (x.op0_register(), serialising!(input)),
+        Mnemonic::Out => (x.op1_register(), serialising!(output)),
         _ => return None,
     };
     i.w = Width::from_bytes(data.size() as u32)?;

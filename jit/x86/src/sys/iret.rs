@@ -11,7 +11,7 @@ use super::debug::kept_rf;
 use super::segment::vm86_segment;
 use super::stack::Stack;
 use super::task::{self, Via};
-use super::{ENDS, Pick, handler, next_rip, vme};
+use super::{ENDS, Pick, next_rip, serialising, vme};
 
 /// Flags that IRET always loads.
 const ALWAYS: u64 = rflags::ARITH | rflags::TF | rflags::DF | rflags::NT;
@@ -194,5 +194,5 @@ pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
         Code::Iretq => Width::Q,
         _ => return None,
     };
-    Some((handler!(iret), ENDS))
+    Some((serialising!(iret), ENDS))
 }

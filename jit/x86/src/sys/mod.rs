@@ -57,6 +57,18 @@ macro_rules! handler {
 }
 use handler;
 
+/// The same for a serialising instruction (SDM vol. 3, 10.3) or one for ports (10.2.5): all earlier stores are seen by the other
+/// vCPUs before it.
+macro_rules! serialising {
+    ($f:path) => {
+        (|c: &mut $crate::vcpu::Vcpu, i: &$crate::insn::Insn, rest: $crate::insn::Rest<'_>| {
+            c.serialise();
+            $crate::eval::done($f(c, i), c, rest)
+        }) as $crate::insn::Handler
+    };
+}
+use serialising;
+
 /// Offset of the next instruction, at the width of the running code's instruction pointer.
 pub(crate) fn next_rip(cpu: &Vcpu, i: &Insn) -> u64 {
     // The 8086's IP has 16 bits, also when it is single-stepped.

@@ -10,7 +10,7 @@ use crate::model::{ARCH_CAPABILITIES, CpuModel, Feature};
 use crate::state::{reg, seg};
 use crate::vcpu::Vcpu;
 
-use super::{ENDS, GOES_ON, Pick, advance, handler};
+use super::{ENDS, GOES_ON, Pick, advance, handler, serialising};
 
 mod index {
     pub const TSC: u32 = 0x10;
@@ -343,7 +343,7 @@ fn wrmsr(cpu: &mut Vcpu, i: &Insn) -> R<()> {
 pub(super) fn select(x: &Instruction) -> Pick {
     Some(match x.mnemonic() {
         Mnemonic::Rdmsr => (handler!(rdmsr), GOES_ON),
-        Mnemonic::Wrmsr => (handler!(wrmsr), ENDS),
+        Mnemonic::Wrmsr => (serialising!(wrmsr), ENDS),
         _ => return None,
     })
 }

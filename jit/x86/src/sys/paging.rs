@@ -12,7 +12,7 @@ use crate::model::Feature;
 use crate::state::{Mode, cr0, cr4, efer, reg};
 use crate::vcpu::Vcpu;
 
-use super::{ENDS, GOES_ON, Pick, advance, handler};
+use super::{ENDS, GOES_ON, Pick, advance, handler, serialising};
 
 /// CR3's PCID, with CR4.PCIDE.
 const PCID: u64 = 0xfff;
@@ -210,10 +210,10 @@ impl Vcpu {
 
 pub(super) fn select(x: &Instruction, i: &mut Insn, mode: Mode) -> Pick {
     Some(match x.mnemonic() {
-        Mnemonic::Invlpg => (handler!(invlpg), ENDS),
+        Mnemonic::Invlpg => (serialising!(invlpg), ENDS),
         Mnemonic::Invpcid => {
             i.w = if mode.has(Mode::CODE64) { Width::Q } else { Width::D };
-            (handler!(invpcid), ENDS)
+            (serialising!(invpcid), ENDS)
         }
         // It chooses another set of translation banks, which callers read again after every helper; PKRU does not govern
         // fetches, so the block goes on.

@@ -16,7 +16,7 @@ use crate::state::{Mode, Segment, Shadow, reg, rflags, seg};
 use crate::vcpu::{Vcpu, vector};
 
 use super::table::{is_null, kind};
-use super::{ENDS, GOES_ON, Pick, advance, handler, stack::Stack};
+use super::{ENDS, GOES_ON, Pick, advance, handler, serialising, stack::Stack};
 
 /// The contents of a segment register in virtual-8086 mode.
 pub fn vm86_segment(selector: u16) -> Segment {
@@ -380,8 +380,8 @@ pub(super) fn select(x: &Instruction, i: &mut Insn) -> Pick {
         Mnemonic::Lss => return far_pointer(x, i, seg::SS),
         Mnemonic::Lfs => return far_pointer(x, i, seg::FS),
         Mnemonic::Lgs => return far_pointer(x, i, seg::GS),
-        Mnemonic::Lldt => (handler!(lldt), ENDS),
-        Mnemonic::Ltr => (handler!(ltr), ENDS),
+        Mnemonic::Lldt => (serialising!(lldt), ENDS),
+        Mnemonic::Ltr => (serialising!(ltr), ENDS),
         Mnemonic::Sldt => (handler!(sldt), GOES_ON),
         Mnemonic::Str => (handler!(str), GOES_ON),
         Mnemonic::Lar => (handler!(lar), GOES_ON),

@@ -18,7 +18,7 @@ use crate::model::Feature;
 use crate::state::{CpuState, Segment, Shadow, cr0, cr4, efer, reg, rflags, seg, stop};
 use crate::vcpu::Vcpu;
 
-use super::{ENDS, Pick, handler};
+use super::{ENDS, Pick, serialising};
 use map::{AREA, Area};
 
 /// The entry point, as an offset from SMBASE.
@@ -178,5 +178,5 @@ fn rsm(cpu: &mut Vcpu, _: &Insn) -> R<()> {
 }
 
 pub(super) fn select(x: &Instruction) -> Pick {
-    (x.mnemonic() == Mnemonic::Rsm).then_some((handler!(rsm), ENDS))
+    (x.mnemonic() == Mnemonic::Rsm).then_some((serialising!(rsm), ENDS))
 }
