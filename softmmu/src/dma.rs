@@ -1,6 +1,7 @@
 //! Guest RAM through the rust-vmm `vm-memory` traits, for virtio queues and other code written to them.
 //!
-//! Slices carry the funnel as their dirty bitmap, so what they write is noticed like any other write. ROM is not in
+//! Slices carry the funnel as their dirty bitmap, so what they write is noticed like any other write, and comes before what is
+//! written later. What they read has the order that is asked of `vm-memory` (`load` with an `Ordering`). ROM is not in
 //! these views: a slice cannot refuse a store. A view is of the map as it was when it was taken; [`DmaSpace`] gives
 //! the current one.
 

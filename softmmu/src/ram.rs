@@ -231,7 +231,8 @@ macro_rules! guest_int {
                     return Self::from_le(unsafe { <$atomic>::from_ptr(at.cast_mut().cast()) }.load(Ordering::Acquire));
                 }
                 // SAFETY: the caller's pointer.
-                Self::truncate(unsafe { unaligned::load(at, size_of::<$t>()) })
+                let value = unsafe { unaligned::load(at, size_of::<$t>()) };
+                value as Self
             }
 
             #[cfg(not(all(target_arch = "x86_64", not(miri))))]

@@ -1,5 +1,9 @@
 //! The address space: guest RAM, the published memory map, and the funnel that every write passes.
 //!
+//! Order: reads and writes of this module are as those of a processor of the guest (see the module `ram`); beyond that, a write
+//! comes before later reads, because the funnel looks at the page's flags behind a full barrier. So a device that writes data and
+//! then an index, or an index and then looks whether the guest wants an interrupt, needs no more.
+//!
 //! Everything here may be called from any thread. Calls that wait for vCPUs (map updates, code tracking, the dirty log)
 //! are made at a safepoint when they come from a vCPU's own thread; see the module `quiesce`.
 
