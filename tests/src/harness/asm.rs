@@ -3,6 +3,9 @@
 //! Every `Code` with the line's mnemonic is tried with the line's operands; the shortest encoding that iced accepts and
 //! decodes back to the same text form of operands wins. `;` separates several instructions.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use iced_x86::{
     Code, Decoder, DecoderOptions, Encoder, Instruction, MemoryOperand, Mnemonic, OpCodeOperandKind, OpKind,
     Register,
@@ -24,6 +27,21 @@ enum Operand {
     Imm(i64),
     Mem { at: MemoryOperand, bytes: Option<u32> },
 }
+
+/// The forms of each mnemonic.
+static FORMS: LazyLock<HashMap<String, Vec<Code>>> = LazyLock::new(|| {
+    let mut forms: HashMap<String, Vec<Code>> = HashMap::new();
+    for code in Code::values().filter(|code| code.mnemonic() != Mnemonic::INVALID) {
+        forms.entry(format!("{:?}", code.mnemonic()).to_lowercase()).or_default().push(code);
+    }
+    forms
+});
+
+/// Registers by their names.
+static REGISTERS: LazyLock<HashMap<String, Register>> = LazyLock::new(|| {
+    let known = Register::values().filter(|register| *register != Register::None);
+    known.map(|register| (format!("{register:?}").to_lowercase(), register)).collect()
+});
 
 const PREFIXES: [&str; 5] = ["lock", "rep", "repe", "repz", "repne"];
 
@@ -62,13 +80,8 @@ fn one(line: &str, bits: u32, ip: u64) -> Result<Vec<u8>, String> {
     let operands =
         split_operands(args).into_iter().map(|a| operand(a, bits)).collect::<Result<Vec<_>, _>>()?;
     let mut best: Option<Vec<u8>> = None;
-    for code in Code::values() {
-        if !format!("{:?}", code.mnemonic()).eq_ignore_ascii_case(name)
-            || code.mnemonic() == Mnemonic::INVALID
-        {
-            continue;
-        }
-        let Some(bytes) = attempt(code, &operands, &prefixes, bits, ip) else { continue };
+    for code in FORMS.get(name).into_iter().flatten() {
+        let Some(bytes) = attempt(*code, &operands, &prefixes, bits, ip) else { continue };
         if best.as_ref().is_none_or(|b| bytes.len() < b.len()) {
             best = Some(bytes);
         }
@@ -93,12 +106,17 @@ fn number(t: &str) -> Option<i64> {
     Some(if neg { v.wrapping_neg() } else { v })
 }
 
-fn register(t: &str) -> Option<Register> {
+/// A product of numbers.
+pub(super) fn product(t: &str) -> Option<i64> {
+    t.split('*').map(|factor| number(factor.trim())).product()
+}
+
+pub(super) fn register(t: &str) -> Option<Register> {
     // Intel's names of the low bytes, beside the manual's R8L.
     let renamed = t.strip_prefix('r').and_then(|n| n.strip_suffix('b')).filter(|n| n.parse::<u8>().is_ok());
     let renamed = renamed.map(|n| format!("r{n}l"));
     let t = renamed.as_deref().unwrap_or(t);
-    Register::values().find(|r| *r != Register::None && format!("{r:?}").eq_ignore_ascii_case(t))
+    REGISTERS.get(&t.to_lowercase()).copied()
 }
 
 fn operand(t: &str, bits: u32) -> Result<Operand, String> {
@@ -128,7 +146,7 @@ fn operand(t: &str, bits: u32) -> Result<Operand, String> {
     let mut m = MemoryOperand::new(Register::None, Register::None, 1, 0, 0, false, segment);
     let spaced = inner.replace('-', "+-");
     for term in spaced.split('+').map(str::trim).filter(|t| !t.is_empty()) {
-        if let Some(n) = number(term) {
+        if let Some(n) = product(term) {
             m.displacement = m.displacement.wrapping_add(n);
         } else if let Some((r, s)) = term.split_once('*') {
             m.index = register(r.trim()).ok_or_else(|| format!("`{r}` is no register"))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use emulator::boot::prepare;
-use emulator::config::{BoardKind, Chardev, MachineConfig};
+use emulator::config::{BoardKind, Chardev, MachineConfig, SmpMode};
 use emulator::guests::{self, SEABIOS, VGA_BIOS};
 use emulator::keyboard::{combination, name_of};
 use emulator::machine::gate::{Input, InputGate, Stamped};
@@ -126,12 +126,17 @@ impl Pc {
     pub fn power_on(config: &MachineConfig, tier: TierPolicy) -> Self {
         let prepared = prepare(config).unwrap_or_else(|e| panic!("{e}"));
         let drives = storage::open_all(config).unwrap_or_else(|e| panic!("{e}"));
+        let mut model = CpuModel::by_name("max").expect("the model");
+        model.set_topology(config.topology);
         let spec = Spec {
             board: config.board,
             layout: prepared.layout,
-            model: CpuModel::by_name("max").expect("the model"),
-            smp_seed: 0,
-            parallel: false,
+            model,
+            smp_seed: match config.smp_mode {
+                Some(SmpMode::Deterministic { seed }) => seed.unwrap_or(0),
+                _ => 0,
+            },
+            parallel: config.smp_mode == Some(SmpMode::Parallel),
             engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
             epoch_seconds: EPOCH,
             serial_ports: config.serial.len() as u8,

@@ -1,0 +1,7 @@
+//! Several processors, by programs of our own without firmware or packages: what they tell one another by interrupts and by memory.
+//!
+//! The programs are the `.asm` files; each says what its results are.
+
+mod interrupts;
+mod memory;
+mod x2apic;

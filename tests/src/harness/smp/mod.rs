@@ -1,0 +1,180 @@
+//! Machines of several processors that run a program of a test's own: no package, no firmware, on any host.
+//!
+//! A [`Program`] is assembly text over the library in [`runtime`]: `test` is called on every processor, and what stands from
+//! `results` to the end when all have come back is the outcome. It runs in each mode that machines of several processors
+//! have ([`Mode`]), and as a ROM for another emulator ([`Program::rom`]), which shows that the program means what it says.
+
+mod runtime;
+
+use std::fmt::Write as _;
+use std::io;
+
+use emulator::config::{DebugExit, MachineConfig, TestDevices};
+use emulator::machine::gate::InputGate;
+use emulator::machine::{Console, Ended};
+use jit::TierPolicy;
+use x86::model::Topology;
+
+use super::listing::Listing;
+use super::pc::{Pc, configuration};
+
+/// Memory of these machines.
+pub const RAM: u64 = 16 << 20;
+
+/// Status with which the guest ends when all is well.
+const GOOD: u32 = 0x10;
+
+/// How the processors run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In turns on one thread, by a schedule from this seed.
+    Deterministic {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+impl Mode {
+    /// All modes, for tests whose outcome is the same in each.
+    pub fn all() -> [Self; 2] {
+        [Self::Deterministic { seed: 1 }, Self::Deterministic { seed: 2 }]
+    }
+
+    /// Does every run have an outcome that some order of all accesses explains (sequential consistency)?
+    pub fn is_sequential(self) -> bool {
+        matches!(self, Self::Deterministic { .. })
+    }
+
+    fn choose(self, config: &mut MachineConfig) {
+        match self {
+            Self::Deterministic { seed } => config.smp_seed = Some(seed),
+        }
+    }
+}
+
+/// A program for `cpus` processors.
+#[derive(Clone, Debug)]
+pub struct Program {
+    cpus: u32,
+    listing: Listing,
+    patience: u64,
+}
+
+/// Instructions of all processors after which a program counts as endless.
+const PATIENCE: u64 = 400_000_000;
+
+impl Program {
+    /// Assembles `text`, in which `CPUS` is the number of processors, with `constants` of its own. Panics with what is wrong.
+    pub fn new(cpus: u32, text: &str, constants: &[(&str, i64)]) -> Self {
+        let mut constants = [constants, &runtime::CONSTANTS, &[("CPUS", i64::from(cpus))]].concat();
+        if constants.iter().all(|(name, _)| *name != "SEED") {
+            constants.push(("SEED", 0x1234_5671));
+        }
+        let mut whole = runtime::IMAGE_START.to_owned();
+        (0..256).for_each(|_| whole += "call trap; align 8\n");
+        whole += text;
+        whole += "\nalign 8; results_end:\n";
+        let listing = Listing::new(&whole, runtime::IMAGE, &constants);
+        assert!(listing.bytes.len() <= runtime::ROM_CODE, "the program is too long");
+        Self { cpus, listing, patience: PATIENCE }
+    }
+
+    /// May run for so many instructions.
+    pub fn patient(self, patience: u64) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The ROM from which it starts.
+    pub fn rom(&self) -> Vec<u8> {
+        let length = self.listing.bytes.len();
+        let constants = [
+            ("IMAGE", runtime::IMAGE as i64),
+            ("LENGTH", length as i64),
+            ("PROTECTED", self.listing.address("protected") as i64),
+        ];
+        let code_at = (1 << 32) - (runtime::ROM_LEN - runtime::ROM_CODE) as u64;
+        let code = Listing::new(runtime::ROM, code_at, &constants).bytes;
+        let mut rom = self.listing.bytes.clone();
+        rom.resize(runtime::ROM_CODE, 0);
+        rom.extend(code);
+        rom.resize(runtime::ROM_LEN, 0);
+        rom
+    }
+
+    /// Runs it; what stands from `results` on then. Panics if the guest says that something is wrong.
+    pub fn run(&self, mode: Mode, tier: TierPolicy) -> Vec<u64> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let bios = folder.path().join("rom");
+        std::fs::write(&bios, self.rom()).expect("room for a ROM");
+        let test = TestDevices {
+            debug_exit: Some(DebugExit { iobase: 0xf4, iosize: 4 }),
+            pc_testdev: true,
+            debugcon_port: Some(0xe9),
+            ..TestDevices::default()
+        };
+        let mut config = MachineConfig { bios: Some(bios), vga: Some(false), test, ..configuration(RAM) };
+        config.topology = Topology::cores(self.cpus);
+        mode.choose(&mut config);
+        let mut machine = Pc::power_on(&config, tier).machine;
+        let mut said = Said::default();
+        let ended = machine.run(&mut InputGate::sealed(), &mut said, Some(self.patience));
+        let ended = ended.expect("the console takes everything");
+        let outcome = self.outcome(&said.0, ended == Ended::DebugExit(GOOD << 1 | 1));
+        outcome.unwrap_or_else(|problem| {
+            let mut places = String::new();
+            for index in 0..machine.cpus() {
+                let Some(cpu) = machine.vcpu(index) else { continue };
+                let at = self.listing.place(cpu.st.rip);
+                let _ =
+                    write!(places, "\nCPU {index} at {at}{}", if cpu.st.halted { ", halted" } else { "" });
+            }
+            panic!("{mode:?}, tier {tier:?}: {ended:?}: {problem}{places}")
+        })
+    }
+
+    /// In each mode and tier: what `judge` says of the results has to hold.
+    pub fn check(&self, judge: impl Fn(&[u64])) {
+        for mode in Mode::all() {
+            for tier in [TierPolicy::Zero, TierPolicy::One, TierPolicy::Auto] {
+                judge(&self.run(mode, tier));
+            }
+        }
+    }
+
+    /// What the guest has written to port E9h, `good` if it ended as it should.
+    pub fn outcome(&self, said: &[u8], good: bool) -> Result<Vec<u64>, String> {
+        let words: Vec<u64> =
+            said.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().expect("eight"))).collect();
+        if good {
+            return Ok(words);
+        }
+        Err(match words.as_slice() {
+            [FAILED, 256, reason, from, ..] => {
+                format!("it fails for reason {reason:#x} at {}", self.listing.place(*from))
+            }
+            [FAILED, stub, first, second, cr2, ..] => {
+                let vector = stub.wrapping_sub(self.listing.address("stubs") + 5) / 8;
+                let places = [first, second].map(|at| self.listing.place(*at)).join(", ");
+                format!("unexpected vector {vector}: {places}, CR2 {cr2:#x}")
+            }
+            _ => "it does not end".into(),
+        })
+    }
+}
+
+/// What begins a report of failure.
+const FAILED: u64 = 0x4c_4941_46;
+
+/// A console that keeps what goes to the debug port.
+#[derive(Default)]
+struct Said(Vec<u8>);
+
+impl Console for Said {
+    fn serial(&mut self, _: u8, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn debug(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
