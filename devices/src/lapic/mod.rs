@@ -105,7 +105,8 @@ pub struct LapicState {
     smi: bool,
     init: bool,
     start_up: Option<u8>,
-    /// Since power-on or INIT no start-up IPI was taken: one that comes while the CPU runs is dropped.
+    /// Since power-on or INIT no start-up IPI was taken: one that comes while the CPU runs is dropped. (Disabling the APIC
+    /// starts no new wait.)
     waits: bool,
     /// An ExtINT message came from the I/O APIC.
     ext_int: bool,
@@ -139,7 +140,7 @@ impl LocalApic {
             smi: false,
             init: false,
             start_up: None,
-            waits: false,
+            waits: bsp == 0,
             ext_int: false,
         };
         state.reset_registers();
@@ -358,6 +359,7 @@ impl LocalApic {
             Delivery::Smi => s.smi = true,
             Delivery::Init => {
                 s.reset_registers();
+                s.waits = s.base & apic_base::BSP == 0;
                 s.init = true;
             }
             Delivery::StartUp if s.waits => s.start_up = Some(vector),
@@ -416,7 +418,6 @@ impl LapicState {
         self.smi = false;
         self.init = false;
         self.start_up = None;
-        self.waits = self.base & apic_base::BSP == 0;
         self.ext_int = false;
     }
 

@@ -130,6 +130,11 @@ fn start_up_ipis_reach_who_waits_for_them() {
     other.accept(&start(7));
     assert!(other.take_init());
     assert_eq!(other.take_start_up(), Some(7));
+    // Off and on again, it still runs.
+    let base = other.base();
+    assert!(other.set_base(base & !apic_base::ENABLE) && other.set_base(base));
+    other.accept(&start(6));
+    assert_eq!(other.take_start_up(), None);
     let mut bootstrap = LocalApic::new(0);
     bootstrap.accept(&init);
     bootstrap.accept(&start(9));

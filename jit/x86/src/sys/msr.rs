@@ -67,6 +67,8 @@ mod index {
     pub const TSC_AUX: u32 = 0xc000_0103;
 }
 
+/// IA32_APIC_BASE.EXTD, which is reserved where CPUID has no x2APIC.
+const X2APIC_MODE: u64 = 1 << 10;
 /// IA32_MISC_ENABLE: MONITOR and MWAIT exist.
 pub(super) const MONITOR_ENABLED: u64 = 1 << 18;
 /// MSR_PKG_CST_CONFIG_CONTROL.CFG_LOCK.
@@ -194,7 +196,8 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
         index::APIC_BASE => {
             cpu.need_single()?;
             let now = cpu.now_single();
-            let ok = v & beyond == 0 && cpu.bus.set_apic_base(v, now);
+            let reserved = if x2apic { beyond } else { beyond | X2APIC_MODE };
+            let ok = v & reserved == 0 && cpu.bus.set_apic_base(v, now);
             cpu.stop_after();
             Ok(ok)
         }

@@ -96,3 +96,18 @@ fn edx_names_the_processor_at_reset() {
         assert_eq!(*machine(model).reg(reg::RDX), edx, "{model}");
     }
 }
+
+/// IA32_APIC_BASE.EXTD can be set where CPUID has x2APIC.
+#[test]
+fn x2apic_mode_follows_its_feature() {
+    for model in ["max", "qemu64"] {
+        for has in [true, false] {
+            let mut m = machine(model);
+            assert!(m.cpu.model.set_feature("x2apic", has));
+            for (register, value) in [(reg::RCX, 0x1b), (reg::RDX, 0), (reg::RAX, 0xfee0_0d00)] {
+                *m.reg(register) = value;
+            }
+            assert_eq!(m.run(&[0x0f, 0x30]), if has { Ok(()) } else { Err(gp(0)) }, "{model}, {has}");
+        }
+    }
+}
