@@ -30,6 +30,8 @@ pub(super) struct Control {
     alarm: Option<u64>,
     /// The mouse's buttons that are down.
     buttons: u8,
+    /// The processor that the monitor's commands are about.
+    chosen_cpu: usize,
 }
 
 impl Control {
@@ -143,7 +145,9 @@ impl Desk<'_> {
                     }
                 }
             },
-            Command::Registers => return (text, Some(Asked::Registers)),
+            Command::Registers { .. } | Command::Cpus | Command::ChooseCpu(_) => {
+                return (text, Some(Asked::Processors(command)));
+            }
             Command::Status => {
                 let what = if self.control.paused { "paused" } else { "running" };
                 text = format!("VM status: {what}\n");
@@ -203,6 +207,54 @@ impl Desk<'_> {
 }
 
 impl Machine {
+    /// Carries out a command that is about processors.
+    pub(super) fn show(&mut self, command: &Command) -> String {
+        match *command {
+            Command::Registers { all } => self.show_registers(all),
+            Command::Cpus => self.show_processors(),
+            Command::ChooseCpu(number) if number < self.cpus() => {
+                self.control.chosen_cpu = number;
+                String::new()
+            }
+            Command::ChooseCpu(number) => {
+                format!("there is no processor {number}: this machine has {}\n", self.cpus())
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn show_registers(&mut self, all: bool) -> String {
+        let mut text = String::new();
+        let several = self.cpus() > 1;
+        let chosen = self.control.chosen_cpu;
+        for index in if all { 0..self.cpus() } else { chosen..chosen + 1 } {
+            let Some(cpu) = self.vcpu(index) else { continue };
+            if several {
+                text += &format!("\nCPU#{index}\n");
+            }
+            text += &format!("{}\n", x86::show::registers(cpu));
+        }
+        text
+    }
+
+    /// A line for each processor, like QEMU's, with what it does instead of the number of its thread.
+    fn show_processors(&mut self) -> String {
+        let mut text = String::new();
+        for index in 0..self.cpus() {
+            let mark = if index == self.control.chosen_cpu { '*' } else { ' ' };
+            let Some(cpu) = self.vcpu(index) else { continue };
+            let st = &cpu.st;
+            let doing = match (st.wait_sipi, st.halted) {
+                (true, _) => "waiting for a start-up IPI",
+                (_, true) => "halted",
+                _ => "running",
+            };
+            let pc = st.seg[x86::state::seg::CS as usize].base.wrapping_add(st.rip);
+            text += &format!("{mark} CPU #{index}: pc={pc:#018x} ({doing})\n");
+        }
+        text
+    }
+
     /// The characters on the display.
     pub fn text_screen(&mut self) -> Option<TextScreen> {
         let now = self.cpu.st.now();

@@ -12,6 +12,7 @@ use super::control::Control;
 use super::gate::InputGate;
 use super::stages::Stages;
 use super::{Console, Ended};
+use crate::monitor::Command;
 
 /// See the module.
 pub(super) struct Desk<'a> {
@@ -31,8 +32,8 @@ pub(super) enum Asked {
     End(Ended),
     /// It starts anew.
     Reset,
-    /// The monitor shows registers.
-    Registers,
+    /// It carries out this command of the monitor, which is about processors.
+    Processors(Command),
 }
 
 impl Desk<'_> {

@@ -543,8 +543,8 @@ impl Machine {
             None => None,
             Some(Asked::End(ended)) => Some(ended),
             Some(Asked::Reset) => self.reset_requested(),
-            Some(Asked::Registers) => {
-                console.monitor(&format!("{}\n", x86::show::registers(&mut self.cpu)))?;
+            Some(Asked::Processors(command)) => {
+                console.monitor(&self.show(&command))?;
                 console.monitor(crate::monitor::PROMPT)?;
                 None
             }

@@ -46,8 +46,15 @@ pub enum Command {
     MouseButtons(u8),
     /// A picture of the display to a file; `true`: as PPM.
     ScreenDump(PathBuf, bool),
-    /// The processor's registers.
-    Registers,
+    /// The registers of the chosen processor, or of all.
+    Registers {
+        /// Of all.
+        all: bool,
+    },
+    /// What each processor does.
+    Cpus,
+    /// Chooses the processor that other commands are about.
+    ChooseCpu(usize),
     /// Does time go on?
     Status,
     /// Puts a medium (or none) into a drive.
@@ -74,9 +81,11 @@ pub enum Removable {
 pub const HELP: &str = "\
 change DEVICE FILE       put FILE into a drive: cdrom, ide1-cd0, floppy0
 cont                     let time go on
+cpu NUMBER               choose the processor that info registers is about
 eject [-f] DEVICE        take the medium out
 help                     this list
-info registers           the processor's registers
+info cpus                what each processor does, * before the chosen one
+info registers [-a]      the chosen processor's registers (-a: those of all)
 info status              running or paused
 mouse_button MASK        buttons that are down: 1 left, 2 middle, 4 right
 mouse_move DX DY [DZ]    move the mouse, turn its wheel
@@ -126,15 +135,21 @@ pub fn parse(line: &str) -> Result<Command, String> {
         | ["screendump", "-f", format @ ("png" | "ppm"), file] => {
             Command::ScreenDump(file.into(), *format == "ppm")
         }
-        ["info", "registers"] => Command::Registers,
+        ["info", "registers"] => Command::Registers { all: false },
+        ["info", "registers", "-a"] => Command::Registers { all: true },
+        ["info", "cpus"] => Command::Cpus,
+        ["cpu", number] => match number.parse() {
+            Ok(number) => Command::ChooseCpu(number),
+            Err(_) => return Err(format!("\"{number}\" is no processor's number: see info cpus")),
+        },
         ["info", "status"] => Command::Status,
         ["change", name, file, ..] => {
             Command::Change { drive: Removable::parse(name), medium: Some(file.into()), force }
         }
         ["eject", name] => Command::Change { drive: Removable::parse(name), medium: None, force },
         [
-            command
-            @ ("sendkey" | "mouse_move" | "mouse_button" | "screendump" | "info" | "change" | "eject"),
+            command @ ("sendkey" | "mouse_move" | "mouse_button" | "screendump" | "info" | "change" | "eject"
+            | "cpu"),
             ..,
         ] => {
             let usage = HELP.lines().find(|line| line.starts_with(command)).unwrap_or_default();
@@ -156,6 +171,8 @@ mod tests {
     #[test]
     fn commands_are_qemus() {
         assert_eq!(parse("  q "), Ok(Command::Quit));
+        assert_eq!(parse("cpu 1"), Ok(Command::ChooseCpu(1)));
+        assert_eq!(parse("info registers -a"), Ok(Command::Registers { all: true }));
         assert_eq!(parse("screendump a.png"), Ok(Command::ScreenDump("a.png".into(), false)));
         assert_eq!(parse("screendump a -f ppm"), Ok(Command::ScreenDump("a".into(), true)));
         assert!(matches!(parse("sendkey ctrl-alt-delete"), Ok(Command::SendKey(codes)) if codes.len() == 6));
@@ -170,7 +187,9 @@ mod tests {
         for (line, hint) in [
             ("sendkey nokey", "nokey"),
             ("frob", "help"),
-            ("info", "info registers"),
+            ("info", "info cpus"),
+            ("cpu one", "info cpus"),
+            ("cpu", "cpu NUMBER"),
             ("mouse_move 1", "mouse_move DX DY"),
             ("mouse_move 1 x", "\"x\""),
             ("mouse_button 8", "1 (left)"),
