@@ -3,5 +3,6 @@
 //! The programs are the `.asm` files; each says what its results are.
 
 mod interrupts;
+mod litmus;
 mod memory;
 mod x2apic;
