@@ -1,10 +1,12 @@
 //! Our own BIOS on our own board: the monitor, and the same media that SeaBIOS boots. (`bios/tests` has it in QEMU.)
 
+use emulator::config::MachineConfig;
 use emulator::guests::{self, GRUB_CD, GRUB_FLOPPY, MEMTEST_CD};
 use emulator::storage::{Interface, Media};
 use jit::TierPolicy;
 use tests::harness::media::{isolinux_cd, syslinux_disk};
-use tests::harness::pc::{Pc, cd, drive, floppy, hard_disk};
+use tests::harness::pc::{Pc, cd, configuration, drive, floppy, hard_disk};
+use x86::model::Topology;
 
 use crate::firmware::{linux_boots, to_grubs_prompt};
 
@@ -31,6 +33,26 @@ fn the_monitor_shows_the_machine() {
         // The power button's way off.
         pc.type_keys("q\n");
         pc.until_off(10);
+    }
+}
+
+/// Every processor has the first one's memory types, and waits for a start-up IPI.
+#[test]
+fn all_processors_have_the_same_memory_types() {
+    let bios = Some("builtin".into());
+    let topology = Topology::cores(3);
+    let config = MachineConfig { bios, topology, ..configuration(RAM) };
+    let mut pc = Pc::power_on(&config, TierPolicy::Auto);
+    pc.until_screen("This is the monitor", 30);
+    let types = |pc: &mut Pc, index: usize| {
+        let st = &pc.machine.vcpu(index).expect("a processor").st;
+        let msr = &st.msr;
+        (msr.mtrr_def_type, msr.mtrr_fixed, msr.mtrr_var, st.wait_sipi)
+    };
+    let first = types(&mut pc, 0);
+    assert_eq!((first.0, first.3), (0xc06, false));
+    for index in 1..3 {
+        assert_eq!(types(&mut pc, index), (first.0, first.1, first.2, true), "processor {index}");
     }
 }
 

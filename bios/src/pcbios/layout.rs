@@ -227,6 +227,10 @@ pub mod ebda {
     pub const AHCI_MAX: i32 = 8;
     /// How many there are.
     pub const AHCI_COUNT: i32 = 0x1f0;
+    /// Another processor sets its memory types.
+    pub const STARTING: i32 = 0x1f2;
+    /// How many of them have.
+    pub const STARTED: i32 = 0x1f4;
     /// Entries of the drives.
     pub const DRIVES: i32 = 0x200;
     /// The map that INT 15h AX=E820h tells: 20 bytes each.

@@ -10,6 +10,7 @@ mod loader;
 mod memory;
 mod pci;
 mod processor;
+mod processors;
 mod shadow;
 
 use iced_x86::code_asm::*;
@@ -59,6 +60,7 @@ pub fn build() -> Result<Assembled, AsmError> {
     chipset::emit(s)?;
     pci::emit(s)?;
     processor::emit(s)?;
+    processors::emit(s)?;
     let out = section.assemble()?;
     if out.bytes.len() > CODE32_LEN {
         return Err(AsmError::TooLong { what: "the 32-bit part", bytes: out.bytes.len(), room: CODE32_LEN });

@@ -1,4 +1,5 @@
 //! The processor: its local APIC, and memory types: RAM is write-back, the video memory and the hole for devices below 4 GiB are uncacheable.
+//! The others get the same types (see [`super::processors`]).
 
 use iced_x86::code_asm::*;
 
@@ -13,25 +14,13 @@ const WRITE_PROTECTED: i32 = 0x0505_0505;
 pub fn emit(s: &mut Section) -> Emit {
     code! { s;
         proc "start_processor";
-        // Is there a CPUID, and MTRRs?
-        pushfd;
-        pop eax;
-        mov ecx, eax;
-        xor eax, 0x20_0000;
-        push eax;
-        popfd;
-        pushfd;
-        pop eax;
-        cmp eax, ecx;
-        je ".ret";
-        mov eax, 1;
-        cpuid;
+        call "features";
         test edx, 1 << 9;
-        jz ".no_apic";
-        push edx;
+        jz "memory_types";
         call "local_apic";
-        pop edx;
-        label ".no_apic";
+        call "start_others";
+        proc "memory_types";
+        call "features";
         test edx, 1 << 12;
         jz ".ret";
         // Off while they change.
@@ -75,6 +64,22 @@ pub fn emit(s: &mut Section) -> Emit {
         mov eax, 0x0c06;
         xor edx, edx;
         wrmsr;
+        label ".ret";
+        ret;
+        proc "features"; // -> EDX: CPUID.1:EDX, or 0
+        xor edx, edx;
+        pushfd;
+        pop eax;
+        mov ecx, eax;
+        xor eax, 0x20_0000;
+        push eax;
+        popfd;
+        pushfd;
+        pop eax;
+        cmp eax, ecx;
+        je ".ret"; // no CPUID
+        mov eax, 1;
+        cpuid;
         label ".ret";
         ret;
         proc "local_apic"; // virtual wire mode: what the 8259 asks for comes through LINT0, NMI through LINT1
