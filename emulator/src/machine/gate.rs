@@ -7,11 +7,13 @@
 //! Limitation: events are delivered at safepoints only, so that a live byte waits for up to one slice of instructions.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 use devices::i8042::MouseMove;
 use serde::{Deserialize, Serialize};
+
+use super::pacing::{HostClock, Monotonic, Pacer};
 
 /// What can come from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +80,7 @@ enum Source {
     /// Events known beforehand, in order of their counts.
     Script(VecDeque<Stamped>),
     /// A console.
-    Live { input: Receiver<Live>, port: Option<u8>, paced: bool, open: bool },
+    Live { input: Receiver<Live>, port: Option<u8>, pacer: Option<Pacer>, open: bool },
 }
 
 /// Virtual time that an idle guest without a console may skip at once since it last printed something; beyond that, idling
@@ -145,7 +147,12 @@ impl InputGate {
     /// Input from a terminal to serial port `port` (`None`: only requests to stop are heard). `paced`: a halted machine waits
     /// in real time.
     pub fn live(input: Receiver<Live>, port: Option<u8>, paced: bool) -> Self {
-        Self::new(Source::Live { input, port, paced, open: true })
+        let pacer = paced.then(|| Pacer::new(Box::new(Monotonic::new())));
+        Self::new(Source::Live { input, port, pacer, open: true })
+    }
+    /// As [`InputGate::live`], paced by the given clock.
+    pub fn paced_by(clock: Box<dyn HostClock>, input: Receiver<Live>, port: Option<u8>) -> Self {
+        Self::new(Source::Live { input, port, pacer: Some(Pacer::new(clock)), open: true })
     }
     /// Keeps every event that passes.
     pub fn record(&mut self) {
@@ -181,7 +188,12 @@ impl InputGate {
         match &mut self.source {
             Source::Sealed => {}
             Source::Script(events) => {
-                while let Some(e) = events.pop_front_if(|e| e.icount <= icount) {
+                // A pacing decision waits for its halt, and what comes after it with it.
+                let due = |e: &mut Stamped| match e.input {
+                    Input::Idle(_) => e.icount < icount,
+                    _ => e.icount <= icount,
+                };
+                while let Some(e) = events.pop_front_if(due) {
                     match e.input {
                         Input::Serial { port, byte } => queue(&mut self.waiting, Some(port), byte),
                         Input::Stop => self.stop = true,
@@ -201,8 +213,8 @@ impl InputGate {
     fn fetch_live(&mut self) {
         loop {
             let full = self.waiting.iter().any(|bytes| bytes.len() >= WAITING);
-            let Source::Live { input, open, paced, .. } = &mut self.source else { return };
-            if !*paced && full {
+            let Source::Live { input, open, pacer, .. } = &mut self.source else { return };
+            if pacer.is_none() && full {
                 return;
             }
             match input.try_recv() {
@@ -265,8 +277,9 @@ impl InputGate {
 
     /// Time stands still: waits until something arrives. False: nothing ever will.
     pub fn wait(&mut self) -> bool {
-        let Source::Live { input, open: true, .. } = &mut self.source else { return false };
+        let Source::Live { input, open: true, pacer, .. } = &mut self.source else { return false };
         let Ok(message) = input.recv() else { return false };
+        pacer.iter_mut().for_each(Pacer::stood_still);
         self.arrived(message);
         true
     }
@@ -306,23 +319,33 @@ impl InputGate {
         self.waiting.get(usize::from(port)).is_some_and(|bytes| !bytes.is_empty())
     }
 
+    /// A halt where nobody sits at a console.
+    fn idle_unwatched(&mut self, icount: u64, now: u64, until_deadline: Option<u64>) -> Wait {
+        let Source::Script(events) = &mut self.source else {
+            return until_deadline.map_or(Wait::Forever, Wait::Elapsed);
+        };
+        let paced = events.pop_front_if(|e| e.icount == icount && matches!(e.input, Input::Idle(_)));
+        if let Some(Stamped { input: Input::Idle(ns), .. }) = paced {
+            let ns = until_deadline.map_or(ns, |limit| ns.min(limit));
+            self.note(icount, now, Input::Idle(ns));
+            return Wait::Elapsed(ns);
+        }
+        match (until_deadline, events.front_mut()) {
+            (Some(ns), _) => Wait::Elapsed(ns),
+            // The next event may still wake it: its count will never come, so that it takes effect now.
+            (None, Some(next)) => {
+                next.icount = next.icount.min(icount);
+                Wait::Elapsed(0)
+            }
+            (None, None) => Wait::Forever,
+        }
+    }
+
     /// The processor is halted, and the next device event is `until_deadline` virtual nanoseconds away (`None`: there
     /// will be none).
     pub fn idle(&mut self, icount: u64, now: u64, until_deadline: Option<u64>) -> Wait {
-        let Source::Live { input, paced, open, .. } = &mut self.source else {
-            return match until_deadline {
-                Some(ns) => Wait::Elapsed(ns),
-                // A script's next event may still wake it: its count will never come, so that it takes effect now.
-                None => match &mut self.source {
-                    Source::Script(events) if !events.is_empty() => {
-                        if let Some(e) = events.front_mut() {
-                            e.icount = e.icount.min(icount);
-                        }
-                        Wait::Elapsed(0)
-                    }
-                    _ => Wait::Forever,
-                },
-            };
+        let Source::Live { input, pacer, open, .. } = &mut self.source else {
+            return self.idle_unwatched(icount, now, until_deadline);
         };
         if !*open {
             let Some(ns) = until_deadline else { return Wait::Forever };
@@ -333,20 +356,10 @@ impl InputGate {
             }
             return Wait::Elapsed(ns);
         }
-        if !*paced && let Some(ns) = until_deadline {
-            return Wait::Elapsed(ns);
-        }
-        let start = Instant::now();
-        let got = match until_deadline {
-            Some(ns) => input.recv_timeout(Duration::from_nanos(ns)),
-            None => input.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        let elapsed = start.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
-        // Never past the deadline: what happens there happens exactly there.
-        let ns = match (&got, until_deadline) {
-            (Err(RecvTimeoutError::Timeout), Some(d)) => d,
-            (_, Some(d)) => elapsed.min(d),
-            (_, None) => elapsed,
+        let (ns, got) = match (pacer, until_deadline) {
+            (None, Some(ns)) => return Wait::Elapsed(ns),
+            (None, None) => (0, input.recv().map_err(|_| RecvTimeoutError::Disconnected)),
+            (Some(pacer), _) => pacer.halt(input, now, until_deadline),
         };
         match got {
             Ok(message) => self.arrived(message),

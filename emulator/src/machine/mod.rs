@@ -10,6 +10,7 @@ mod control;
 mod desk;
 pub mod gate;
 mod memory;
+pub mod pacing;
 mod parallel;
 mod parked;
 mod snapshot;

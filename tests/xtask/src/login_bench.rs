@@ -2,7 +2,8 @@
 //!
 //! Both start the same firmware with the same disk, whose image is left as it was, one after the other in each round. What
 //! counts is the processor time of the emulator, all its threads together; the wall clock is shown beside it, since
-//! retrograde skips the time in which a guest that nobody watches waits. A ratio is taken inside each round.
+//! retrograde skips the time in which a guest that nobody watches waits. A ratio is taken inside each round. With `--paced` somebody
+//! could watch both, by VNC; `--idle` then measures what a guest that waits at its prompt costs.
 
 use std::fs;
 use std::io::Read;
@@ -35,6 +36,12 @@ pub struct Options {
     /// Rounds; the last line has medians over them.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Virtual time follows the wall clock, as it does where someone can watch.
+    #[arg(long)]
+    paced: bool,
+    /// Measure this many seconds at the prompt too.
+    #[arg(long, requires = "paced")]
+    idle: Option<u64>,
     /// A retrograde to measure, instead of building this tree's.
     #[arg(long)]
     emulator: Option<PathBuf>,
@@ -47,6 +54,9 @@ enum Connection {
     /// A virtio block device.
     Virtio,
 }
+
+/// Between the prompt and the idling that is measured: what a system starts last has come to rest.
+const SETTLING: Duration = Duration::from_secs(20);
 
 /// Seconds to the prompt.
 #[derive(Clone, Copy)]
@@ -64,8 +74,8 @@ pub fn run(options: &Options) -> Result<()> {
     let (mut processor, mut wall) = (Vec::new(), Vec::new());
     println!("{:12} {:>10} {:>10}", "", "CPU s", "wall s");
     for _ in 0..options.rounds {
-        let ours = boot("retrograde", &mut retrograde(&emulator, options))?;
-        let theirs = boot("qemu 7.2", &mut qemu(options))?;
+        let ours = boot("retrograde", &mut retrograde(&emulator, options), options.idle)?;
+        let theirs = boot("qemu 7.2", &mut qemu(options), options.idle)?;
         processor.push(ours.processor / theirs.processor);
         wall.push(ours.wall / theirs.wall);
     }
@@ -98,9 +108,13 @@ fn arguments(command: &mut Command, options: &Options) {
         .arg("-drive")
         .arg(format!("format=raw,if={interface},file={disk}"))
         .args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
+    if options.paced {
+        // A display number that is seldom taken; only this machine reaches it.
+        command.args(["-vnc", "127.0.0.1:77"]);
+    }
 }
 
-fn boot(name: &str, command: &mut Command) -> Result<Time> {
+fn boot(name: &str, command: &mut Command, idle: Option<u64>) -> Result<Time> {
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -111,12 +125,17 @@ fn boot(name: &str, command: &mut Command) -> Result<Time> {
     let arrived = wait_for_prompt(&mut child);
     let wall = start.elapsed().as_secs_f64();
     let processor = processor_seconds(child.id());
+    let idle = idle.filter(|_| arrived.is_ok()).map(|seconds| share_of_a_core(child.id(), seconds));
     // One that has ended by itself cannot be killed; it never came to its prompt, which is reported below.
     let _ = child.kill();
     child.wait().with_context(|| format!("waiting for {name}"))?;
     arrived.with_context(|| format!("{name} does not reach the login prompt"))?;
     let time = Time { processor: processor?, wall };
-    println!("{name:12} {:10.2} {:10.2}", time.processor, time.wall);
+    print!("{name:12} {:10.2} {:10.2}", time.processor, time.wall);
+    match idle.transpose()? {
+        Some(share) => println!("   idle: {:.2} % of a core", 100.0 * share),
+        None => println!(),
+    }
     Ok(time)
 }
 
@@ -144,6 +163,14 @@ fn wait_for_prompt(child: &mut Child) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// How much of a core a process takes for some seconds.
+fn share_of_a_core(process: u32, seconds: u64) -> Result<f64> {
+    std::thread::sleep(SETTLING);
+    let (start, before) = (Instant::now(), processor_seconds(process)?);
+    std::thread::sleep(Duration::from_secs(seconds));
+    Ok((processor_seconds(process)? - before) / start.elapsed().as_secs_f64())
 }
 
 /// User and system time of all threads of a process that runs.
