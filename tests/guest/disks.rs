@@ -51,6 +51,7 @@ impl Connection {
             bus: None,
             address: None,
             serial: None,
+            boot_index: None,
         })
     }
 }
@@ -158,4 +159,10 @@ fn debian_on_virtio_under_our_bios() {
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_nvme_under_seabios() {
     keeps_what_is_written(AMD64, Connection::Nvme, Bios::Sea);
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn debian_on_nvme_under_our_bios() {
+    keeps_what_is_written(AMD64, Connection::Nvme, Bios::Own);
 }

@@ -1,8 +1,10 @@
 //! Our own BIOS on our own board: the monitor, and the same media that SeaBIOS boots. (`bios/tests` has it in QEMU.)
 
+use std::path::Path;
+
 use emulator::config::MachineConfig;
-use emulator::guests::{self, GRUB_CD, GRUB_FLOPPY, MEMTEST_CD};
-use emulator::storage::{Interface, Media};
+use emulator::guests::{self, GRUB_CD, GRUB_FLOPPY, MEMTEST_CD, SEABIOS, VGA_BIOS};
+use emulator::storage::{DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use jit::TierPolicy;
 use tests::harness::media::{isolinux_cd, syslinux_disk};
 use tests::harness::pc::{Pc, cd, configuration, drive, floppy, hard_disk};
@@ -102,6 +104,68 @@ fn linux_from_a_virtio_disk_by_syslinux() {
     let Some(disk) = syslinux_disk(folder.path()) else { return };
     let disk = drive(&disk, Interface::Virtio, Media::Disk, 0, false);
     linux_boots(Pc::own_bios(vec![disk], "c", 4 * RAM, TierPolicy::Auto));
+}
+
+/// A drive of that name, and a card or a place for it.
+fn plugged(disk: &Path, id: &str, kind: DeviceKind, boot_index: Option<u32>) -> (DriveConfig, PluggedDevice) {
+    let drive = DriveConfig { id: Some(id.into()), ..drive(disk, Interface::None, Media::Disk, 0, false) };
+    let device = PluggedDevice {
+        option: "-device".into(),
+        kind,
+        id: None,
+        drive: Some(id.into()),
+        bus: None,
+        address: None,
+        serial: None,
+        boot_index,
+    };
+    (drive, device)
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn linux_from_an_nvme_disk_by_syslinux() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(disk) = syslinux_disk(folder.path()) else { return };
+    let (drive, nvme) = plugged(&disk, "d", DeviceKind::Nvme, None);
+    let config = MachineConfig {
+        bios: Some("builtin".into()),
+        drives: vec![drive],
+        devices: vec![nvme],
+        ..configuration(4 * RAM)
+    };
+    linux_boots(Pc::power_on(&config, TierPolicy::Auto));
+}
+
+/// A boot sector that writes a letter to the first serial port, and halts.
+fn boots_with(folder: &Path, letter: char) -> std::path::PathBuf {
+    let mut disk = vec![0; 1 << 20];
+    // MOV DX, 3F8h; MOV AL, letter; OUT DX, AL; HLT; JMP to the HLT
+    disk[..9].copy_from_slice(&[0xba, 0xf8, 0x03, 0xb0, letter as u8, 0xee, 0xf4, 0xeb, 0xfd]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let path = folder.join(format!("{letter}.img"));
+    std::fs::write(&path, disk).expect("room for it");
+    path
+}
+
+#[test]
+fn a_disk_with_a_boot_index_is_booted_first() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bioses =
+        [Some("builtin".into()), guests::for_test(&VGA_BIOS).and_then(|_| guests::for_test(&SEABIOS))];
+    let kinds = [DeviceKind::AtaDisk, DeviceKind::VirtioBlk, DeviceKind::Nvme];
+    for bios in bioses.into_iter().flatten() {
+        for first in 0..kinds.len() {
+            let plugs = kinds.iter().zip("ABC".chars()).enumerate().map(|(n, (kind, letter))| {
+                // One has no rank, and comes last.
+                let rank = [Some(1), Some(2), None][(n + kinds.len() - first) % kinds.len()];
+                plugged(&boots_with(folder.path(), letter), &letter.to_string(), *kind, rank)
+            });
+            let (drives, devices) = plugs.unzip();
+            let config = MachineConfig { bios: Some(bios.clone()), drives, devices, ..configuration(RAM) };
+            Pc::power_on(&config, TierPolicy::Auto).until_serial(["A", "B", "C"][first], 30);
+        }
+    }
 }
 
 #[test]

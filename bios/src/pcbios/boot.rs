@@ -17,40 +17,63 @@ pub fn emit(s: &mut Section) -> Emit {
 
 fn order(s: &mut Section) -> Emit {
     code! { s;
-        proc "boot_order"; // from the CMOS, three nibbles, as QEMU's -boot leaves them; by default diskette, CD, disk
+        // What the board names is there already ("boot_paths"). After it, from the CMOS, three nibbles, as QEMU's -boot leaves them;
+        // by default diskette, CD, disk.
+        proc "boot_order";
+        call "first_tables";
         mov al, 0x38;
         call "cmos";
         shr al, 4;
         mov cl, al;
         mov al, 0x3d;
         call "cmos";
-        mov ah, al;
-        and al, 0x0f;
-        shr ah, 4;
-        xor di, di;
+        mov ch, al;
+        call ".three";
+        cmp byte_ptr(ebda::BOOT_COUNT).fs(), 0;
+        jne ".ret";
+        mov ch, boot_class::CD << 4 | boot_class::FLOPPY;
+        mov cl, boot_class::DISK;
+        label ".three"; // CH: the first two, CL: the third
+        mov al, ch;
+        and al, 15;
         call ".add";
-        mov al, ah;
+        mov al, ch;
+        shr al, 4;
         call ".add";
         mov al, cl;
-        call ".add";
-        test di, di;
-        jnz ".end";
-        mov al, boot_class::FLOPPY;
-        call ".add";
-        mov al, boot_class::CD;
-        call ".add";
-        mov al, boot_class::DISK;
-        call ".add";
-        label ".end";
-        mov byte_ptr(di + ebda::BOOT_ORDER).fs(), boot_class::END;
-        ret;
-        label ".add"; // AL
+        label ".add"; // AL: class: its first drive, if it is not there
         cmp al, 0;
         je ".ret";
         cmp al, boot_class::CD;
         ja ".ret";
-        mov byte_ptr(di + ebda::BOOT_ORDER).fs(), al;
-        inc di;
+        mov ah, 0;
+        mov di, ebda::BOOT_ORDER;
+        movzx dx, byte_ptr(ebda::BOOT_COUNT).fs();
+        label ".look";
+        sub dx, 1;
+        jc ".new";
+        cmp word_ptr(di).fs(), ax;
+        je ".ret";
+        add di, 2;
+        jmp ".look";
+        label ".new";
+        cmp byte_ptr(ebda::BOOT_COUNT).fs(), ebda::BOOT_ORDER_MAX;
+        jae ".ret";
+        inc byte_ptr(ebda::BOOT_COUNT).fs();
+        mov word_ptr(di).fs(), ax;
+        label ".ret";
+        ret;
+        proc "first_tables"; // the parameter tables of the first two disks, whose numbers may have changed
+        movzx ax, byte_ptr(ebda::DISK_MAP).fs();
+        call "drive_entry";
+        jc ".ret";
+        mov di, ebda::FDPT0;
+        call "parameter_table";
+        movzx ax, byte_ptr(ebda::DISK_MAP + 1).fs();
+        call "drive_entry";
+        jc ".ret";
+        mov di, ebda::FDPT1;
+        jmp "parameter_table";
         label ".ret";
         ret;
     }
@@ -68,7 +91,7 @@ fn bootstrap(s: &mut Section) -> Emit {
         mov si, word_ptr(ebda::BOOT_NEXT).fs();
         cmp si, ebda::BOOT_ORDER;
         jb "int19";
-        cmp si, ebda::BOOT_ORDER + 4;
+        cmp si, ebda::BOOT_ORDER + 2 * ebda::BOOT_ORDER_MAX;
         ja "int19";
         jmp "boot_next";
         proc "int19";
@@ -84,9 +107,9 @@ fn bootstrap(s: &mut Section) -> Emit {
         mov al, byte_ptr(si).fs();
         cmp al, boot_class::END;
         je ".none";
-        inc si;
+        mov bl, byte_ptr(si + 1).fs();
+        add si, 2;
         mov word_ptr(ebda::BOOT_NEXT).fs(), si;
-        mov bl, 0;
         call "boot_try";
         mov si, word_ptr(ebda::BOOT_NEXT).fs();
         jmp "boot_next";

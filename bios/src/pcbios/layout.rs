@@ -193,8 +193,6 @@ pub mod ebda {
     pub const RAM_TOP: i32 = 0x188;
     /// The next place for a table that must lie in the last 128 KiB of the first megabyte.
     pub const LOW_TABLES: i32 = 0x18c;
-    /// Boot order: up to four of [`super::boot_class`].
-    pub const BOOT_ORDER: i32 = 0x190;
     /// Boot menu: what is listed: class and number.
     pub const MENU: i32 = 0x194;
     /// Next free I/O port of PCI.
@@ -251,6 +249,44 @@ pub mod ebda {
     pub const VIRTIO: i32 = 0x1400;
     /// How many of them.
     pub const VIRTIO_MAX: i32 = 8;
+    /// NVMe controllers: [`super::nvme`].
+    pub const NVME: i32 = 0x1a00;
+    /// How many of them.
+    pub const NVME_MAX: i32 = 8;
+    /// Boot order: [`super::boot_class`] and number of each, then [`super::boot_class::END`].
+    pub const BOOT_ORDER: i32 = 0x1b00;
+    /// How many there are at most, besides the end.
+    pub const BOOT_ORDER_MAX: i32 = 24;
+    /// How many there are.
+    pub const BOOT_COUNT: i32 = 0x1b32;
+    /// A path of the board's boot order: function, as it is written to 0CF8h.
+    pub const PATH_FUNCTION: i32 = 0x1b34;
+    /// Its class and subclass.
+    pub const PATH_CLASS: i32 = 0x1b38;
+    /// The numbers of the two nodes after it, or -1.
+    pub const PATH_UNITS: i32 = 0x1b3c;
+    /// How many disks, and CDs, have their places by such paths.
+    pub const PLACED_DISKS: i32 = 0x1b44;
+    /// See there.
+    pub const PLACED_CDS: i32 = 0x1b45;
+    /// Functions of the AHCI controllers (bus, device, function), two bytes each.
+    pub const AHCI_FUNCTIONS: i32 = 0x1b50;
+}
+
+/// What is known of an NVMe controller (offsets).
+pub mod nvme {
+    /// Bytes of an entry.
+    pub const SIZE: i32 = 32;
+    /// Address of its registers.
+    pub const REGISTERS: i32 = 0;
+    /// Bytes from one doorbell to the next.
+    pub const STRIDE: i32 = 4;
+    /// Blocks that a command moves at most.
+    pub const MOST: i32 = 8;
+    /// Namespaces that there may be.
+    pub const NAMESPACES: i32 = 12;
+    /// Of the admin queues, then of the I/O queues: tail, head, phase tag of the next completion.
+    pub const QUEUES: i32 = 16;
 }
 
 /// A drive's entry (offsets).
@@ -261,15 +297,17 @@ pub mod drive {
     pub const MAX: i32 = 16;
     /// What it is: [`super::kind`].
     pub const KIND: i32 = 0;
-    /// bit 0: 48-bit addresses, bit 1: DMA, and [`AHCI`].
+    /// bit 0: 48-bit addresses, bit 1: DMA, and [`AHCI`], [`DWORDS`].
     pub const FLAGS: i32 = 1;
     /// It is at an AHCI controller.
     pub const AHCI: i32 = 4;
-    /// virtio: where its queue is in the extended BIOS data area.
+    /// It moves data to and from multiples of four only.
+    pub const DWORDS: i32 = 8;
+    /// virtio: where its queue is in the extended BIOS data area. NVMe: where its controller's entry is.
     pub const PLACE: i32 = 24;
-    /// ATA: device register, 0xe0 or 0xf0. AHCI: number of the port.
+    /// ATA: device register, 0xe0 or 0xf0. AHCI: number of the port. NVMe: number of the namespace.
     pub const UNIT: i32 = 2;
-    /// ATA: port of the command block. AHCI: index port of the controller. virtio: bus, device and function.
+    /// ATA: port of the command block. AHCI: index port of the controller. virtio, NVMe: bus, device and function.
     pub const PORT: i32 = 4;
     /// ATA: port of the device control register.
     pub const CONTROL: i32 = 6;
@@ -293,6 +331,8 @@ pub mod kind {
     pub const ATAPI: i32 = 2;
     /// virtio block device.
     pub const VIRTIO: i32 = 3;
+    /// NVMe namespace.
+    pub const NVME: i32 = 4;
 }
 
 /// Operations of a request.

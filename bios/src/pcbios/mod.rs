@@ -95,7 +95,7 @@ fn system(flat: &Assembled, tables: u32) -> Result<Assembled, AsmError> {
     system::emit(s, flat)?;
     pci_bios::emit(s)?;
     mouse::emit(s)?;
-    disk::emit(s)?;
+    disk::emit(s, flat)?;
     boot::emit(s)?;
     monitor::emit(s)?;
     section.assemble()

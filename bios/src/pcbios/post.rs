@@ -46,8 +46,10 @@ pub fn emit(s: &mut Section, flat: &Assembled, tables: u32) -> Result<(), AsmErr
         call "detect_ata";
         call "detect_ahci";
         call "detect_virtio";
+        call "detect_nvme";
         call "report_drives";
     }
+    flat_call(s, flat, "boot_paths")?;
     flat_call(s, flat, "lock")?;
     code! { s;
         call "boot_order";

@@ -63,13 +63,24 @@ fn run(program: impl Fn(&mut CodeAssembler) -> Emit) -> Option<String> {
 
 /// The same with the disk at `interface`.
 fn run_from(interface: &str, program: impl Fn(&mut CodeAssembler) -> Emit) -> Option<String> {
+    let disk = numbered_disk(program);
+    let drive = format!("file={},format=raw", disk.path().display());
+    let (drive, card) = match interface {
+        "nvme" => (drive + ",if=none,id=d", &["-device", "nvme,drive=d,serial=1"][..]),
+        _ => (format!("{drive},if={interface}"), &[][..]),
+    };
+    let arguments = ["-m", "64", "-drive", &drive].iter().chain(card).copied().collect::<Vec<_>>();
+    let mut qemu = Qemu::start(&arguments)?;
+    Some(qemu.wait_for_report("Booting from disk: started", "."))
+}
+
+/// A disk of 4 MiB that boots `program` and whose sectors hold their numbers.
+fn numbered_disk(program: impl Fn(&mut CodeAssembler) -> Emit) -> tempfile::NamedTempFile {
     let mut disk = boot_sector(program);
     disk.extend((1..8192u32).flat_map(|number| number.to_le_bytes().repeat(128)));
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), disk).expect("the disk can be written");
-    let drive = format!("file={},format=raw,if={interface}", file.path().display());
-    let mut qemu = Qemu::start(&["-m", "64", "-drive", &drive])?;
-    Some(qemu.wait_for_report("Booting from disk: started", "."))
+    file
 }
 
 /// Each capital letter is a check that has passed. `None`: there was no QEMU.
@@ -81,7 +92,7 @@ fn expect(reported: Option<String>, letters: &str) {
 
 #[test]
 fn disk_services_read_and_write_what_is_there() {
-    for interface in ["ide", "virtio"] {
+    for interface in ["ide", "virtio", "nvme"] {
         expect(run_from(interface, disk_services), "ABCDEFGHI.");
     }
 }
@@ -139,6 +150,69 @@ fn disk_services(a: &mut CodeAssembler) -> Emit {
     a.int(0x13)?;
     a.cmc()?;
     report(a, b'I')
+}
+
+/// A disk that boots to a report of `letter`, and of the numbers of the BIOS's disks: all of them, and what it was booted from.
+fn lettered_disk(letter: u8) -> tempfile::NamedTempFile {
+    numbered_disk(|a| {
+        a.mov(bl, dl)?;
+        a.mov(al, u32::from(letter))?;
+        a.mov(dx, 0x402)?;
+        a.out(dx, al)?;
+        a.mov(al, bl)?;
+        a.sub(al, 0x80 - i32::from(b'0'))?;
+        a.out(dx, al)?;
+        // What each of them boots with: its letter is the second byte of "mov al, letter".
+        for number in 0x80..0x84 {
+            let mut absent = a.create_label();
+            a.mov(ax, 0x0201)?;
+            a.mov(bx, 0x8000)?;
+            a.mov(cx, 1)?;
+            a.mov(dx, number)?;
+            a.int(0x13)?;
+            a.jc(absent)?;
+            a.mov(dx, 0x402)?;
+            a.mov(al, byte_ptr(0x8000 + LETTER_AT))?;
+            a.out(dx, al)?;
+            a.set_label(&mut absent)?;
+            a.nop()?;
+        }
+        Ok(())
+    })
+}
+
+/// Where the letter is in the boot sector: after the segments are set, "mov bl, dl" and an opcode.
+const LETTER_AT: i32 = 8 + 2 + 1;
+
+#[test]
+fn disks_with_a_boot_index_come_first_wherever_they_are() {
+    let disks = [b'a', b'b', b'c', b'd'].map(lettered_disk);
+    let boot = |order: [&str; 4]| {
+        let drives = disks.iter().zip("abcd".chars()).map(|(disk, id)| {
+            format!("file={},format=raw,snapshot=on,if=none,id={id}", disk.path().display())
+        });
+        let drives: Vec<_> = drives.collect();
+        let [a, b, c, d] = order;
+        let devices = [
+            format!("ide-hd,drive=a,bus=ide.0{a}"),
+            "ahci,id=sata".into(),
+            format!("ide-hd,drive=b,bus=sata.3{b}"),
+            "pci-bridge,id=bridge,chassis_nr=1".into(),
+            format!("virtio-blk-pci,drive=c,bus=bridge,addr=2{c}"),
+            format!("nvme,drive=d,serial=1{d}"),
+        ];
+        let mut arguments = vec!["-m", "64", "-boot", "order=c"];
+        drives.iter().for_each(|drive| arguments.extend(["-drive", drive]));
+        devices.iter().for_each(|device| arguments.extend(["-device", device]));
+        let mut qemu = Qemu::start(&arguments)?;
+        Some(qemu.wait_for_report("Booting from disk: started", "."))
+    };
+    let ranks = [",bootindex=0", ",bootindex=1", ",bootindex=2", ",bootindex=3"];
+    // In the order in which they are found without one.
+    expect(boot([""; 4]), "a0abcd.");
+    expect(boot([ranks[3], ranks[2], ranks[1], ranks[0]]), "d0dcba.");
+    expect(boot(["", ranks[1], ranks[0], ""]), "c0cbad.");
+    expect(boot(["", ranks[0], "", ""]), "b0bacd.");
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub struct FwCfgState {
 
 /// The device.
 pub struct FwCfg {
+    contents: FwCfgContents,
     items: BTreeMap<u16, Item>,
     dma: Dma,
     state: FwCfgState,
@@ -65,7 +66,14 @@ pub struct FwCfg {
 impl FwCfg {
     /// A device that offers `contents` and reaches memory by `dma`.
     pub fn new(contents: FwCfgContents, dma: Dma) -> Self {
-        Self { items: contents.into_items(), dma, state: FwCfgState::default() }
+        Self { items: contents.clone().into_items(), contents, dma, state: FwCfgState::default() }
+    }
+
+    /// Offers one more file, unless there is one of its name: before the machine starts, since the files are numbered anew.
+    pub(crate) fn add_file(&mut self, name: &str, bytes: Vec<u8>) {
+        if self.contents.add_file(name, bytes).is_ok() {
+            self.items = self.contents.clone().into_items();
+        }
     }
 
     /// Platform reset: files that firmware wrote are as they were at first.
@@ -169,7 +177,7 @@ impl FwCfg {
 
     /// Registers and written files.
     pub fn save(&self) -> FwCfgState {
-        let Self { items: _, dma: _, state } = self;
+        let Self { contents: _, items: _, dma: _, state } = self;
         state.clone()
     }
 

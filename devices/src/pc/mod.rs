@@ -5,6 +5,7 @@
 //!
 //! Limit: a local APIC window that a guest relocates is found here only if the board maps that page as MMIO.
 
+mod boot_paths;
 mod bus_time;
 mod interrupts;
 mod peripherals;
@@ -34,6 +35,7 @@ use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
 use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
+pub use boot_paths::BootPlace;
 pub use bus_time::port_time;
 pub use peripherals::{CdPlace, MappedBars, PciCard, Peripherals};
 pub use state::{PcState, StateMismatch};

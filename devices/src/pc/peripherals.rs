@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::PcDevices;
 use super::wiring::{LINE_FLOPPY, LINE_IDE};
+use super::{BootPlace, PcDevices};
 use crate::ahci::{Ahci, PortSpecs};
 use crate::block::Disk;
 use crate::clock::earlier;
@@ -29,6 +29,8 @@ pub struct Peripherals {
     pub cards: Vec<PciCard>,
     /// CMOS registers 3Dh and 38h: the boot order.
     pub boot_order: [u8; 2],
+    /// What to boot from before that, the first one first.
+    pub boot_first: Vec<BootPlace>,
 }
 
 /// A PCI function to be plugged in.
@@ -79,7 +81,7 @@ const UNTRANSLATED: u64 = 1024 * 16 * 63;
 impl PcDevices {
     /// Plugs peripherals in.
     pub fn plug(&mut self, peripherals: Peripherals) {
-        let Peripherals { ide, sata, floppies, vga, cards, boot_order } = peripherals;
+        let Peripherals { ide, sata, floppies, vga, cards, boot_order, boot_first } = peripherals;
         // FPU and PS/2 mouse.
         let mut equipment = 0x06;
         if let Some(drives) = ide {
@@ -112,6 +114,7 @@ impl PcDevices {
         for (number, card) in placed.into_iter().chain(free) {
             self.cards[number] = self.plug_card(card);
         }
+        self.offer_boot_paths(&boot_first);
         self.rtc.set_cmos(cmos::EQUIPMENT, equipment);
         self.rtc.set_cmos(cmos::BOOT_FLAG_2, boot_order[0]);
         self.rtc.set_cmos(cmos::BOOT_FLAG_1, boot_order[1]);
@@ -149,6 +152,11 @@ impl PcDevices {
         let sata = self.pci.sata.as_ref().and_then(Timed::next_deadline);
         let cards = self.pci.attached().filter_map(PciFunction::timed).filter_map(Timed::next_deadline).min();
         earlier(earlier(earlier(ide, sata), cards), self.floppy.as_ref().and_then(Timed::next_deadline))
+    }
+
+    /// Where one of [`Peripherals::cards`] is.
+    pub(super) fn card_at(&self, card: usize) -> Option<u8> {
+        self.cards.get(card).copied().flatten()
     }
 
     pub(super) fn advance_storage(&mut self, now: Ns) {
@@ -227,7 +235,7 @@ impl PcDevices {
             (CdPlace::Board(place), None, Some(sata)) => sata.change_medium(place, medium, force),
             (CdPlace::Board(_), None, None) => false,
             (CdPlace::Card { card, port }, ..) => {
-                let at = self.cards.get(card).copied().flatten();
+                let at = self.card_at(card);
                 let card = at.and_then(|at| self.pci.attached_at(at));
                 card.is_some_and(|card| card.change_medium(port, medium, force))
             }

@@ -241,7 +241,7 @@ impl Machine {
 
     /// Plugs drives and cards in (and the display that the machine was made with): to be called before [`Machine::boot`].
     pub fn plug(&mut self, drives: Drives, boot_order: [u8; 2]) {
-        let Drives { ide, sata, floppies, cards, cds } = drives;
+        let Drives { ide, sata, floppies, cards, cds, boot_first } = drives;
         self.cds = cds;
         let vga = self.display.map(|display| {
             let (space, len) = (self.space.clone(), PcDevices::FRAME_BUFFER_LEN);
@@ -249,7 +249,7 @@ impl Machine {
             (Arc::new(memory) as Arc<dyn devices::vga::VideoMemory>, display.rom_len)
         });
         let floppies = floppies.iter().any(Option::is_some).then_some(floppies);
-        self.devices().plug(Peripherals { ide, sata, floppies, vga, cards, boot_order });
+        self.devices().plug(Peripherals { ide, sata, floppies, vga, cards, boot_order, boot_first });
     }
 
     /// Plugs flash chips in, whose lengths the ROM's place in the layout was made for: to be called before

@@ -88,6 +88,8 @@ pub struct PluggedDevice {
     pub address: Option<(u8, u8)>,
     /// What a disk tells as its serial number (`serial=`).
     pub serial: Option<String>,
+    /// Its rank among what firmware tries first (`bootindex=`).
+    pub boot_index: Option<u32>,
 }
 
 /// What can be plugged in.

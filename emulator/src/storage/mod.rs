@@ -23,7 +23,7 @@ use devices::block::Disk;
 use devices::flash::{SECTOR, UNITS};
 use devices::ide::{DriveSpec, DriveSpecs};
 use devices::nvme::Nvme;
-use devices::pc::{CdPlace, PciCard};
+use devices::pc::{BootPlace, CdPlace, PciCard};
 use devices::pci::{PciFunction, PciSlot};
 use devices::virtio::blk::VirtioBlk;
 use devices::virtio::pci::VirtioPci;
@@ -32,7 +32,7 @@ pub use config::{BootOrder, DeviceKind, DriveConfig, ImageFormat, Interface, Med
 use numbered::Numbered;
 use overlay::Overlay;
 pub use plan::{AhciCard, Connected, DiskCard, Plan, plan};
-use plan::{cd_names, test_device_place};
+use plan::{boot_first, cd_names, test_device_place};
 
 use crate::boot::explain;
 use crate::cli::UserError;
@@ -189,13 +189,16 @@ pub struct Drives {
     pub cards: Vec<PciCard>,
     /// The CD drives by the names that users have for them.
     pub cds: Vec<(String, CdPlace)>,
+    /// What firmware boots from first.
+    pub boot_first: Vec<BootPlace>,
 }
 
 /// Opens every image that the configuration names.
 pub fn open_all(config: &MachineConfig) -> Result<Drives, UserError> {
     let plan = plan(config.board, &config.drives, &config.devices)?;
     test_device_place(config)?;
-    let mut all = Drives { cds: cd_names(config.board, &plan), ..Drives::default() };
+    let mut all =
+        Drives { cds: cd_names(config.board, &plan), boot_first: boot_first(&plan), ..Drives::default() };
     match config.board {
         BoardKind::Q35 => all.sata = Some(open_places(plan.sata)?),
         BoardKind::Pc if config.boots_firmware() || plan.ide.iter().any(Option::is_some) => {
@@ -272,7 +275,7 @@ fn open_places<const N: usize>(places: [Option<Connected>; N]) -> Result<[Option
 
 /// Opens the disk of a card; none without an image.
 fn open_card(card: DiskCard) -> Result<Option<PciCard>, UserError> {
-    let DiskCard { option: _, kind, drive, serial, address } = card;
+    let DiskCard { option: _, kind, drive, serial, boot_index: _, address } = card;
     let Some(disk) = open_medium(&drive)? else { return Ok(None) };
     let serial = serial.or_else(|| disk.serial().map(Into::into));
     let make: Box<dyn FnOnce(PciSlot) -> Box<dyn PciFunction>> = match kind {

@@ -4,7 +4,7 @@
 //! board (`-hda`, `if=ide`) have their places by their index; those of `-device` name a bus, or take the first free place.
 
 use devices::ahci::PORTS;
-use devices::pc::CdPlace;
+use devices::pc::{BootPlace, CdPlace};
 
 use std::ops::Range;
 
@@ -24,6 +24,8 @@ pub struct Connected {
     pub media: Media,
     /// The name of the `-device`, if it has one.
     pub name: Option<String>,
+    /// Its rank among what is booted from first.
+    pub boot_index: Option<u32>,
 }
 
 /// A bus with its places.
@@ -43,6 +45,8 @@ pub struct DiskCard {
     pub drive: DriveConfig,
     /// Its serial number.
     pub serial: Option<String>,
+    /// Its rank among what is booted from first.
+    pub boot_index: Option<u32>,
     /// PCI device and function number, if it is to be at a certain place.
     pub address: Option<(u8, u8)>,
 }
@@ -78,7 +82,7 @@ pub struct AhciCard {
 pub fn cd_names(board: BoardKind, plan: &Plan) -> Vec<(String, CdPlace)> {
     let mut names = Vec::new();
     let mut add = |name: String, at: CdPlace, unit: &Option<Connected>| {
-        let Some(Connected { drive, media: Media::Cdrom, name: given }) = unit else { return };
+        let Some(Connected { drive, media: Media::Cdrom, name: given, .. }) = unit else { return };
         let drive = drive.as_ref().and_then(|drive| drive.id.as_ref());
         names.extend(
             [Some(&name), drive, given.as_ref()].into_iter().flatten().map(|name| (name.clone(), at)),
@@ -102,6 +106,39 @@ pub fn cd_names(board: BoardKind, plan: &Plan) -> Vec<(String, CdPlace)> {
     names
 }
 
+/// What is booted from first, the first one first. Cards have the numbers in which they are plugged in: AHCI controllers, then
+/// disks.
+pub fn boot_first(plan: &Plan) -> Vec<BootPlace> {
+    let rank = |unit: &Option<Connected>| unit.as_ref().and_then(|unit| unit.boot_index);
+    let mut found: Vec<(u32, BootPlace)> = Vec::new();
+    let mut add = |rank: Option<u32>, place| found.extend(rank.map(|rank| (rank, place)));
+    plan.ide.iter().enumerate().for_each(|(n, unit)| add(rank(unit), BootPlace::Ide(n)));
+    plan.sata.iter().enumerate().for_each(|(n, unit)| add(rank(unit), BootPlace::Sata(n)));
+    for (number, card) in plan.cards.iter().enumerate() {
+        for (port, unit) in card.ports.iter().enumerate() {
+            add(rank(unit), BootPlace::Ahci { card: number, port });
+        }
+    }
+    for (number, card) in (plan.cards.len()..).zip(&plan.disks) {
+        let nvme = card.kind == DeviceKind::Nvme;
+        add(card.boot_index, if nvme { BootPlace::Nvme(number) } else { BootPlace::Virtio(number) });
+    }
+    found.sort_by_key(|(rank, _)| *rank);
+    found.into_iter().map(|(_, place)| place).collect()
+}
+
+/// No two devices have one rank.
+fn ranks(devices: &[PluggedDevice]) -> Result<(), UserError> {
+    for (n, device) in devices.iter().enumerate() {
+        let Some(rank) = device.boot_index else { continue };
+        if devices[..n].iter().any(|other| other.boot_index == Some(rank)) {
+            let problem = format!("another device has bootindex {rank} already");
+            return Err(UserError::new(&device.option, problem, "give each another number"));
+        }
+    }
+    Ok(())
+}
+
 /// Finds a place for each drive.
 pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice]) -> Result<Plan, UserError> {
     let (own, units) = match board {
@@ -120,8 +157,12 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
         let bus = buses[..own].get_mut(index / units);
         let there = drive.media == Media::Cdrom || drive.file.is_some();
         if let Some(bus) = bus.filter(|_| there) {
-            bus.units[index % units] =
-                Some(Connected { drive: Some(drive.clone()), media: drive.media, name: None });
+            bus.units[index % units] = Some(Connected {
+                drive: Some(drive.clone()),
+                media: drive.media,
+                name: None,
+                boot_index: None,
+            });
         }
     }
     let mut plan = Plan::default();
@@ -131,6 +172,7 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
         kind: DeviceKind::VirtioBlk,
         drive: drive.clone(),
         serial: None,
+        boot_index: None,
         address: None,
     }));
     let mut used = Vec::new();
@@ -144,6 +186,7 @@ pub fn plan(board: BoardKind, drives: &[DriveConfig], devices: &[PluggedDevice])
         }
     }
     addresses(devices)?;
+    ranks(devices)?;
     let mut units = buses.into_iter().flat_map(|bus| bus.units);
     match board {
         BoardKind::Pc => plan.ide.fill_with(|| units.next().flatten()),
@@ -193,9 +236,9 @@ fn disk_card(
     used: &mut Vec<String>,
 ) -> Result<DiskCard, UserError> {
     let drive = contents(device, drives, used)?.filter(|drive| drive.file.is_some());
-    let PluggedDevice { option, kind, id: _, drive: _, bus: _, address, serial } = device.clone();
+    let PluggedDevice { option, kind, id: _, drive: _, bus: _, address, serial, boot_index } = device.clone();
     let drive = drive.ok_or_else(|| no_contents(device))?.clone();
-    Ok(DiskCard { option, kind, drive, serial, address })
+    Ok(DiskCard { option, kind, drive, serial, boot_index, address })
 }
 
 /// PCI devices that may be the user's: before them are bridges and display, and the last one is a `q35`'s bridge.
@@ -246,7 +289,8 @@ fn connect(
         let serial = device.serial.clone().or(drive.serial.clone());
         DriveConfig { media, serial, ..drive.clone() }
     });
-    *place(device, buses)? = Some(Connected { drive, media, name: device.id.clone() });
+    *place(device, buses)? =
+        Some(Connected { drive, media, name: device.id.clone(), boot_index: device.boot_index });
     Ok(())
 }
 
@@ -298,6 +342,7 @@ mod tests {
             bus: bus.map(|(name, unit)| (name.into(), unit)),
             address: None,
             serial: None,
+            boot_index: None,
         }
     }
 
@@ -336,6 +381,35 @@ mod tests {
         let (disk, cd) = (Media::Disk, Media::Cdrom);
         let id = |name: &str| Some(name.to_owned());
         assert_eq!(ids, [(id("c"), cd), (id("b"), disk), (id("a"), disk), (None, cd)]);
+    }
+
+    #[test]
+    fn what_is_booted_from_first() {
+        let drives: Vec<_> =
+            (b'a'..b'f').map(|n| drive(&char::from(n).to_string(), Interface::None, n)).collect();
+        let ranked = |device: PluggedDevice, rank| PluggedDevice { boot_index: Some(rank), ..device };
+        let mut devices = vec![
+            ranked(device(DeviceKind::Nvme, Some("a"), None), 3),
+            ranked(device(DeviceKind::VirtioBlk, Some("b"), None), 1),
+            device(DeviceKind::Ahci, None, None),
+            ranked(device(DeviceKind::AtaDisk, Some("c"), Some(("ahci0.4", None))), 0),
+            ranked(device(DeviceKind::AtaCd, Some("d"), None), 2),
+            device(DeviceKind::VirtioBlk, Some("e"), None),
+        ];
+        let order = |devices: &[PluggedDevice]| {
+            plan(BoardKind::Pc, &drives, devices)
+                .map(|plan| boot_first(&plan))
+                .map_err(|error| error.to_string())
+        };
+        let places = [
+            BootPlace::Ahci { card: 0, port: 4 },
+            BootPlace::Virtio(2),
+            BootPlace::Ide(0),
+            BootPlace::Nvme(1),
+        ];
+        assert_eq!(order(&devices).unwrap(), places);
+        devices[4].boot_index = Some(0);
+        assert!(order(&devices).unwrap_err().contains("bootindex 0 already"));
     }
 
     #[test]

@@ -11,19 +11,21 @@ mod edd;
 pub mod el_torito;
 mod fixed;
 mod floppy;
+mod nvme;
 mod service;
 mod virtio;
 
-use super::asm::{Emit, Section};
+use super::asm::{Assembled, Emit, Section};
 
 /// Everything.
-pub fn emit(s: &mut Section) -> Emit {
+pub fn emit(s: &mut Section, flat: &Assembled) -> Emit {
     service::emit(s)?;
     fixed::emit(s)?;
     edd::emit(s)?;
     ata::emit(s)?;
     virtio::emit(s)?;
     ahci::emit(s)?;
+    nvme::emit(s, flat)?;
     dma::emit(s)?;
     atapi::emit(s)?;
     floppy::emit(s)?;

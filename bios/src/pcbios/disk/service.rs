@@ -119,13 +119,22 @@ pub fn emit(s: &mut Section) -> Emit {
         stc;
         ret;
         label ".inside";
+        mov al, byte_ptr(ebda::RQ_BUFFER).fs();
+        test byte_ptr(si + drive::FLAGS).fs(), drive::DWORDS;
+        jz ".words";
+        test al, 3;
+        jnz "bounced_transfer";
+        label ".words";
         test byte_ptr(si + drive::FLAGS).fs(), drive::AHCI;
         jz "drive_transfer";
-        test byte_ptr(ebda::RQ_BUFFER).fs(), 1;
+        test al, 1;
         jnz "bounced_transfer";
         proc "drive_transfer"; // SI: entry, the request without its checks
         mov al, byte_ptr(si + drive::KIND).fs();
-        select al, &[(kind::ATA, "ata_transfer"), (kind::ATAPI, "atapi_transfer"), (kind::VIRTIO, "virtio_transfer")];
+        select al, &[
+            (kind::ATA, "ata_transfer"), (kind::ATAPI, "atapi_transfer"), (kind::VIRTIO, "virtio_transfer"),
+            (kind::NVME, "nvme_transfer")
+        ];
         mov ah, status::INVALID;
         stc;
         ret;

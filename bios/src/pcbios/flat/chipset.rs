@@ -149,6 +149,9 @@ pub fn emit(s: &mut Section) -> Emit {
         lea eax, dword_ptr(eax + ecx * 4);
         movzx edx, var8(ebda::AHCI_COUNT);
         mov word_ptr(EBDA + ebda::AHCI_PORTS + edx * 2), ax;
+        mov eax, ebx;
+        shr eax, 8;
+        mov word_ptr(EBDA + ebda::AHCI_FUNCTIONS + edx * 2), ax;
         inc var8(ebda::AHCI_COUNT);
         mov eax, 4; // it masters the bus
         label ".ret";

@@ -4,10 +4,12 @@
 //! ESP and EBP; a result is in EAX. Branches are relative, so that the same bytes also run at the ROM's place below 4 GiB, which
 //! is where the shadowing code stands while the memory under it is exchanged.
 
+mod boot_paths;
 mod chipset;
 mod fw_cfg;
 mod loader;
 mod memory;
+pub mod nvme;
 mod pci;
 mod processor;
 mod processors;
@@ -61,6 +63,8 @@ pub fn build() -> Result<Assembled, AsmError> {
     pci::emit(s)?;
     processor::emit(s)?;
     processors::emit(s)?;
+    nvme::emit(s)?;
+    boot_paths::emit(s)?;
     let out = section.assemble()?;
     if out.bytes.len() > CODE32_LEN {
         return Err(AsmError::TooLong { what: "the 32-bit part", bytes: out.bytes.len(), room: CODE32_LEN });
