@@ -10,6 +10,7 @@ use tempfile::TempDir;
 mod displays;
 mod killed;
 mod log_items;
+mod moving_bars;
 mod pseudo_terminal;
 mod system;
 mod test_devices;
