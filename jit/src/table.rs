@@ -23,7 +23,8 @@ use crate::layout::Link;
 use crate::member::{Member, Members};
 use crate::tb::{Key, LinkRef, Links, Tb};
 
-const BUCKETS: usize = 1 << 16;
+/// As many as a system decodes blocks until it has booted: a list is walked with a cache miss for each of its blocks.
+const BUCKETS: usize = 1 << 18;
 
 /// See the module.
 pub struct Table {
@@ -75,7 +76,7 @@ impl Table {
     }
 
     fn bucket(&self, key: Key) -> &AtomicPtr<Tb> {
-        &self.buckets[(key.hash() >> 48) as usize & (BUCKETS - 1)]
+        &self.buckets[(key.hash() >> (u64::BITS - BUCKETS.ilog2())) as usize]
     }
 
     /// Number of blocks.
