@@ -9,7 +9,7 @@ mod runtime;
 use std::fmt::Write as _;
 use std::io;
 
-use emulator::config::{DebugExit, MachineConfig, TestDevices};
+use emulator::config::{DebugExit, MachineConfig, SmpMode, TestDevices};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended};
 use jit::TierPolicy;
@@ -32,12 +32,18 @@ pub enum Mode {
         /// The seed.
         seed: u64,
     },
+    /// Each on a thread of its own.
+    Parallel,
 }
 
 impl Mode {
     /// All modes, for tests whose outcome is the same in each.
-    pub fn all() -> [Self; 2] {
-        [Self::Deterministic { seed: 1 }, Self::Deterministic { seed: 2 }]
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::Deterministic { seed: 1 }, Self::Deterministic { seed: 2 }];
+        if SmpMode::PARALLEL_HERE {
+            all.push(Self::Parallel);
+        }
+        all
     }
 
     /// Does every run have an outcome that some order of all accesses explains (sequential consistency)?
@@ -46,9 +52,10 @@ impl Mode {
     }
 
     fn choose(self, config: &mut MachineConfig) {
-        match self {
-            Self::Deterministic { seed } => config.smp_seed = Some(seed),
-        }
+        config.smp_mode = Some(match self {
+            Self::Deterministic { seed } => SmpMode::Deterministic { seed: Some(seed) },
+            Self::Parallel => SmpMode::Parallel,
+        });
     }
 }
 
