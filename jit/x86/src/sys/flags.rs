@@ -78,8 +78,11 @@ fn sti(cpu: &mut Vcpu, i: &Insn) -> R<()> {
     advance(cpu, i);
     if cpu.st.flags & rflags::IF == 0 {
         cpu.st.flags |= rflags::IF;
-        cpu.st.shadow = Shadow::Sti;
-        cpu.stop_after();
+        // Where nothing waits the next instruction is executed before anyone looks: the shadow is its own proof.
+        if cpu.must_look() {
+            cpu.st.shadow = Shadow::Sti;
+            cpu.stop_after();
+        }
     }
     Ok(())
 }

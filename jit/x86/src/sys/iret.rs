@@ -24,9 +24,8 @@ impl Vcpu {
         let mask = mask & self.model.flags_mask(self.st.mode.has(Mode::PROTECTED));
         let old = self.rflags();
         self.set_rflags(old & !mask | v & mask);
-        if mask & rflags::IF != 0 && v & rflags::IF != 0 && old & rflags::IF == 0
-            || mask & v & rflags::TF != 0
-        {
+        let enabled = mask & v & !old & rflags::IF != 0;
+        if mask & v & rflags::TF != 0 || enabled && self.must_look() {
             self.stop_after();
         }
     }

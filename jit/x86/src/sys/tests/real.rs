@@ -79,6 +79,29 @@ fn interrupts_wait_for_the_shadow() {
 }
 
 #[test]
+fn enabling_interrupts_stops_a_block_only_if_something_can_come_of_it() {
+    use crate::state::Shadow;
+    const IF: u16 = 0x202;
+    for instruction in [0xfb, 0x9d, 0xcf] {
+        let sti = instruction == 0xfb;
+        // What waits for the processor, the deadline after the instruction, and whether it stops.
+        for (interrupt, left, stops) in [(None, 2, false), (None, 1, true), (Some(8), 2, true)] {
+            let mut m = Machine::with_bus(Nothing { interrupt, ..Nothing::default() });
+            // POPF's image, or IRET's: IP, CS, FLAGS.
+            let image = if instruction == 0xcf { [0x1234, 0, IF] } else { [IF, 0, 0] };
+            (0x8000u64..).step_by(2).zip(image).for_each(|(at, v)| m.put16(at, v));
+            m.cpu.until = m.cpu.st.icount() + left;
+            m.run(&[instruction]).unwrap();
+            assert_ne!(m.cpu.st.flags & rflags::IF, 0);
+            let expected = if stops { stop::AFTER } else { stop::NONE };
+            assert_eq!(m.cpu.st.stop, expected, "{instruction:x} {interrupt:?} {left}");
+            let shadow = if sti && stops { Shadow::Sti } else { Shadow::None };
+            assert_eq!(m.cpu.st.shadow, shadow, "{instruction:x} {interrupt:?} {left}");
+        }
+    }
+}
+
+#[test]
 fn nmi_is_blocked_until_iret() {
     let mut m = Machine::with_bus(Nothing { nmi: true, ..Nothing::default() });
     m.put32(2 * 4, 0x0200_0000);
