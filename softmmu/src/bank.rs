@@ -32,17 +32,35 @@ const HUGE_SHIFT: u32 = 30;
 /// In [`Bank::exec_pages`]: several pages were executed through this slot.
 const SEVERAL: u64 = !0;
 
-/// 256 one-bit buckets.
-#[derive(Default)]
-struct Filter([u64; 4]);
+/// log2 of the buckets of a [`Filter`]. A kernel's map of all memory alone takes one for every 4 MiB.
+const FILTER_BITS: u32 = 12;
+
+/// One-bit buckets.
+struct Filter(Box<[u64; 1 << (FILTER_BITS - 6)]>);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(Box::new([0; 1 << (FILTER_BITS - 6)]))
+    }
+}
 
 impl Filter {
+    fn bucket(key: u64) -> u64 {
+        key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS)
+    }
+
     fn add(&mut self, key: u64) {
-        self.0[(key >> 6 & 3) as usize] |= 1 << (key & 63);
+        let bucket = Self::bucket(key);
+        self.0[(bucket >> 6) as usize] |= 1 << (bucket & 63);
     }
 
     fn may_hold(&self, key: u64) -> bool {
-        self.0[(key >> 6 & 3) as usize] >> (key & 63) & 1 != 0
+        let bucket = Self::bucket(key);
+        self.0[(bucket >> 6) as usize] >> (bucket & 63) & 1 != 0
+    }
+
+    fn clear(&mut self) {
+        self.0.fill(0);
     }
 }
 
@@ -159,12 +177,12 @@ impl Bank {
                 entries[slot].clear();
             }
             self.exec_any = false;
-            self.exec_large = Filter::default();
-            self.exec_huge = Filter::default();
+            self.exec_large.clear();
+            self.exec_huge.clear();
         }
         if self.listed_global.is_empty() {
-            self.large = Filter::default();
-            self.huge = Filter::default();
+            self.large.clear();
+            self.huge.clear();
         }
         lost
     }
@@ -203,5 +221,24 @@ impl Bank {
                 entries[slot].clear();
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_of_all_memory_leaves_the_filter_sharp() {
+        let key = |gva: u64| gva >> (LARGE_SHIFT + 1);
+        let mut filter = Filter::default();
+        let kernel = (0..128).map(|n| 0xffff_8880_0000_0000 + (n << 22));
+        kernel.clone().for_each(|gva| filter.add(key(gva)));
+        assert!(kernel.clone().all(|gva| filter.may_hold(key(gva))));
+        let program = (0..1000).map(|n| 0x7fff_0000_0000 - (n << 22));
+        let mistaken = program.filter(|gva| filter.may_hold(key(*gva))).count();
+        assert!(mistaken < 100, "{mistaken} of 1000 looked for in vain");
+        filter.clear();
+        assert!(!kernel.clone().any(|gva| filter.may_hold(key(gva))));
     }
 }
