@@ -343,9 +343,10 @@ impl Engine {
     /// of the dispatcher in between. Whatever needs the dispatcher has set `stop`, which ends it.
     fn interpret(&mut self, cpu: &mut Vcpu, mut tb: &Tb) {
         let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
-        let me = Arc::clone(&self.me);
+        let me = Arc::as_ptr(&self.me);
         let mut left = RUN;
         loop {
+            tb.prefetch_next();
             self.warm(tb);
             left -= 1;
             if interp::run_block(cpu, &tb.block) == Outcome::Stopped || left == 0 || !tb.plain {
@@ -353,13 +354,15 @@ impl Engine {
             }
             debug_assert_eq!(tag, jump_tag(cpu.mmu.epoch(), cpu.st.mode), "a plain block");
             let rip = cpu.st.rip;
-            let next = me.jump(rip);
+            // SAFETY: the engine keeps its vCPU's record for as long as it lives.
+            let next = unsafe { &*me }.jump(rip);
             if next.rip.load(Ordering::Relaxed) != rip || next.tag.load(Ordering::Relaxed) != tag {
                 break;
             }
             // SAFETY: blocks that the jump cache had after the last safepoint are alive until the next one.
-            let Some(next) = (unsafe { next.tb.load(Ordering::Relaxed).as_ref() }) else { break };
-            tb = next;
+            let Some(following) = (unsafe { next.tb.load(Ordering::Relaxed).as_ref() }) else { break };
+            tb.note_next(next, following);
+            tb = following;
             if i64::from(tb.block.count) > cpu.st.budget || !tb.code().is_null() {
                 break;
             }
@@ -473,7 +476,10 @@ impl Engine {
         let Some(tb) = self.find(cpu) else { return };
         // SAFETY: the block that was just left was alive at the last safepoint, and so were its links: until the next one.
         let (link, tb): (&Link, &Tb) = unsafe { (&*link, &*tb) };
-        if link.rip != tb.key.rip || tb.code().is_null() {
+        if tb.code().is_null() {
+            return tb.prefetch();
+        }
+        if link.rip != tb.key.rip {
             return;
         }
         if std::ptr::eq(link.to.load(Ordering::Relaxed), tb) {

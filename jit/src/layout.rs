@@ -68,7 +68,7 @@ pub const TLB_ADDEND: i32 = tlb::ENTRY_ADDEND as i32;
 pub const TLB_INDEX_MASK: i64 = ((TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT) as i64;
 
 /// log2 of the number of jump-cache entries.
-pub const JUMP_BITS: u32 = 15;
+pub const JUMP_BITS: u32 = 16;
 
 /// An entry of the per-vCPU jump cache: where the code for a RIP is, valid for one (epoch, mode). The owner fills it; others take it
 /// out (see [`crate::member`]).

@@ -6,12 +6,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use softmmu::RamPage;
+use x86::insn::Insn;
 use x86::state::Mode;
 use x86::vec::VecOp;
 use x86::{Block, Op};
 
 use crate::compile::Tier;
-use crate::layout::{Link, is_flat};
+use crate::layout::{Jump, Link, is_flat};
 
 /// What identifies a block: the place of its first byte in RAM, its RIP and its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Tb {
     pub tier: AtomicU8,
     /// Offset in the code of the entry for direct jumps.
     pub inner: AtomicU8,
+    /// What tier 0 ran after it the last time.
+    after: After,
     /// Where the jump cache may have it, if it is not flat: see [`Tb::entered`].
     entered: AtomicU64,
     /// Identity.
@@ -71,6 +74,15 @@ pub struct Tb {
     pub links: Mutex<Links>,
     /// Links of other blocks that lead here.
     pub incoming: Mutex<Vec<LinkRef>>,
+}
+
+/// Where a block is, the jump cache's entry that leads to it, and its instructions: to be prefetched, never to be looked at (the block
+/// may be gone).
+#[derive(Debug, Default)]
+struct After {
+    jump: AtomicPtr<Jump>,
+    tb: AtomicPtr<Tb>,
+    insns: AtomicPtr<Insn>,
 }
 
 /// Does MXCSR ask for what generated code does: round to nearest, no DAZ, no FTZ, all exceptions masked?
@@ -169,6 +181,7 @@ impl Tb {
             samples: AtomicU8::new(0),
             tier: AtomicU8::new(0),
             inner: AtomicU8::new(0),
+            after: After::default(),
             entered: AtomicU64::new(NOWHERE),
             flat,
             plain,
@@ -190,6 +203,42 @@ impl Tb {
         let Some(now) = now.get_mut(..self.bytes.len()).filter(|now| !now.is_empty()) else { return false };
         read(self.key.ram, now);
         *now == *self.bytes
+    }
+
+    /// Tier 0 may be about to run it: has the host fetch its first instructions. Code that runs once in a while is in no cache of
+    /// the host's, and what tier 0 looks at is found by pointers, one miss after the other.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch(&raw const self.after);
+        let own = self.block.insns.as_ptr();
+        (0..4).for_each(|n| prefetch(own.wrapping_add(n)));
+    }
+
+    /// Tier 0 is running it: has the host fetch the rest of it, and the beginning of what comes next.
+    #[inline(always)]
+    pub fn prefetch_next(&self) {
+        let After { jump, tb, insns } = &self.after;
+        prefetch(jump.load(Ordering::Relaxed));
+        let (tb, insns) = (tb.load(Ordering::Relaxed), insns.load(Ordering::Relaxed));
+        prefetch(tb);
+        // Its second line has what is fetched next in turn.
+        prefetch(tb.cast::<u8>().wrapping_add(64));
+        prefetch(insns);
+        prefetch(insns.wrapping_add(1));
+        // The first two are here or on the way already, by the same rule.
+        let own = self.block.insns.as_ptr();
+        prefetch(own.wrapping_add(2));
+        prefetch(own.wrapping_add(3));
+    }
+
+    /// Tier 0 went on with `next`, which it found in the jump cache at `jump`.
+    #[inline(always)]
+    pub fn note_next(&self, jump: &Jump, next: &Self) {
+        if !std::ptr::eq(self.after.tb.load(Ordering::Relaxed), next) {
+            self.after.jump.store(std::ptr::from_ref(jump).cast_mut(), Ordering::Relaxed);
+            self.after.tb.store(std::ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
+            self.after.insns.store(next.block.insns.as_ptr().cast_mut(), Ordering::Relaxed);
+        }
     }
 
     /// The tier that its code is for.
@@ -253,6 +302,23 @@ fn is_float(op: Op) -> bool {
             | VecOp::ConvertToInteger(..)
             | VecOp::ConvertPacked(_)
     )
+}
+
+/// A hint to the host that the line at `at`, which may be no memory at all, will be read soon.
+#[inline(always)]
+fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is allowed and does nothing that a program can see.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
 }
 
 /// The 64-byte lines of bytes `start..end` of a page.
