@@ -4,8 +4,9 @@
 //!
 //! Solution: aligned ones are host atomics. On x86-64 hosts those that stay in a 64-byte line are too (a locked
 //! instruction at any alignment; across lines the host may trap it). Elsewhere those inside an aligned 8-byte word
-//! are exchanges of that word. All of them are full barriers, for plain accesses of generated code too. The rest, above all those that cross a page, run while every other vCPU waits at a
-//! safepoint. x86 treats the target as written even when a comparison fails, so all probe for a write.
+//! are exchanges of that word. All are full barriers, for plain accesses of generated code too. The rest, above all those
+//! that cross a page, run while every other vCPU waits at a safepoint. x86 treats the target as written even when a
+//! comparison fails, so all probe for a write.
 //!
 //! Limitation: the last kind is not one step to a device's DMA. It is on no real machine that splits bus locks.
 
