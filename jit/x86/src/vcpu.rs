@@ -203,7 +203,8 @@ impl Vcpu {
 
     /// IF was set. Must interrupts and deadlines be looked at before the next instruction but one? Not where no interrupt waits
     /// and the next deadline is not here yet: what waits changes at deadlines and by accesses to devices only, and each of
-    /// these looks by itself. So the usual STI, POPF and IRET of a kernel leave no block.
+    /// these looks by itself. (What other vCPUs that run in parallel send is found here, or at the end of the slice, which is a
+    /// deadline.) So the usual STI, POPF and IRET of a kernel leave no block.
     #[inline]
     pub(crate) fn must_look(&mut self) -> bool {
         // The block's last instruction: the count that was taken is exact.
