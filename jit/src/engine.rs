@@ -158,6 +158,8 @@ pub(crate) struct Shared {
 /// What tier 1 needs.
 #[derive(Debug)]
 pub(crate) struct Native {
+    /// Code cannot be written while other code runs.
+    only_alone: bool,
     cache: Mutex<CodeCache>,
     compiler: Mutex<Compiler>,
     workers: Option<Workers>,
@@ -197,6 +199,9 @@ impl Engine {
 
     /// The engine of another vCPU of the same machine.
     pub fn another(&self) -> Self {
+        if self.config.parallel && self.shared.native.as_ref().is_some_and(|n| n.only_alone) {
+            tracing::warn!("this host cannot write code while other vCPUs run: everything is interpreted");
+        }
         Self::with(self.config.clone(), Arc::clone(&self.shared))
     }
 
@@ -566,6 +571,10 @@ impl Engine {
     fn install(&mut self, (tb, code): crate::worker::Done) {
         let shared = Arc::clone(&self.shared);
         let Some(native) = &shared.native else { return };
+        if self.config.parallel && native.only_alone && shared.table.has_several_vcpus() {
+            tb.heat.store(HOT_NEVER, Ordering::Relaxed);
+            return;
+        }
         let mut cache = lock(&native.cache);
         let superseded = |c: &Code| (c.tier as u8) <= tb.tier.load(Ordering::Relaxed) && !tb.code().is_null();
         if tb.dead.load(Ordering::Acquire) || code.as_ref().is_ok_and(superseded) {
@@ -682,15 +691,13 @@ impl EngineConfig {
 impl Native {
     fn new(config: &EngineConfig, stub: *const u8) -> Result<Self, String> {
         let cache = CodeCache::new(config.code_cache_bytes, config.mapping).map_err(|e| e.to_string())?;
-        if config.parallel && !cache.is_dual() {
-            return Err("it cannot be written while other vCPUs run".to_owned());
-        }
+        let only_alone = !cache.is_dual();
         let options = config.options();
         let isa = host_isa(options)?;
         let compiler = || Compiler::new(Arc::clone(&isa), options, stub);
         let workers = (config.tier == TierPolicy::Auto)
             .then(|| Workers::new((0..config.workers.max(1)).map(|_| compiler()).collect()));
-        Ok(Self { cache: Mutex::new(cache), compiler: Mutex::new(compiler()), workers })
+        Ok(Self { only_alone, cache: Mutex::new(cache), compiler: Mutex::new(compiler()), workers })
     }
 }
 

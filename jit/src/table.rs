@@ -116,6 +116,11 @@ impl Table {
         self.lock().members.part(member);
     }
 
+    /// Are there several vCPUs?
+    pub fn has_several_vcpus(&self) -> bool {
+        self.lock().members.several()
+    }
+
     /// What members note at safepoints.
     #[inline]
     pub fn clock(&self) -> &AtomicU64 {
@@ -362,11 +367,6 @@ impl Table {
         let free: Vec<_> = graveyard.drain(..free).collect();
         drop(inner);
         drop(free);
-    }
-
-    /// Does something wait for [`Table::reclaim`]?
-    pub fn has_removed(&self) -> bool {
-        !self.lock().graveyard.is_empty()
     }
 
     /// Removes everything. All vCPUs are offline.

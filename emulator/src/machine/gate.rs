@@ -290,7 +290,7 @@ impl InputGate {
         let full = self.waiting.iter().any(|bytes| bytes.len() >= WAITING);
         let none = crossbeam::channel::never();
         let input = match &self.source {
-            Source::Live { input, open: true, paced, .. } if *paced || !full => input,
+            Source::Live { input, open: true, pacer, .. } if pacer.is_some() || !full => input,
             _ => &none,
         };
         let got = crossbeam::channel::select! {
