@@ -83,7 +83,7 @@ fn check_all(name: &str, rounds: i64) {
 /// Rounds of 64 tests each.
 const ROUNDS: i64 = 12;
 /// As many as take some minutes.
-const MANY: i64 = 2000;
+const MANY: i64 = 100;
 
 macro_rules! shapes {
     ($($test:ident $many:ident $name:literal;)*) => { $(

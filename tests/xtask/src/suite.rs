@@ -107,8 +107,9 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
         stages.push(Stage::run("workspace", &mut command)?);
     }
     if options.nightly {
-        let mut command = run::cargo(&["test", "--profile", "ci", "--package", "tests", "--test", "guest"]);
-        command.args(["--no-fail-fast", "--", "--ignored", "--test-threads", "2"]);
+        let mut command = run::cargo(&["test", "--profile", "ci", "--package", "tests"]);
+        command.args(["--test", "guest", "--test", "smp", "--no-fail-fast"]);
+        command.args(["--", "--ignored", "--test-threads", "2"]);
         guest_rules(&mut command);
         stages.push(Stage::run("nightly", &mut command)?);
     }
