@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use devices::pc::BoardKind;
 use emulator::config::MachineConfig;
-use emulator::guests::{self, OVMF_CODE, OVMF_ROM, OVMF_VARS};
+use emulator::guests::{self, Artifact, OVMF_CODE, OVMF_ROM, OVMF_SMM_CODE, OVMF_VARS};
 use emulator::storage::DriveConfig;
 use jit::TierPolicy;
 use tests::harness::media::grub_hybrid;
@@ -16,7 +16,11 @@ const RAM: u64 = 256 << 20;
 
 /// Firmware and a copy of its variables that is kept, in flash.
 fn chips(folder: &Path) -> Option<Vec<DriveConfig>> {
-    let (code, vars) = (guests::for_test(&OVMF_CODE)?, guests::for_test(&OVMF_VARS)?);
+    chips_with(&OVMF_CODE, folder)
+}
+
+fn chips_with(code: &Artifact, folder: &Path) -> Option<Vec<DriveConfig>> {
+    let (code, vars) = (guests::for_test(code)?, guests::for_test(&OVMF_VARS)?);
     let copy: PathBuf = folder.join("vars.fd");
     std::fs::copy(vars, &copy).expect("room for a copy");
     Some(vec![flash(&code, 0, false), flash(&copy, 1, true)])
@@ -48,6 +52,24 @@ fn from_flash_to_its_shell_on_q35() {
     pc.until_serial("Shell>", 120);
     // The host bridge, by configuration space in memory.
     pc.type_serial("pci 0 0 0\r", "86 80 C0 29", 60);
+}
+
+/// A build whose variables are kept by code in system management mode, with its memory at the end of RAM.
+#[test]
+#[ignore = "slow: cargo xtask test --nightly"]
+fn with_smm_to_its_shell_on_q35() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(drives) = chips_with(&OVMF_SMM_CODE, folder.path()) else { return };
+    let config = MachineConfig { drives, board: BoardKind::Q35, no_reboot: false, ..configuration(RAM) };
+    let mut pc = Pc::power_on(&config, TierPolicy::Auto);
+    pc.until_serial("Shell>", 120);
+    // SMRAM is enabled and locked, and there is a TSEG of the large size.
+    pc.type_serial("mm 9d -w 1 -pci -n\r", "0x1A", 60);
+    pc.type_serial("mm 9e -w 1 -pci -n\r", "0x3F", 60);
+    pc.type_serial("alias keepit \"echo 42\"\r", "Shell>", 60);
+    pc.type_serial("reset\r", "Press", 120);
+    pc.until_serial("Shell>", 120);
+    pc.type_serial("alias keepit\r", "echo 42", 60);
 }
 
 /// What the shell stores in a variable is in the file, and there after the next start.

@@ -94,9 +94,14 @@ impl Registers {
         }
     }
 
+    /// Is D_LCK set?
+    pub(super) fn is_locked(self, config: &ConfigSpace) -> bool {
+        config.bytes()[self.smramc] & smramc::D_LCK != 0
+    }
+
     /// D_LCK: closes SMRAM and makes everything but D_CLS read-only until reset. To be called after each write.
     pub(super) fn lock(self, config: &mut ConfigSpace) {
-        let locked = config.bytes()[self.smramc] & smramc::D_LCK != 0;
+        let locked = self.is_locked(config);
         if locked {
             config.clear(self.smramc, smramc::D_OPEN);
         }

@@ -9,6 +9,9 @@ use super::{ConfigSpace, PciFunction};
 const PCIEXBAR: usize = 0x60;
 /// QEMU's: MiB of the TSEG that TSEG_SZ 3 chooses. FFFFh asks for what there may be.
 const EXT_TSEG_MBYTES: usize = 0x50;
+/// Bases of graphics memory, of its translation table and of TSEG, in MiB from bit 20 on. Firmware computes them, and reads them again as its
+/// note of where TSEG is; here TSEG ends where RAM below 4 GiB does, whatever is written.
+const BASES: [usize; 3] = [0xa4, 0xa8, 0xac];
 const REGISTERS: Registers = Registers { pam: 0x90, smramc: 0x9d, tseg: Some((0x9e, EXT_TSEG_MBYTES)) };
 
 /// See the module.
@@ -24,6 +27,9 @@ impl Q35Host {
         config.fixed(0x04, &[0x06, 0x00, 0x00, 0x00]);
         config.fixed(0x2c, &[0xf4, 0x1a, 0x00, 0x11]);
         config.register(PCIEXBAR, &[0; 8], &[0x07, 0, 0, 0xfc, 0x0f, 0, 0, 0]);
+        for at in BASES {
+            config.register(at, &[0; 4], &[0, 0, 0xf0, 0xff]);
+        }
         REGISTERS.define(&mut config);
         Self { config, ext_tseg_mbytes }
     }
@@ -65,6 +71,8 @@ impl PciFunction for Q35Host {
             }
         }
         REGISTERS.lock(&mut self.config);
+        let locked = if REGISTERS.is_locked(&self.config) { 0xff } else { 0 };
+        BASES.iter().flat_map(|at| *at..at + 4).for_each(|at| self.config.set_locked(at, locked));
     }
 }
 
@@ -113,7 +121,9 @@ mod tests {
         write(&mut host, 0x9e, &[0x03]);
         write(&mut host, 0x9d, &[0x5a]);
         assert_eq!(host.config().bytes()[0x9d], 0x1a, "D_OPEN is cleared");
-        for (at, value) in [(0x9d, 0x40), (0x9e, 0x00), (0x50, 0x01)] {
+        for (at, value) in
+            [(0x9d, 0x40), (0x9e, 0x00), (0x50, 0x01), (0xaf, 0x01), (0xa7, 0x01), (0xaa, 0x10)]
+        {
             let before = host.config().bytes()[usize::from(at)];
             write(&mut host, at, &[value]);
             assert_eq!(host.config().bytes()[usize::from(at)], before, "{at:#x}");
@@ -125,6 +135,17 @@ mod tests {
         host.config_written(0, 255);
         write(&mut host, 0x9d, &[0x48]);
         assert_eq!(host.config().bytes()[0x9d], 0x4a);
+    }
+
+    #[test]
+    fn firmware_notes_where_tseg_is() {
+        let mut host = Q35Host::new(16);
+        for at in [0xa4, 0xa8, 0xac] {
+            write(&mut host, at, &[0xff, 0xff, 0x1f, 0x7f]);
+            assert_eq!(host.config().bytes()[at.into()..][..4], [0, 0, 0x10, 0x7f]);
+        }
+        write(&mut host, 0xac, &[0, 0, 0, 0x1f]);
+        assert_eq!(host.config().bytes()[0xac..0xb0], [0, 0, 0, 0x1f]);
     }
 
     #[test]

@@ -92,7 +92,10 @@ pub static IPXE_LKRN: Artifact = member("ipxe.lkrn", "ipxe", "amd64", &["boot"],
 /// UEFI firmware: the code, for the first flash chip.
 pub static OVMF_CODE: Artifact =
     member("OVMF_CODE_4M.fd", "ovmf", "amd64", &["usr/share/OVMF"], "OVMF_CODE_4M.fd");
-/// Its variables, for the second.
+/// A build that keeps its variables in system management mode (on a q35).
+pub static OVMF_SMM_CODE: Artifact =
+    member("OVMF_CODE_4M.secboot.fd", "ovmf", "amd64", &["usr/share/OVMF"], "OVMF_CODE_4M.secboot.fd");
+/// The variables of both, for the second.
 pub static OVMF_VARS: Artifact =
     member("OVMF_VARS_4M.fd", "ovmf", "amd64", &["usr/share/OVMF"], "OVMF_VARS_4M.fd");
 /// Code and variables in one ROM.
@@ -129,7 +132,7 @@ pub static XEN: Artifact =
 /// What the tests cannot do without.
 pub static CORE: [&Artifact; 2] = [&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64];
 /// Every guest.
-pub static ALL: [&Artifact; 31] = [
+pub static ALL: [&Artifact; 32] = [
     &KERNEL_CLOUD_AMD64,
     &INITRAMFS_AMD64,
     &KERNEL_AMD64,
@@ -150,6 +153,7 @@ pub static ALL: [&Artifact; 31] = [
     &IPXE_CD,
     &IPXE_LKRN,
     &OVMF_CODE,
+    &OVMF_SMM_CODE,
     &OVMF_VARS,
     &OVMF_ROM,
     &QBOOT,
