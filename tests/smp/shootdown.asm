@@ -29,8 +29,8 @@ test:
     lea rax, [rsi+rsi]; mov [phase], rax
     // Let them look for a while, then stop them.
     mov ecx, 20; call delay
-    lea rax, [rsi+rsi+1]; mov [phase], rax
     mov dword [stopped], 0
+    lea rax, [rsi+rsi+1]; mov [phase], rax
 .stop: pause; cmp dword [stopped], CPUS-1; jne .stop
     // What they wrote at their places has come to this page.
     shl ebx, 12

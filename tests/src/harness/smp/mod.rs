@@ -124,7 +124,9 @@ impl Program {
         mode.choose(&mut config);
         let mut machine = Pc::power_on(&config, tier).machine;
         let mut said = Said::default();
-        let ended = machine.run(&mut InputGate::sealed(), &mut said, Some(self.patience));
+        // Who waits for a thread that the host does not run retires instructions meanwhile.
+        let patience = if mode == Mode::Parallel { 50 * self.patience } else { self.patience };
+        let ended = machine.run(&mut InputGate::sealed(), &mut said, Some(patience));
         let ended = ended.expect("the console takes everything");
         let outcome = self.outcome(&said.0, ended == Ended::DebugExit(GOOD << 1 | 1));
         outcome.unwrap_or_else(|problem| {
