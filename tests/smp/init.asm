@@ -26,14 +26,18 @@ conductor:
     cmp qword [starts], 0; jne .restarted
     // INIT stops it ...
     mov eax, 0x4500; mov edx, 1; call send
-    mov ecx, 500; call delay
+    mov r13d, 5
+.stops:
     mov rbx, [steps]
-    mov ecx, 500; call delay
-    cmp rbx, [steps]; jne .runs
-    // ... whatever else comes, but for a start-up IPI.
+    mov ecx, 5000; call delay
+    cmp rbx, [steps]; jne .stops
+    // ... whatever else comes, but for a start-up IPI. (Its thread may have stood still before the INIT came: a few tries.)
     mov eax, 0x4031; mov edx, 1; call send
     mov ecx, 500; call delay
-    cmp rbx, [steps]; jne .runs
+    cmp rbx, [steps]; je .stopped
+    dec r13d; jnz .stops
+    jmp .runs
+.stopped:
     mov qword [entries+8], second_life
     mov eax, probe_page; shr eax, 12; add eax, 0x4600; mov edx, 1; call send
 .second: pause; cmp dword [alive], 2; jne .second

@@ -172,7 +172,7 @@ impl Program {
 }
 
 /// What begins a report of failure.
-const FAILED: u64 = 0x4c_4941_46;
+const FAILED: u64 = 0x4c49_4146;
 
 /// A console that keeps what goes to the debug port.
 #[derive(Default)]

@@ -35,7 +35,7 @@ pub const CONSTANTS: [(&str, i64); 10] = [
     ("FREE", 0x20_0000),
     ("PAIR", 0x30_0000),
     // Marks of what is written to the debug port.
-    ("FAILED", 0x4c_4941_46),
+    ("FAILED", 0x4c49_4146),
 ];
 
 /// The ROM's own code: copies the image and goes on at `protected`, in 32-bit mode.
