@@ -1,4 +1,4 @@
-//! Several vCPUs that take turns by a schedule from a seed.
+//! Several vCPUs: in turns by a schedule from a seed, and in parallel.
 
 use emulator::guests::{INITRAMFS_AMD64, KERNEL_CLOUD_AMD64};
 use emulator::machine::Ended;
@@ -56,4 +56,37 @@ fn a_saved_state_goes_on_alike() {
     let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, None);
     assert_eq!(whole.1.tail(usize::MAX), screen.tail(usize::MAX), "console");
     assert_eq!(whole.0, final_state(&mut machine, ended), "end");
+}
+
+/// A thread for each, two and then more than the host may have cores. (Hosts that cannot do that take turns.)
+#[test]
+fn debian_boots_on_processors_in_parallel() {
+    for cpus in [2, 8] {
+        let guest = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0");
+        let Some(guest) = guest else { return };
+        let run = boot(&guest.with_parallel_processors(cpus), TierPolicy::Auto);
+        reaches_the_marker(&run);
+        let all = format!("Brought up 1 node, {cpus} CPUs");
+        assert!(run.1.shows(&all), "not \"{all}\":\n{}", run.1.tail(6000));
+    }
+}
+
+/// Threads come back for a saved state, and what was saved goes on in another machine.
+#[test]
+fn a_state_saved_while_processors_run_in_parallel_goes_on() {
+    let guest = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0");
+    let Some(guest) = guest.map(|guest| guest.with_parallel_processors(3)) else { return };
+    let mut machine = guest.power_on(TierPolicy::Auto);
+    let mut screen = Screen::default();
+    for part in 1..4 {
+        let count = machine.retired() + 60_000_000 * part;
+        let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, Some(count));
+        assert_eq!(ended, Ended::Count, "part {part}");
+        let mut state = Vec::new();
+        machine.save(&mut state).expect("memory takes everything");
+        machine = guest.power_on(TierPolicy::Auto);
+        machine.restore(&mut state.as_slice()).expect("a state of the same machine");
+    }
+    let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, None);
+    reaches_the_marker(&(final_state(&mut machine, ended), screen));
 }

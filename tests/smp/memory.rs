@@ -9,7 +9,7 @@ fn locked_operations_lose_nothing() {
     let n = cpus * rounds;
     let wanted = [
         n & 0xff,
-        3 * n & 0xffff,
+        (3 * n) & 0xffff,
         (5 * n).wrapping_neg() & 0xffff_ffff,
         n << 32 | n,
         7 * n,

@@ -56,7 +56,7 @@ pub fn program(shape: &Shape, fence: Fence, form: Form, rounds: i64, seed: i64) 
     text += "\nlook:\n";
     for (thread, acts) in shape.threads.iter().enumerate() {
         for load in 0..loads(acts) {
-            let _ = write!(text, "lea edx, [rsi+OUT+{}]; call code\n", thread * 0x2000 + load * 16);
+            let _ = writeln!(text, "lea edx, [rsi+OUT+{}]; call code", thread * 0x2000 + load * 16);
         }
     }
     for place in shape.last {
