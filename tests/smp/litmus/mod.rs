@@ -74,6 +74,10 @@ fn check_all(name: &str, rounds: i64) {
                     continue;
                 }
                 number += 1;
+                // Other hosts are emulated ones here, and slow: one in five, so that each form and each fence comes.
+                if cfg!(not(target_arch = "x86_64")) && number % 5 != 0 {
+                    continue;
+                }
                 check(shape, fence, form, rounds, mode, tiers[number % tiers.len()]);
             }
         }

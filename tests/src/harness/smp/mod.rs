@@ -125,7 +125,7 @@ impl Program {
         let mut machine = Pc::power_on(&config, tier).machine;
         let mut said = Said::default();
         // Who waits for a thread that the host does not run retires instructions meanwhile.
-        let patience = if mode == Mode::Parallel { 50 * self.patience } else { self.patience };
+        let patience = if mode == Mode::Parallel { self.patience.saturating_mul(50) } else { self.patience };
         let ended = machine.run(&mut InputGate::sealed(), &mut said, Some(patience));
         let ended = ended.expect("the console takes everything");
         let outcome = self.outcome(&said.0, ended == Ended::DebugExit(GOOD << 1 | 1));
