@@ -97,7 +97,9 @@ impl Mmu {
     #[inline(always)]
     pub(crate) fn aligned(&self, p: Privilege, gva: u64, len: u64) -> Result<(), MemTrap> {
         let checked = self.watch.aligned && p == Privilege::User && self.privilege() == Privilege::User;
-        if checked && matches!(len, 2 | 4 | 8) && gva & (len - 1) != 0 {
+        // The ten bytes of an x87 register are aligned to eight (SDM vol. 3, table 6-7).
+        let unit = if len == 10 { 8 } else { len };
+        if checked && matches!(unit, 2 | 4 | 8) && gva & (unit - 1) != 0 {
             return Err(MemTrap::Misaligned);
         }
         Ok(())
