@@ -15,7 +15,10 @@ mod nvme;
 mod service;
 mod virtio;
 
-use super::asm::{Assembled, Emit, Section};
+use iced_x86::code_asm::*;
+
+use super::asm::{Assembled, Emit, Section, code};
+use super::layout::ebda;
 
 /// Everything.
 pub fn emit(s: &mut Section, flat: &Assembled) -> Emit {
@@ -30,6 +33,22 @@ pub fn emit(s: &mut Section, flat: &Assembled) -> Emit {
     atapi::emit(s)?;
     floppy::emit(s)?;
     el_torito::emit(s)
+}
+
+/// The end of a walk over every function of every PCI bus, and of its procedure: from ".other" on to ".next" with the next one in EBX.
+fn to_next_function(s: &mut Section) -> Emit {
+    code! { s;
+        label ".other";
+        add ebx, 0x100;
+        mov eax, ebx;
+        shr eax, 16;
+        movzx dx, byte_ptr(ebda::PCI_LAST_BUS).fs();
+        cmp ax, dx;
+        jbe ".next";
+        label ".ret";
+        ret;
+    }
+    Ok(())
 }
 
 /// What INT 13h tells in AH.

@@ -2,7 +2,7 @@
 
 use iced_x86::code_asm::*;
 
-use super::status;
+use super::{status, to_next_function};
 use crate::pcbios::asm::{Assembled, Emit, Section, code};
 use crate::pcbios::flat::nvme::answer;
 use crate::pcbios::layout::{EBDA, drive, ebda, kind, nvme, op};
@@ -44,17 +44,8 @@ fn detect(s: &mut Section, start: u32) -> Emit {
         call "nvme_namespaces";
         pop ebx;
         add bp, nvme::SIZE;
-        label ".other";
-        add ebx, 0x100;
-        mov eax, ebx;
-        shr eax, 16;
-        movzx dx, byte_ptr(ebda::PCI_LAST_BUS).fs();
-        cmp ax, dx;
-        jbe ".next";
-        label ".ret";
-        ret;
     }
-    Ok(())
+    to_next_function(s)
 }
 
 fn namespaces(s: &mut Section, look: u32) -> Emit {

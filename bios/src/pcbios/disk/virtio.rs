@@ -6,7 +6,7 @@
 
 use iced_x86::code_asm::*;
 
-use super::status;
+use super::{status, to_next_function};
 use crate::pcbios::asm::{Emit, Section, code};
 use crate::pcbios::layout::{EBDA, drive, ebda, kind, op};
 
@@ -166,17 +166,8 @@ fn detect(s: &mut Section) -> Emit {
         pop cx;
         label ".done";
         pop ebx;
-        label ".other";
-        add ebx, 0x100;
-        mov eax, ebx;
-        shr eax, 16;
-        movzx dx, byte_ptr(ebda::PCI_LAST_BUS).fs();
-        cmp ax, dx;
-        jbe ".next";
-        label ".ret";
-        ret;
     }
-    Ok(())
+    to_next_function(s)
 }
 
 fn capabilities(s: &mut Section) -> Emit {
