@@ -148,4 +148,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn nothing_is_placed_where_a_vcpu_may_execute_what_was_there() {
+        let block = x86::decode::block(&[0xc3], 0, Mode(Mode::CODE64)).expect("RET");
+        let tb = Arc::new(Tb::new(block, 0, [None, None]));
+        let mut cache = CodeCache::new(1, CodeMapping::Auto).expect("code memory");
+        let table = Table::new(None);
+        let vcpu = table.join();
+        vcpu.come_online(table.clock(), false);
+        let code = vec![0; cache.segment_len / 2];
+        let mut place = || cache.install(&table, &tb, &code, std::iter::empty(), |_| ());
+        assert!(place().is_ok(), "the first segment was empty");
+        assert!(matches!(place(), Err(NoPlace::InUse)));
+        assert!(matches!(place(), Err(NoPlace::InUse)));
+        vcpu.pass(table.clock());
+        assert!(place().is_ok());
+    }
 }

@@ -415,3 +415,42 @@ impl Drop for Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use x86::state::Mode;
+
+    use super::*;
+
+    fn block() -> Arc<Tb> {
+        let block = x86::decode::block(&[0xc3], 0x1000, Mode(Mode::CODE64)).expect("RET");
+        Arc::new(Tb::new(block, 0x1000, [Some((RamPage(1), 1)), None]))
+    }
+
+    #[test]
+    fn what_is_not_as_decoded_any_more_is_not_added() {
+        let table = Table::new(None);
+        assert!(table.insert(block(), || false).is_none());
+        assert_eq!(table.len(), 0);
+        let first = std::ptr::from_ref(table.insert(block(), || true).expect("it is intact"));
+        let again = std::ptr::from_ref(table.insert(block(), || true).expect("it is intact"));
+        assert_eq!((first, table.len()), (again, 1), "two vCPUs have decoded the same");
+    }
+
+    #[test]
+    fn removed_blocks_stay_while_a_vcpu_may_hold_them() {
+        let table = Table::new(None);
+        let (one, other) = (table.join(), table.join());
+        other.come_online(table.clock(), false);
+        let tb = block();
+        let held = Arc::downgrade(&tb);
+        table.discard(table.insert(tb, || true).expect("it is intact"));
+        one.come_online(table.clock(), false);
+        one.pass(table.clock());
+        table.reclaim();
+        assert!(held.upgrade().is_some(), "the other has not passed a safepoint");
+        other.pass(table.clock());
+        table.reclaim();
+        assert!(held.upgrade().is_none());
+    }
+}

@@ -106,8 +106,7 @@ pub fn mode(value: &str) -> Result<SmpMode, UserError> {
         }
     }
     if parallel && !SmpMode::PARALLEL_HERE {
-        let problem =
-            "processors cannot run in parallel on this host yet: it has another memory model than x86";
+        let problem = "processors do not run in parallel on this host yet";
         return Err(UserError::new(option, problem, "use -smp-mode deterministic"));
     }
     Ok(if parallel { SmpMode::Parallel } else { SmpMode::Deterministic { seed } })

@@ -19,6 +19,7 @@
 mod bus;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -161,7 +162,26 @@ impl Shared {
     }
 }
 
+/// Makes all threads come back when it goes, whatever the reason: nobody waits for one that is over.
+struct StopsAll<'a>(&'a Shared);
+
+impl Drop for StopsAll<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// What the thread of vCPU `n` does.
+fn work(shared: &Shared, n: usize, cpu: &mut Vcpu, engine: &mut Engine, parker: &Parker) {
+    let _stops = StopsAll(shared);
+    let done = catch_unwind(AssertUnwindSafe(|| drive(shared, n, cpu, engine, parker)));
+    // Others may wait for it to come to a safepoint, and would do so for ever.
+    cpu.mmu.go_quiescent();
+    if let Err(panic) = done {
+        resume_unwind(panic);
+    }
+}
+
 fn drive(shared: &Shared, n: usize, cpu: &mut Vcpu, engine: &mut Engine, parker: &Parker) {
     let signals = &*shared.vcpus[n];
     cpu.mmu.go_online();
@@ -187,7 +207,6 @@ fn drive(shared: &Shared, n: usize, cpu: &mut Vcpu, engine: &mut Engine, parker:
             std::thread::yield_now();
         }
     }
-    cpu.mmu.go_quiescent();
 }
 
 /// Waits for something that ends a halt. `false`: look again.
@@ -401,18 +420,14 @@ impl Machine {
         }
         let mut servant = Servant { shared: &shared, woken: &woken, gate, console, stop_at };
         let left = std::thread::scope(|scope| {
+            let _stops = StopsAll(&shared);
             for (n, cpu, engine) in vcpus {
                 let (shared, parker) = (&*shared, parkers[n].take().unwrap_or_default());
                 let name = std::thread::Builder::new().name(format!("vcpu{n}"));
-                let started = name.spawn_scoped(scope, move || drive(shared, n, cpu, engine, &parker));
-                if let Err(why) = started {
-                    shared.stop();
-                    return Err(why);
-                }
+                let started = name.spawn_scoped(scope, move || work(shared, n, cpu, engine, &parker));
+                started?;
             }
-            let left = servant.serve(&mut parts);
-            shared.stop();
-            left
+            servant.serve(&mut parts)
         });
         self.take_back(shared);
         left
