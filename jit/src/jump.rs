@@ -4,8 +4,8 @@
 //! code that hand the link to the stub of the thunks. Linking and unlinking replace the jump's four bytes. They are aligned (aarch64)
 //! or do not cross a 64-byte line (x86-64: [`CodeCache::install`](crate::code::CodeCache::install) sees to that), so that another
 //! processor fetches the old jump or the new one (Arm ARM B2.3.6: B is among the instructions that may be modified while they are
-//! executed; Intel and AMD: a store within a line is seen as a whole). That is room left for several vCPUs: so far jumps are replaced between
-//! blocks of the only one, and by a copy that does not promise to be one store.
+//! executed; Intel and AMD: a store within a line is seen as a whole). [`CodeMemory::replace`](crate::platform::CodeMemory::replace)
+//! makes them one store.
 
 use cranelift_codegen::isa::TargetIsa;
 

@@ -145,7 +145,7 @@ impl Desk<'_> {
                     }
                 }
             },
-            Command::Registers { .. } | Command::Cpus | Command::ChooseCpu(_) => {
+            Command::Registers { .. } | Command::Cpus | Command::Jit | Command::ChooseCpu(_) => {
                 return (text, Some(Asked::Processors(command)));
             }
             Command::Status => {
@@ -207,11 +207,12 @@ impl Desk<'_> {
 }
 
 impl Machine {
-    /// Carries out a command that is about processors.
+    /// Carries out a command that is about processors and their engines.
     pub(super) fn show(&mut self, command: &Command) -> String {
         match *command {
             Command::Registers { all } => self.show_registers(all),
             Command::Cpus => self.show_processors(),
+            Command::Jit => format!("{}\n", self.stats()),
             Command::ChooseCpu(number) if number < self.cpus() => {
                 self.control.chosen_cpu = number;
                 String::new()

@@ -53,6 +53,8 @@ pub enum Command {
     },
     /// What each processor does.
     Cpus,
+    /// What the engines have counted.
+    Jit,
     /// Chooses the processor that other commands are about.
     ChooseCpu(usize),
     /// Does time go on?
@@ -85,6 +87,7 @@ cpu NUMBER               choose the processor that info registers is about
 eject [-f] DEVICE        take the medium out
 help                     this list
 info cpus                what each processor does, * before the chosen one
+info jit                 what the interpreter and the compiler have done so far
 info registers [-a]      the chosen processor's registers (-a: those of all)
 info status              running or paused
 mouse_button MASK        buttons that are down: 1 left, 2 middle, 4 right
@@ -138,6 +141,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
         ["info", "registers"] => Command::Registers { all: false },
         ["info", "registers", "-a"] => Command::Registers { all: true },
         ["info", "cpus"] => Command::Cpus,
+        ["info", "jit"] => Command::Jit,
         ["cpu", number] => match number.parse() {
             Ok(number) => Command::ChooseCpu(number),
             Err(_) => return Err(format!("\"{number}\" is no processor's number: see info cpus")),
@@ -173,6 +177,7 @@ mod tests {
         assert_eq!(parse("  q "), Ok(Command::Quit));
         assert_eq!(parse("cpu 1"), Ok(Command::ChooseCpu(1)));
         assert_eq!(parse("info registers -a"), Ok(Command::Registers { all: true }));
+        assert_eq!(parse("info jit"), Ok(Command::Jit));
         assert_eq!(parse("screendump a.png"), Ok(Command::ScreenDump("a.png".into(), false)));
         assert_eq!(parse("screendump a -f ppm"), Ok(Command::ScreenDump("a".into(), true)));
         assert!(matches!(parse("sendkey ctrl-alt-delete"), Ok(Command::SendKey(codes)) if codes.len() == 6));
