@@ -183,17 +183,16 @@ impl AcpiPm {
             0x00..=0x01 => byte(s.pm1_sts),
             0x02..=0x03 => byte(s.pm1_en),
             0x04..=0x05 => byte(s.pm1_cnt),
-            0x08..=0x0b => timer(now).to_le_bytes()[usize::from(offset & 3)],
+            0x08..=0x0b => pm_timer(now).to_le_bytes()[usize::from(offset & 3)],
             0x0c..=0x0d => byte(s.gpe0_sts),
             0x0e..=0x0f => byte(s.gpe0_en),
             _ => 0,
         }
     }
 
-    /// The PM timer, if `port` of the register block is it: reading it changes nothing.
-    pub fn sample(&self, port: u16, size: u8, now: Ns) -> Option<u32> {
-        let at = port & (self.block_len() - 1);
-        (at == PM_TMR && size == 4).then(|| timer(now))
+    /// Is `port` of the register block the PM timer's?
+    pub fn is_timer(&self, port: u16) -> bool {
+        port & (self.block_len() - 1) == PM_TMR
     }
 
     fn write_block_byte(&mut self, offset: u16, value: u8) {
@@ -292,7 +291,8 @@ impl AcpiPmState {
 }
 
 /// The PM timer's value.
-fn timer(now: Ns) -> u32 {
+#[must_use]
+pub fn pm_timer(now: Ns) -> u32 {
     tick_at(now, PM_TIMER_HZ) as u32 & (2 * HALF_RANGE as u32 - 1)
 }
 

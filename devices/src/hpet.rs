@@ -110,6 +110,37 @@ pub struct HpetRoute {
     pub ioapic_pin: u8,
 }
 
+/// The main counter as a function of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HpetCounter {
+    /// It counts.
+    pub runs: bool,
+    /// Its value at `since`, and always while halted.
+    pub value: u64,
+    /// When that was.
+    pub since: Ns,
+}
+
+impl HpetCounter {
+    /// The value at `now`.
+    pub fn at(self, now: Ns) -> u64 {
+        if !self.runs {
+            return self.value;
+        }
+        self.value.wrapping_add(now / TICK - (self.since / TICK).min(now / TICK))
+    }
+
+    /// What is read in the window's register of the counter or the capabilities: reading those changes nothing.
+    pub fn sample(self, offset: u64, size: u8, now: Ns) -> Option<u64> {
+        let register = match offset & !7 {
+            0x00 => CAPABILITIES,
+            0xf0 => self.at(now),
+            _ => return None,
+        };
+        Some(part(register, offset, size))
+    }
+}
+
 /// Registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HpetState {
@@ -162,11 +193,13 @@ impl Hpet {
     }
 
     fn counter(&self, now: Ns) -> u64 {
+        self.counting().at(now)
+    }
+
+    /// What the counter derives from, until the next write.
+    pub fn counting(&self) -> HpetCounter {
         let s = &self.state;
-        if !self.enabled() {
-            return s.counter;
-        }
-        s.counter.wrapping_add(now / TICK - (s.counter_since / TICK).min(now / TICK))
+        HpetCounter { runs: self.enabled(), value: s.counter, since: s.counter_since }
     }
 
     /// Replans every comparator after anything that moves it against the counter.
@@ -209,10 +242,9 @@ impl Hpet {
         }
     }
 
-    /// What is read in the window's register of the counter or the capabilities: reading those changes nothing.
+    /// See [`HpetCounter::sample`].
     pub fn sample(&self, offset: u64, size: u8, now: Ns) -> Option<u64> {
-        let register = offset & !7;
-        matches!(register, 0x00 | 0xf0).then(|| part(self.read(register, now), offset, size))
+        self.counting().sample(offset, size, now)
     }
 
     /// Writes the bits of `mask` of a 64-bit register.

@@ -36,6 +36,7 @@ pub mod pc;
 pub mod pci;
 pub mod pic8259;
 pub mod pit8254;
+pub mod published;
 pub mod rtc;
 mod saved;
 pub mod uart16550;

@@ -5,6 +5,7 @@
 //!
 //! Not there: CMCI, thermal and performance counter sources (their LVT entries exist), SMM, EOI broadcast suppression.
 
+mod shared;
 mod timer;
 mod window;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::apic::{ApicMessage, BROADCAST, Delivery, Destination};
 use crate::{Ns, Timed};
+pub use shared::{LocalApics, signal};
 use timer::Timer;
 
 /// Physical address of the memory window after power-on.
@@ -210,11 +212,6 @@ impl LocalApic {
         lint0 & LVT_MASKED == 0 && Delivery::from_bits(lint0 >> 8) == Some(Delivery::ExtInt)
     }
 
-    /// Whether an ExtINT message waits for its INTA cycle.
-    pub fn ext_int_pending(&self) -> bool {
-        self.state.ext_int
-    }
-
     /// The INTA cycle goes to the 8259A now.
     pub fn take_ext_int(&mut self) {
         self.state.ext_int = false;
@@ -245,29 +242,9 @@ impl LocalApic {
         std::mem::take(&mut self.state.smi)
     }
 
-    /// Whether an SMI waits.
-    pub fn smi_pending(&self) -> bool {
-        self.state.smi
-    }
-
     /// SMI#, from the chipset.
     pub fn raise_smi(&mut self) {
         self.state.smi = true;
-    }
-
-    /// Whether an NMI waits.
-    pub fn nmi_pending(&self) -> bool {
-        self.state.nmi
-    }
-
-    /// Whether an INIT waits.
-    pub fn init_pending(&self) -> bool {
-        self.state.init
-    }
-
-    /// Whether an NMI, INIT or start-up IPI waits.
-    pub fn signal_pending(&self) -> bool {
-        self.state.nmi || self.state.init || self.state.start_up.is_some()
     }
 
     /// Takes a pending INIT.
@@ -280,11 +257,6 @@ impl LocalApic {
         let vector = self.state.start_up.take();
         self.state.waits &= vector.is_none();
         vector
-    }
-
-    /// Whether a start-up IPI waits.
-    pub fn start_up_pending(&self) -> bool {
-        self.state.start_up.is_some()
     }
 
     /// The 8259A's INTR rose, with LINT0 possibly in a mode other than ExtINT.
@@ -318,24 +290,27 @@ impl LocalApic {
     /// Whether a message with this destination is for this APIC. Shorthands are the board's to resolve.
     pub fn matches(&self, destination: Destination) -> bool {
         let s = &self.state;
-        match destination {
-            _ if !self.enabled() => false,
-            Destination::Physical(dest) => dest == BROADCAST || dest == s.id,
-            Destination::Logical(BROADCAST) => true,
-            Destination::Logical(dest) if s.x2apic() => {
-                let ldr = s.logical_id();
-                dest >> 16 == ldr >> 16 && dest & ldr & 0xffff != 0
-            }
-            Destination::Logical(dest) => {
-                let (dest, ldr) = (dest & 0xff, s.ldr >> 24);
-                if s.dfr >> 28 == 0xf {
-                    dest & ldr != 0
-                } else {
-                    dest >> 4 == ldr >> 4 && dest & ldr & 0xf != 0
-                }
-            }
-            Destination::All | Destination::Others | Destination::Myself => false,
-        }
+        addressed(s.id, s.base, s.ldr, s.dfr, destination)
+    }
+
+    /// LDR above DFR: what [`addressed`] asks beside id and IA32_APIC_BASE.
+    fn logical(&self) -> u64 {
+        u64::from(self.state.ldr) << 32 | u64::from(self.state.dfr)
+    }
+
+    /// What waits for the processor, as bits of [`signal`].
+    fn signals(&self) -> u32 {
+        let s = &self.state;
+        let bits = [
+            (signal::VECTOR, self.pending_vector().is_some()),
+            (signal::EXT_INT, s.ext_int),
+            (signal::NMI, s.nmi),
+            (signal::SMI, s.smi),
+            (signal::INIT, s.init),
+            (signal::START_UP, s.start_up.is_some()),
+            (signal::PASSES_PIC, self.passes_pic()),
+        ];
+        bits.into_iter().filter(|(_, on)| *on).fold(0, |all, (bit, _)| all | bit)
     }
 
     /// Rank for lowest-priority arbitration: `None` while the APIC is disabled by software.
@@ -394,6 +369,29 @@ impl LocalApic {
     }
 }
 
+/// Whether a message with this destination is for the APIC with these registers. Shorthands are the board's to resolve.
+fn addressed(id: u32, base: u64, ldr: u32, dfr: u32, destination: Destination) -> bool {
+    match destination {
+        _ if base & apic_base::ENABLE == 0 => false,
+        Destination::Physical(dest) => dest == BROADCAST || dest == id,
+        Destination::Logical(BROADCAST) => true,
+        Destination::Logical(dest) if base & apic_base::EXTD != 0 => {
+            let ldr = logical_id(id);
+            dest >> 16 == ldr >> 16 && dest & ldr & 0xffff != 0
+        }
+        Destination::Logical(dest) => {
+            let (dest, ldr) = (dest & 0xff, ldr >> 24);
+            if dfr >> 28 == 0xf { dest & ldr != 0 } else { dest >> 4 == ldr >> 4 && dest & ldr & 0xf != 0 }
+        }
+        Destination::All | Destination::Others | Destination::Myself => false,
+    }
+}
+
+/// x2APIC logical id: derived from the APIC id (SDM vol. 3, 12.12.10.2).
+fn logical_id(id: u32) -> u32 {
+    id >> 4 << 16 | 1 << (id & 15)
+}
+
 impl LapicState {
     /// The state after INIT (SDM vol. 3, 12.4.7.3), which power-on shares: id and IA32_APIC_BASE stay.
     fn reset_registers(&mut self) {
@@ -423,11 +421,6 @@ impl LapicState {
 
     fn x2apic(&self) -> bool {
         self.base & apic_base::EXTD != 0
-    }
-
-    /// x2APIC logical id: derived from the APIC id (SDM vol. 3, 12.12.10.2).
-    fn logical_id(&self) -> u32 {
-        self.id >> 4 << 16 | 1 << (self.id & 15)
     }
 
     fn ppr(&self) -> u8 {

@@ -44,7 +44,7 @@ impl LapicState {
             reg::APR | reg::RRD => 0,
             reg::PPR => self.ppr().into(),
             reg::EOI => 0,
-            reg::LDR if self.x2apic() => self.logical_id(),
+            reg::LDR if self.x2apic() => super::logical_id(self.id),
             reg::LDR => self.ldr,
             reg::DFR => self.dfr,
             reg::SVR => self.svr,

@@ -5,7 +5,6 @@
 
 use super::PcDevices;
 use super::wiring::{LINE_HPET, LINE_PCI, LINE_PIT, LINE_RTC, LINE_SCI, PIRQ_FIRST_PIN, SOURCES};
-use crate::apic::{ApicMessage, Delivery, Destination};
 use crate::clock::earlier;
 use crate::lapic::{Effect, LocalApic};
 use crate::{IrqLine, Ns, Timed};
@@ -108,13 +107,14 @@ impl PcDevices {
         let intr_rose = intr && !self.seen_intr;
         self.seen_intr = intr;
         pins.drive(0, Driver { high: intr, rose: intr_rose, held: false });
+        self.lapics.set_intr(intr);
         if intr_rose {
-            self.lapics.iter_mut().for_each(LocalApic::lint0_rose);
+            self.lapics.each(LocalApic::lint0_rose);
         }
         self.deliver_messages();
-        let lapics = &mut self.lapics;
+        let lapics = &self.lapics;
         self.ioapic.set_pins(pins.high as u32, pins.edges() as u32);
-        self.ioapic.service(|message| deliver(lapics, message, None));
+        self.ioapic.service(|message| lapics.deliver(message, None));
         self.deadline = self.find_deadline();
     }
 
@@ -122,7 +122,7 @@ impl PcDevices {
     fn deliver_messages(&mut self) {
         for message in self.messages.take() {
             if let Some(interrupt) = message.interrupt() {
-                deliver(&mut self.lapics, &interrupt, None);
+                self.lapics.deliver(&interrupt, None);
             } else if !message.is_interrupt() {
                 self.memory.write(message.address, &message.data.to_le_bytes());
             }
@@ -131,49 +131,17 @@ impl PcDevices {
 
     fn find_deadline(&self) -> Option<Ns> {
         let serial = self.serial.iter().filter_map(Timed::next_deadline);
-        let lapics = self.lapics.iter().filter_map(Timed::next_deadline);
         [&self.pit as &dyn Timed, &self.rtc, &self.hpet, &self.acpi]
             .map(Timed::next_deadline)
             .into_iter()
-            .chain([serial.min(), lapics.min(), self.storage_deadline()])
+            .chain([serial.min(), self.storage_deadline()])
             .fold(None, earlier)
     }
 
     /// Does what an access to `cpu`'s local APIC asked for.
     pub(super) fn perform(&mut self, cpu: usize, effect: Effect) {
-        match effect {
-            Effect::None => {}
-            Effect::Send(message) => {
-                deliver(&mut self.lapics, &message, Some(cpu));
-            }
-            Effect::Eoi(vector) => self.ioapic.eoi(vector),
+        if let Some(vector) = self.lapics.perform(cpu, effect) {
+            self.ioapic.eoi(vector);
         }
     }
-}
-
-/// Hands a message to the local APICs that it is for. True if one accepted it.
-fn deliver(lapics: &mut [LocalApic], message: &ApicMessage, sender: Option<usize>) -> bool {
-    let wanted = |index: usize, lapic: &LocalApic| match message.destination {
-        Destination::Myself => Some(index) == sender,
-        Destination::Others => Some(index) != sender && lapic.enabled(),
-        Destination::All => lapic.enabled(),
-        destination => lapic.matches(destination),
-    };
-    if message.delivery == Delivery::LowestPriority {
-        // Ties go to the lowest index, so that every run decides alike.
-        let chosen = lapics
-            .iter_mut()
-            .enumerate()
-            .filter(|(index, lapic)| wanted(*index, lapic))
-            .filter_map(|(_, lapic)| Some((lapic.arbitration_priority()?, lapic)))
-            .min_by_key(|(priority, _)| *priority);
-        return chosen.is_some_and(|(_, lapic)| lapic.accept(message));
-    }
-    let mut accepted = false;
-    for (index, lapic) in lapics.iter_mut().enumerate() {
-        if wanted(index, lapic) {
-            accepted |= lapic.accept(message);
-        }
-    }
-    accepted
 }

@@ -9,6 +9,7 @@ mod boot_paths;
 mod bus_time;
 mod interrupts;
 mod peripherals;
+mod samples;
 mod state;
 mod wiring;
 
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::acpi_pm::{AcpiPm, PM_TMR};
+use crate::acpi_pm::{AcpiPm, pm_timer};
+use crate::clock::earlier;
 use crate::debug_ports::DebugPorts;
 use crate::dma8237::Dma8237;
 use crate::flash::{Flash, UNITS};
@@ -27,7 +29,7 @@ use crate::harness::{Harness, HarnessConfig, IOMEM_BASE, IOMEM_LEN, PcTestdev, P
 use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
 use crate::i8042::{I8042, MouseMove};
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
-use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, apic_base};
+use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, LocalApics, signal};
 use crate::memory::Dma;
 use crate::pci::{BridgeMemory, Chipset, MessagePort, PciBus, RCBA_LEN, devfn};
 use crate::pic8259::PicPair;
@@ -38,6 +40,7 @@ use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
 pub use boot_paths::BootPlace;
 pub use bus_time::port_time;
 pub use peripherals::{CdPlace, MappedBars, PciCard, Peripherals};
+pub use samples::BoardSamples;
 pub use state::{PcState, StateMismatch};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
 pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit};
@@ -114,7 +117,8 @@ pub struct PcDevices {
     fw_cfg: FwCfg,
     hpet: Hpet,
     ioapic: IoApic,
-    lapics: Vec<LocalApic>,
+    /// Their own locks come after whatever lock the devices stand behind.
+    lapics: Arc<LocalApics>,
     /// Whose port accesses come.
     on_ports: usize,
     event: Option<PowerEvent>,
@@ -174,10 +178,10 @@ impl PcDevices {
             fw_cfg: FwCfg::new(config.fw_cfg.clone(), config.memory.clone()),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
             ioapic: IoApic::new(),
-            lapics: (0..config.cpus)
-                .map(|index| config.apic_ids.get(usize::from(index)).copied().unwrap_or(index.into()))
-                .map(LocalApic::new)
-                .collect(),
+            lapics: Arc::new(LocalApics::new(
+                (0..config.cpus)
+                    .map(|index| config.apic_ids.get(usize::from(index)).copied().unwrap_or(index.into())),
+            )),
             on_ports: 0,
             event: None,
             map_changed: false,
@@ -217,7 +221,7 @@ impl PcDevices {
         self.fw_cfg.reset();
         self.hpet.reset();
         self.ioapic.reset();
-        self.lapics.iter_mut().for_each(LocalApic::reset);
+        self.lapics.each(LocalApic::reset);
         self.lines.take_rose();
         self.messages.take();
         self.event = None;
@@ -313,19 +317,14 @@ impl PcDevices {
 
     /// What [`Self::port_read`] would give where a read changes nothing and finds nothing to be done first: the PM timer.
     pub fn sample_port(&self, port: u16, size: u8, now: Ns) -> Option<u32> {
-        let timer = self.pci.chipset.pm_base()?.wrapping_add(PM_TMR);
-        // Fixed ports and those of test devices come before the block that a guest may put over them.
-        let elsewhere = port != timer || wiring::fixed(port).is_some() || self.harness.decode(port).is_some();
-        if elsewhere || self.due(now) {
-            return None;
-        }
-        self.acpi.sample(port, size, now)
+        let timer = size == 4 && self.acpi.is_timer(port) && self.pm_timer_port() == Some(port);
+        (timer && !self.due(now)).then(|| pm_timer(now))
     }
 
     /// Likewise for [`Self::mmio_read`]: the HPET's counter.
     pub fn sample_mmio(&self, cpu: usize, gpa: u64, size: u8, now: Ns) -> Option<u64> {
         let offset = gpa.wrapping_sub(HPET_BASE);
-        if offset >= HPET_LEN || self.due(now) || self.in_lapic_window(cpu, gpa) {
+        if offset >= HPET_LEN || self.due(now) || self.lapics.in_window(cpu, gpa) {
             return None;
         }
         self.hpet.sample(offset, size, now)
@@ -343,7 +342,7 @@ impl PcDevices {
         if self.acpi.take_apm_write() && enabled {
             // As QEMU's chipsets do while nothing else is negotiated: only the processor that asked. What firmware relocates
             // one by one, a broadcast would start at addresses where nothing is.
-            self.lapics[self.on_ports].raise_smi();
+            self.lapics.with(self.on_ports, LocalApic::raise_smi);
         }
         // The first request stands until the board takes it.
         self.event = self.event.or(event);
@@ -353,8 +352,8 @@ impl PcDevices {
     /// Memory-mapped read by vCPU `cpu` (each sees its own local APIC). Unassigned addresses read all ones.
     pub fn mmio_read(&mut self, cpu: usize, gpa: u64, size: u8, now: Ns) -> u64 {
         self.advance(now);
-        let value = if self.in_lapic_window(cpu, gpa) {
-            self.lapics[cpu].window_read(gpa & (LAPIC_LEN - 1), size, now)
+        let value = if self.lapics.in_window(cpu, gpa) {
+            self.lapics.with(cpu, |lapic| lapic.window_read(gpa & (LAPIC_LEN - 1), size, now))
         } else if gpa.wrapping_sub(IOAPIC_BASE) < IOAPIC_LEN {
             self.ioapic.mmio_read(gpa - IOAPIC_BASE, size, now)
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
@@ -383,8 +382,9 @@ impl PcDevices {
     pub fn mmio_write(&mut self, cpu: usize, gpa: u64, size: u8, value: u64, now: Ns) {
         self.advance(now);
         let value = value & ones(size);
-        if self.in_lapic_window(cpu, gpa) {
-            let effect = self.lapics[cpu].window_write(gpa & (LAPIC_LEN - 1), size, value, now);
+        if self.lapics.in_window(cpu, gpa) {
+            let offset = gpa & (LAPIC_LEN - 1);
+            let effect = self.lapics.with(cpu, |lapic| lapic.window_write(offset, size, value, now));
             self.perform(cpu, effect);
         } else if gpa.wrapping_sub(IOAPIC_BASE) < IOAPIC_LEN {
             self.ioapic.mmio_write(gpa - IOAPIC_BASE, size, value, now);
@@ -428,19 +428,25 @@ impl PcDevices {
         Some((offset, lpc))
     }
 
-    fn in_lapic_window(&self, cpu: usize, gpa: u64) -> bool {
-        gpa & !(LAPIC_LEN - 1) == self.lapics[cpu].base() & apic_base::ADDRESS
-    }
-
     /// When `advance` must be called next; later than the `now` of the last call.
     pub fn next_deadline(&self) -> Option<Ns> {
+        earlier(self.deadline, self.lapics.next_deadline())
+    }
+
+    /// The same without the local APICs' timers, for a machine whose processors look after their own.
+    pub fn device_deadline(&self) -> Option<Ns> {
         self.deadline
+    }
+
+    /// The local APICs, for processors that use them without the other devices.
+    pub fn local_apics(&self) -> &Arc<LocalApics> {
+        &self.lapics
     }
 
     /// Has a device something to do by `now`?
     #[inline]
     fn due(&self, now: Ns) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.next_deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Brings all devices to `now`.
@@ -449,7 +455,7 @@ impl PcDevices {
             return;
         }
         self.serial.iter_mut().for_each(|port| port.advance(now));
-        self.lapics.iter_mut().for_each(|lapic| lapic.advance(now));
+        self.lapics.advance(now);
         self.pit.advance(now);
         self.rtc.advance(now);
         self.hpet.advance(now);
@@ -458,23 +464,19 @@ impl PcDevices {
         self.settle();
     }
 
-    fn pic_interrupts(&self, cpu: usize) -> bool {
-        self.seen_intr && self.lapics[cpu].passes_pic() || self.lapics[cpu].ext_int_pending()
-    }
-
     /// Whether INTR is asserted to `cpu`: by the 8259A pair, or by its local APIC.
     pub fn interrupt_pending(&self, cpu: usize) -> bool {
-        self.pic_interrupts(cpu) || self.lapics[cpu].pending_vector().is_some()
+        self.lapics.interrupt_pending(cpu)
     }
 
     /// INTA cycle by `cpu`: the vector to deliver, `None` if nothing was pending.
     pub fn acknowledge(&mut self, cpu: usize, now: Ns) -> Option<u8> {
         self.advance(now);
-        let vector = if self.pic_interrupts(cpu) {
-            self.lapics[cpu].take_ext_int();
+        let vector = if self.lapics.pic_interrupts(cpu) {
+            self.lapics.with(cpu, LocalApic::take_ext_int);
             Some(self.pic.acknowledge())
         } else {
-            self.lapics[cpu].pending_vector().map(|_| self.lapics[cpu].acknowledge())
+            self.lapics.acknowledge(cpu)
         };
         self.settle();
         vector
@@ -482,32 +484,22 @@ impl PcDevices {
 
     /// Whether an NMI, INIT or start-up IPI waits for `cpu`.
     pub fn signal_pending(&self, cpu: usize) -> bool {
-        self.lapics[cpu].signal_pending()
-    }
-
-    /// Whether an NMI waits for `cpu`.
-    pub fn nmi_pending(&self, cpu: usize) -> bool {
-        self.lapics[cpu].nmi_pending()
-    }
-
-    /// Whether an INIT waits for `cpu`.
-    pub fn init_pending(&self, cpu: usize) -> bool {
-        self.lapics[cpu].init_pending()
+        self.lapics.has(cpu, signal::NMI | signal::INIT | signal::START_UP)
     }
 
     /// Takes a pending NMI.
     pub fn take_nmi(&mut self, cpu: usize) -> bool {
-        self.lapics[cpu].take_nmi()
+        self.lapics.take(cpu, signal::NMI)
     }
 
     /// Takes a pending SMI.
     pub fn take_smi(&mut self, cpu: usize) -> bool {
-        self.lapics[cpu].take_smi()
+        self.lapics.take(cpu, signal::SMI)
     }
 
     /// Whether an SMI waits for `cpu`.
     pub fn smi_pending(&self, cpu: usize) -> bool {
-        self.lapics[cpu].smi_pending()
+        self.lapics.has(cpu, signal::SMI)
     }
 
     /// The memory map that the host bridge wants, for a processor that is in SMM or not.
@@ -523,82 +515,84 @@ impl PcDevices {
 
     /// Takes a pending INIT (the local APIC has reset itself already).
     pub fn take_init(&mut self, cpu: usize) -> bool {
-        self.lapics[cpu].take_init()
+        self.lapics.take(cpu, signal::INIT)
     }
 
     /// From now on it is vCPU `cpu` that accesses ports.
     pub fn turn_to(&mut self, cpu: usize) {
-        self.on_ports = cpu.min(self.lapics.len() - 1);
-    }
-
-    /// Whether a start-up IPI waits for `cpu`.
-    pub fn sipi_pending(&self, cpu: usize) -> bool {
-        self.lapics[cpu].start_up_pending()
+        self.on_ports = cpu.min(self.lapics.count() - 1);
     }
 
     /// Takes a pending start-up IPI: execution starts at `vector << 12`. A CPU that does not wait for one drops it.
     pub fn take_sipi(&mut self, cpu: usize) -> Option<u8> {
-        self.lapics[cpu].take_start_up()
+        self.lapics.take_start_up(cpu)
     }
 
     /// The NMI button: LINT1 of every CPU, unless port 70h masks NMIs.
     pub fn raise_nmi(&mut self) {
         if !self.rtc.nmi_masked() {
-            self.lapics.iter_mut().for_each(LocalApic::lint1_rose);
+            self.lapics.each(LocalApic::lint1_rose);
         }
     }
 
     /// IA32_APIC_BASE.
     pub fn apic_base(&self, cpu: usize) -> u64 {
-        self.lapics[cpu].base()
+        self.lapics.base(cpu)
     }
 
     /// Writes IA32_APIC_BASE; false means #GP. Bits beyond the CPU's physical address width are the caller's to refuse.
     pub fn set_apic_base(&mut self, cpu: usize, value: u64, now: Ns) -> bool {
         self.advance(now);
-        let valid = self.lapics[cpu].set_base(value);
+        let valid = self.lapics.with(cpu, |lapic| lapic.set_base(value));
         self.settle();
         valid
     }
 
     /// CR8 (task priority class).
     pub fn cr8(&self, cpu: usize) -> u8 {
-        self.lapics[cpu].cr8()
+        self.lapics.with(cpu, |lapic| lapic.cr8())
     }
 
     /// Writes CR8.
     pub fn set_cr8(&mut self, cpu: usize, cr8: u8) {
-        self.lapics[cpu].set_cr8(cr8);
+        self.lapics.with(cpu, |lapic| lapic.set_cr8(cr8));
     }
 
     /// IA32_TSC_DEADLINE.
     pub fn tsc_deadline(&mut self, cpu: usize, now: Ns) -> u64 {
         self.advance(now);
-        self.lapics[cpu].tsc_deadline(now)
+        self.lapics.with(cpu, |lapic| lapic.tsc_deadline(now))
     }
 
     /// Writes IA32_TSC_DEADLINE in virtual ns: a CPU whose TSC is offset from it subtracts the offset first.
     pub fn set_tsc_deadline(&mut self, cpu: usize, tsc: u64, now: Ns) {
         self.advance(now);
-        self.lapics[cpu].set_tsc_deadline(tsc, now);
+        self.lapics.with(cpu, |lapic| lapic.set_tsc_deadline(tsc, now));
         self.settle();
     }
 
     /// Reads an x2APIC MSR (800h to 8FFh); `None` means #GP.
     pub fn x2apic_read(&mut self, cpu: usize, msr: u32, now: Ns) -> Option<u64> {
         self.advance(now);
-        self.lapics[cpu].msr_read(msr, now)
+        self.lapics.with(cpu, |lapic| lapic.msr_read(msr, now))
     }
 
     /// Writes an x2APIC MSR; `None` means #GP.
     pub fn x2apic_write(&mut self, cpu: usize, msr: u32, value: u64, now: Ns) -> Option<()> {
         self.advance(now);
-        let effect = self.lapics[cpu].msr_write(msr, value, now);
+        let effect = self.lapics.with(cpu, |lapic| lapic.msr_write(msr, value, now));
         if let Some(effect) = effect {
             self.perform(cpu, effect);
         }
         self.settle();
         effect.map(|_| ())
+    }
+
+    /// A level-triggered interrupt with this vector has ended at a local APIC.
+    pub fn end_of_interrupt(&mut self, vector: u8, now: Ns) {
+        self.advance(now);
+        self.ioapic.eoi(vector);
+        self.settle();
     }
 
     /// The CPU drives FERR#: an x87 error to be reported as IRQ 13 (CR0.NE clear).

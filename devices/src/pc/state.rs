@@ -123,7 +123,7 @@ impl PcDevices {
             fw_cfg: fw_cfg.save(),
             hpet: hpet.save(),
             ioapic: ioapic.save(),
-            lapics: lapics.iter().map(|lapic| lapic.save()).collect(),
+            lapics: lapics.save(),
             event: *event,
         }
     }
@@ -156,7 +156,7 @@ impl PcDevices {
             lapics,
             event,
         } = state;
-        expect("vCPUs", lapics.len(), self.lapics.len())?;
+        expect("vCPUs", lapics.len(), self.lapics.count())?;
         expect("serial ports", serial.len(), self.serial.len())?;
         expect("flash chips", flash.len(), self.flash.iter().flatten().count())?;
         self.dma.restore(dma);
@@ -178,7 +178,7 @@ impl PcDevices {
         self.fw_cfg.restore(fw_cfg);
         self.hpet.restore(hpet);
         self.ioapic.restore(ioapic);
-        self.lapics.iter_mut().zip(lapics).for_each(|(lapic, state)| lapic.restore(state));
+        self.lapics.restore(lapics);
         // Devices drove their lines while they were restored; what counts is what was saved.
         self.lines.restore(lines);
         self.messages.take();

@@ -1,6 +1,7 @@
 //! The board driven as firmware and kernels drive it.
 
 use super::*;
+use crate::lapic::apic_base;
 use crate::pci::{BarKind, ConfigSpace, Msi, Msix, MsixLayout, PciFunction, PciSlot};
 
 fn board(cpus: u8) -> PcDevices {
