@@ -2,6 +2,7 @@
 //!
 //! The programs are the `.asm` files; each says what its results are.
 
+mod devices;
 mod interrupts;
 mod litmus;
 mod memory;

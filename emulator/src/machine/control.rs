@@ -145,7 +145,11 @@ impl Desk<'_> {
                     }
                 }
             },
-            Command::Registers { .. } | Command::Cpus | Command::Jit | Command::ChooseCpu(_) => {
+            Command::Registers { .. }
+            | Command::Cpus
+            | Command::Jit
+            | Command::Locks
+            | Command::ChooseCpu(_) => {
                 return (text, Some(Asked::Processors(command)));
             }
             Command::Status => {
@@ -213,6 +217,7 @@ impl Machine {
             Command::Registers { all } => self.show_registers(all),
             Command::Cpus => self.show_processors(),
             Command::Jit => format!("{}\n", self.stats()),
+            Command::Locks => self.show_locks(),
             Command::ChooseCpu(number) if number < self.cpus() => {
                 self.control.chosen_cpu = number;
                 String::new()
@@ -236,6 +241,15 @@ impl Machine {
             text += &format!("{}\n", x86::show::registers(cpu));
         }
         text
+    }
+
+    /// Which locks processors that run in parallel have taken, and what was done under that of the block table.
+    fn show_locks(&mut self) -> String {
+        let stats = self.stats();
+        format!(
+            "{}block table, by all: {} blocks put in, {} jumps linked, {} blocks given code, {} taken out\n",
+            self.locks, stats.decoded, stats.links, stats.compiled, stats.invalidated
+        )
     }
 
     /// A line for each processor, like QEMU's, with what it does instead of the number of its thread.

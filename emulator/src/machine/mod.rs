@@ -37,6 +37,7 @@ use crate::storage::Drives;
 use bus::PcBus;
 use desk::{Asked, Desk};
 use gate::{InputGate, Wait};
+pub use parallel::{Counts, LockCounts, Why};
 
 /// Longest run between looks at live input, in instructions.
 const LIVE_SLICE: u64 = 1_000_000;
@@ -136,6 +137,7 @@ pub struct Machine {
     /// The processor whose turn it is: the only one, mostly.
     pub cpu: Box<Vcpu>,
     turns: turns::Turns,
+    locks: LockCounts,
     engine: Engine,
     space: Arc<AddressSpace>,
     spec: Spec,
@@ -225,6 +227,7 @@ impl Machine {
         let engine = Engine::new(config, space.clone());
         let turns = turns::Turns::new(turns::others(&space, &spec.model, &engine), spec.smp_seed);
         Ok(Self {
+            locks: LockCounts::new(spec.model.topology().cpus as usize),
             cpu,
             turns,
             engine,
@@ -350,6 +353,10 @@ impl Machine {
         let mut all = self.engine.stats();
         self.turns.stats().for_each(|stats| all += stats);
         all
+    }
+    /// The locks that processors have taken while they ran in parallel.
+    pub fn lock_counts(&self) -> &LockCounts {
+        &self.locks
     }
     /// The devices.
     pub fn devices(&mut self) -> &mut PcDevices {
@@ -508,7 +515,7 @@ impl Machine {
     fn can_wake(&self) -> bool {
         let any: &dyn std::any::Any = &*self.cpu.bus;
         let bus = any.downcast_ref::<PcBus>().expect("the machine made the bus");
-        turns::wakes(&self.cpu, bus.cpu, &bus.devices)
+        turns::wakes(&self.cpu, bus.cpu, bus.devices.local_apics())
     }
 
     /// What the desk works on.

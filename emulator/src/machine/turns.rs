@@ -20,6 +20,7 @@
 //! others hold [`Parked`]. The memory map is one: SMRAM appears and disappears with the turns of a vCPU in SMM.
 //! Limitation: a device access that takes time (a microsecond for an ISA port) takes it from all.
 
+use devices::lapic::{LocalApics, signal};
 use jit::{Engine, Stats};
 use serde::{Deserialize, Serialize};
 use x86::Vcpu;
@@ -173,7 +174,7 @@ impl Machine {
             Some((cpu, _)) => cpu,
             None => &self.cpu,
         };
-        !cpu.st.halted || wakes(cpu, index, &bus.devices)
+        !cpu.st.halted || wakes(cpu, index, bus.devices.local_apics())
     }
 
     fn able(&self) -> Vec<usize> {
@@ -326,15 +327,15 @@ pub(super) fn power_on(cpu: &mut Vcpu) {
 }
 
 /// Is there an event that ends the wait of `cpu`, number `index`, which is halted?
-pub(super) fn wakes(cpu: &Vcpu, index: usize, devices: &devices::pc::PcDevices) -> bool {
+pub(super) fn wakes(cpu: &Vcpu, index: usize, apics: &LocalApics) -> bool {
     let st = &cpu.st;
     if st.wait_sipi {
-        return devices.init_pending(index) || devices.sipi_pending(index);
+        return apics.has(index, signal::INIT | signal::START_UP);
     }
     let enabled = st.flags & rflags::IF != 0 || st.wakes_masked;
-    !st.smm && (devices.smi_pending(index) || devices.init_pending(index))
-        || !st.nmi_blocked && devices.nmi_pending(index)
-        || enabled && devices.interrupt_pending(index)
+    !st.smm && apics.has(index, signal::SMI | signal::INIT)
+        || !st.nmi_blocked && apics.has(index, signal::NMI)
+        || enabled && apics.interrupt_pending(index)
 }
 
 /// The vCPUs from number 1 on, with engines that share what `engine` has.

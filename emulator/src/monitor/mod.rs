@@ -55,6 +55,8 @@ pub enum Command {
     Cpus,
     /// What the engines have counted.
     Jit,
+    /// Which locks processors have taken.
+    Locks,
     /// Chooses the processor that other commands are about.
     ChooseCpu(usize),
     /// Does time go on?
@@ -88,6 +90,7 @@ eject [-f] DEVICE        take the medium out
 help                     this list
 info cpus                what each processor does, * before the chosen one
 info jit                 what the interpreter and the compiler have done so far
+info locks               locks that processors which run in parallel have taken
 info registers [-a]      the chosen processor's registers (-a: those of all)
 info status              running or paused
 mouse_button MASK        buttons that are down: 1 left, 2 middle, 4 right
@@ -142,6 +145,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
         ["info", "registers", "-a"] => Command::Registers { all: true },
         ["info", "cpus"] => Command::Cpus,
         ["info", "jit"] => Command::Jit,
+        ["info", "locks"] => Command::Locks,
         ["cpu", number] => match number.parse() {
             Ok(number) => Command::ChooseCpu(number),
             Err(_) => return Err(format!("\"{number}\" is no processor's number: see info cpus")),
@@ -176,6 +180,7 @@ mod tests {
     fn commands_are_qemus() {
         assert_eq!(parse("  q "), Ok(Command::Quit));
         assert_eq!(parse("cpu 1"), Ok(Command::ChooseCpu(1)));
+        assert_eq!(parse("info locks"), Ok(Command::Locks));
         assert_eq!(parse("info registers -a"), Ok(Command::Registers { all: true }));
         assert_eq!(parse("info jit"), Ok(Command::Jit));
         assert_eq!(parse("screendump a.png"), Ok(Command::ScreenDump("a.png".into(), false)));

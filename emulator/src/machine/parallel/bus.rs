@@ -1,11 +1,18 @@
-//! The devices as the vCPUs that run in parallel reach them: one access at a time, each at the time of the clock.
+//! The devices as the vCPUs that run in parallel reach them.
+//!
+//! Three ways, from the cheapest: samples from published state, without a lock; the vCPU's local APIC, under a lock of its own;
+//! everything else one access at a time under the devices' lock, each at the time of the clock.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use devices::Timed;
+use devices::lapic::{Effect, LAPIC_LEN, LocalApic, signal};
+use devices::pc::BoardSamples;
 use x86::{Bus, Ns};
 
 use super::super::bus::PcBus;
+use super::counts::Why;
 use super::{Shared, lock};
 
 /// The bus as one of the vCPUs that run in parallel sees it.
@@ -14,34 +21,65 @@ pub(super) struct SharedBus {
     pub cpu: usize,
 }
 
+fn ones(size: u8) -> u64 {
+    u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
+}
+
 impl SharedBus {
+    fn count(&self, why: Why) {
+        self.shared.counts.cpu(self.cpu).count(why);
+    }
+
     /// An access to the devices, which nothing else comes between.
-    fn access<R>(&self, f: impl FnOnce(&mut PcBus, Ns) -> R) -> R {
+    fn access<R>(&self, why: Why, f: impl FnOnce(&mut PcBus, Ns) -> R) -> R {
+        self.access_at(why, |bus| f(bus, self.shared.clock.now()))
+    }
+
+    /// The same, for `f` to read the clock.
+    fn access_at<R>(&self, why: Why, f: impl FnOnce(&mut PcBus) -> R) -> R {
+        self.count(why);
         let shared = &*self.shared;
         let mut bus = lock(&shared.bus);
         bus.cpu = self.cpu;
         bus.devices.turn_to(self.cpu);
-        // Under the lock: time does not run backwards for the devices.
-        let now = shared.clock.now();
-        let result = f(&mut bus, now);
-        shared.publish(&bus, Some(self.cpu));
+        // The clock is read under the lock: time does not run backwards for the devices.
+        let result = f(&mut bus);
+        shared.publish(&bus, true);
         if bus.take_stale() {
             let space = Arc::clone(bus.space());
             drop(bus);
+            self.count(Why::MemoryMap);
             space.update_map_by(|| lock(&shared.bus).next_map());
         }
         result
     }
 
-    /// A look at the devices that changes nothing.
-    fn look<R>(&self, f: impl FnOnce(&PcBus) -> R) -> R {
-        let mut bus = lock(&self.shared.bus);
-        bus.cpu = self.cpu;
-        f(&bus)
+    /// An access to the vCPU's local APIC.
+    fn apic<R>(&self, f: impl FnOnce(&mut LocalApic, Ns) -> R) -> R {
+        self.count(Why::LocalApic);
+        let now = self.shared.clock.now();
+        self.shared.apics.with(self.cpu, |apic| f(apic, now))
     }
 
-    fn attention(&self) -> bool {
-        self.shared.vcpus[self.cpu].attention.load(Ordering::Acquire)
+    /// Does what an access to the local APIC asked for.
+    fn perform(&self, effect: Effect) {
+        if let Effect::Send(_) = effect {
+            self.count(Why::Ipi);
+        }
+        if let Some(vector) = self.shared.apics.perform(self.cpu, effect) {
+            self.access(Why::DeviceEoi, |bus, now| bus.devices.end_of_interrupt(vector, now));
+        } else if effect != Effect::None {
+            self.shared.wake_sleepers();
+        }
+    }
+
+    /// Takes one of [`signal`]'s.
+    fn take(&self, which: u32) -> bool {
+        let waits = self.shared.apics.has(self.cpu, which);
+        if waits {
+            self.count(Why::LocalApic);
+        }
+        waits && self.shared.apics.take(self.cpu, which)
     }
 }
 
@@ -50,45 +88,71 @@ impl Bus for SharedBus {
         self.shared.clock.now()
     }
     fn port_in(&mut self, port: u16, size: u8, _now: Ns) -> u32 {
-        self.access(|bus, now| bus.port_in(port, size, now))
+        self.access(Why::DevicePort, |bus, now| bus.port_in(port, size, now))
     }
     fn port_out(&mut self, port: u16, size: u8, value: u32, _now: Ns) {
-        self.access(|bus, now| bus.port_out(port, size, value, now));
+        self.access(Why::DevicePort, |bus, now| bus.port_out(port, size, value, now));
     }
     fn sample_port(&self, port: u16, size: u8, _now: Ns) -> Option<u32> {
-        let now = self.shared.clock.now();
-        self.look(|bus| bus.sample_port(port, size, now))
+        let value = self.shared.samples.port(port, size, || self.shared.clock.now())?;
+        self.count(Why::SampledPort);
+        Some(value)
     }
     fn sample_mmio(&self, gpa: u64, size: u8, _now: Ns) -> Option<u64> {
-        let now = self.shared.clock.now();
-        self.look(|bus| bus.sample_mmio(gpa, size, now))
+        if self.shared.apics.in_window(self.cpu, gpa) {
+            return None;
+        }
+        let value = self.shared.samples.memory(gpa, size, || self.shared.clock.now())?;
+        self.count(Why::SampledMemory);
+        Some(value)
     }
     fn mmio_read(&mut self, gpa: u64, size: u8, _now: Ns) -> u64 {
-        self.access(|bus, now| bus.mmio_read(gpa, size, now))
+        if self.shared.apics.in_window(self.cpu, gpa) {
+            return self.apic(|apic, now| apic.window_read(gpa & (LAPIC_LEN - 1), size, now)) & ones(size);
+        }
+        self.access(Why::DeviceMemory, |bus, now| bus.mmio_read(gpa, size, now))
     }
     fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, _now: Ns) {
-        self.access(|bus, now| bus.mmio_write(gpa, size, value, now));
+        let (shared, value) = (&*self.shared, value & ones(size));
+        if shared.apics.in_window(self.cpu, gpa) {
+            let offset = gpa & (LAPIC_LEN - 1);
+            let effect = self.apic(|apic, now| apic.window_write(offset, size, value, now));
+            self.perform(effect);
+        } else if BoardSamples::governs(gpa) {
+            self.access_at(Why::DeviceMemory, |bus| {
+                // Before the clock is read: see `BoardSamples`.
+                shared.samples.begin();
+                bus.mmio_write(gpa, size, value, shared.clock.now());
+                bus.devices.end_samples(&shared.samples);
+            });
+        } else {
+            self.access(Why::DeviceMemory, |bus, now| bus.mmio_write(gpa, size, value, now));
+        }
     }
     fn interrupt_pending(&mut self) -> bool {
-        self.attention() && self.look(|bus| bus.devices.interrupt_pending(bus.cpu))
+        self.shared.apics.interrupt_pending(self.cpu)
     }
     fn interrupt_acknowledge(&mut self, _now: Ns) -> Option<u8> {
-        self.access(|bus, now| bus.interrupt_acknowledge(now))
+        if self.shared.apics.pic_interrupts(self.cpu) {
+            return self.access(Why::DeviceInterrupt, |bus, now| bus.interrupt_acknowledge(now));
+        }
+        self.count(Why::LocalApic);
+        self.shared.apics.acknowledge(self.cpu)
     }
     fn a20(&self) -> bool {
         self.shared.a20.load(Ordering::Acquire)
     }
     fn take_init(&mut self) -> bool {
-        self.attention() && self.access(|bus, _| bus.take_init())
+        self.take(signal::INIT)
     }
     fn take_start_up(&mut self) -> Option<u8> {
-        if self.attention() { self.access(|bus, _| bus.take_start_up()) } else { None }
+        self.shared.apics.take_start_up(self.cpu)
     }
     fn take_smi(&mut self) -> bool {
-        self.attention() && self.access(|bus, _| bus.take_smi())
+        self.take(signal::SMI)
     }
     fn set_smm(&mut self, on: bool) {
-        self.access(|bus, _| {
+        self.access(Why::DeviceOther, |bus, _| {
             let mut smm = lock(&self.shared.smm);
             let bit = 1 << self.cpu;
             *smm = if on { *smm | bit } else { *smm & !bit };
@@ -96,33 +160,37 @@ impl Bus for SharedBus {
         });
     }
     fn take_nmi(&mut self) -> bool {
-        self.attention() && self.access(|bus, _| bus.take_nmi())
+        self.take(signal::NMI)
     }
     fn apic_base(&self) -> u64 {
-        self.look(|bus| bus.apic_base())
+        self.shared.apics.base(self.cpu)
     }
     fn set_apic_base(&mut self, value: u64, _now: Ns) -> bool {
-        self.access(|bus, now| bus.set_apic_base(value, now))
+        self.apic(|apic, now| {
+            apic.advance(now);
+            apic.set_base(value)
+        })
     }
     fn cr8(&self) -> u8 {
-        self.look(|bus| bus.cr8())
+        self.apic(|apic, _| apic.cr8())
     }
     fn set_cr8(&mut self, value: u8, _now: Ns) {
-        self.access(|bus, now| bus.set_cr8(value, now));
+        self.apic(|apic, _| apic.set_cr8(value));
     }
     fn tsc_deadline(&mut self, _now: Ns) -> u64 {
-        self.access(|bus, now| bus.tsc_deadline(now))
+        self.apic(|apic, now| apic.tsc_deadline(now))
     }
     fn set_tsc_deadline(&mut self, deadline: u64, _now: Ns) {
-        self.access(|bus, now| bus.set_tsc_deadline(deadline, now));
+        self.apic(|apic, now| apic.set_tsc_deadline(deadline, now));
     }
     fn x2apic_read(&mut self, msr: u32, _now: Ns) -> Option<u64> {
-        self.access(|bus, now| bus.x2apic_read(msr, now))
+        self.apic(|apic, now| apic.msr_read(msr, now))
     }
     fn x2apic_write(&mut self, msr: u32, value: u64, _now: Ns) -> bool {
-        self.access(|bus, now| bus.x2apic_write(msr, value, now))
+        let effect = self.apic(|apic, now| apic.msr_write(msr, value, now));
+        effect.map(|effect| self.perform(effect)).is_some()
     }
     fn ferr(&mut self, asserted: bool, _now: Ns) {
-        self.access(|bus, now| bus.ferr(asserted, now));
+        self.access(Why::DeviceOther, |bus, now| bus.ferr(asserted, now));
     }
 }

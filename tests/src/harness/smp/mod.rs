@@ -11,8 +11,8 @@ use std::io;
 
 use emulator::config::{DebugExit, MachineConfig, SmpMode, TestDevices};
 use emulator::machine::gate::InputGate;
-use emulator::machine::{Console, Ended};
-use jit::TierPolicy;
+use emulator::machine::{Console, Ended, LockCounts, Machine};
+use jit::{Stats, TierPolicy};
 use x86::model::Topology;
 
 use super::listing::Listing;
@@ -110,6 +110,16 @@ impl Program {
 
     /// Runs it; what stands from `results` on then. Panics if the guest says that something is wrong.
     pub fn run(&self, mode: Mode, tier: TierPolicy) -> Vec<u64> {
+        self.run_machine(mode, tier).0
+    }
+
+    /// Runs it in parallel; which locks were taken, and what the engines counted. Panics if the guest says that something is wrong.
+    pub fn counted(&self, tier: TierPolicy) -> (LockCounts, Stats) {
+        let machine = self.run_machine(Mode::Parallel, tier).1;
+        (machine.lock_counts().clone(), machine.stats())
+    }
+
+    fn run_machine(&self, mode: Mode, tier: TierPolicy) -> (Vec<u64>, Machine) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let bios = folder.path().join("rom");
         std::fs::write(&bios, self.rom()).expect("room for a ROM");
@@ -129,7 +139,7 @@ impl Program {
         let ended = machine.run(&mut InputGate::sealed(), &mut said, Some(patience));
         let ended = ended.expect("the console takes everything");
         let outcome = self.outcome(&said.0, ended == Ended::DebugExit(GOOD << 1 | 1));
-        outcome.unwrap_or_else(|problem| {
+        let results = outcome.unwrap_or_else(|problem| {
             let mut places = String::new();
             for index in 0..machine.cpus() {
                 let Some(cpu) = machine.vcpu(index) else { continue };
@@ -138,7 +148,8 @@ impl Program {
                     write!(places, "\nCPU {index} at {at}{}", if cpu.st.halted { ", halted" } else { "" });
             }
             panic!("{mode:?}, tier {tier:?}: {ended:?}: {problem}{places}")
-        })
+        });
+        (results, machine)
     }
 
     /// In each mode and tier: what `judge` says of the results has to hold.

@@ -22,11 +22,12 @@ pub const ROM_LEN: usize = 128 << 10;
 pub const ROM_CODE: usize = ROM_LEN - 256;
 
 /// Names for all guests.
-pub const CONSTANTS: [(&str, i64); 10] = [
+pub const CONSTANTS: [(&str, i64); 11] = [
     ("IMAGE", IMAGE as i64),
     // By the second gigabyte, where 32-bit displacements reach.
     ("APIC", 0x7ee0_0000),
     ("IOAPIC", 0x7ec0_0000),
+    ("HPET", 0x7ed0_0000),
     ("WINDOW", 0x1_0000_0000),
     ("WINDOW_TABLE", 0x4000),
     // What lies behind the image: stacks, and memory that tests may use from here on.

@@ -1,0 +1,51 @@
+//! Devices that several processors use at the same time, and what that costs them.
+
+use emulator::config::SmpMode;
+use emulator::machine::Why;
+use jit::TierPolicy;
+use tests::harness::smp::Program;
+
+#[test]
+fn one_counter_for_all_while_it_is_stopped_and_moved() {
+    let program = Program::new(4, include_str!("hpet.asm"), &[("ROUNDS", 500)]);
+    program.check(|results| assert_eq!(results, [0; 4]));
+}
+
+#[test]
+fn timers_local_apics_and_translations_all_the_time() {
+    let program = Program::new(4, include_str!("quiet.asm"), &[("ROUNDS", 300)]);
+    program.check(|results| assert_eq!(results, [300; 4]));
+}
+
+/// TLB misses, block look-ups, the HPET's counter, the PM timer, task priority, IPIs and EOI: fifty times as many of them take the devices'
+/// lock, the memory map's and the block table's no more often.
+#[test]
+fn hot_paths_take_no_lock_that_is_shared() {
+    const CPUS: usize = 4;
+    const FEW: u64 = 100;
+    const MANY: u64 = 5000;
+    if !SmpMode::PARALLEL_HERE {
+        return;
+    }
+    for tier in [TierPolicy::Zero, TierPolicy::Auto] {
+        let run = |rounds: u64| {
+            let program = Program::new(CPUS as u32, include_str!("quiet.asm"), &[("ROUNDS", rounds as i64)]);
+            program.counted(tier)
+        };
+        let ((few, few_stats), (many, many_stats)) = (run(FEW), run(MANY));
+        for cpu in 0..CPUS {
+            let (few, many) = (few.cpu(cpu), many.cpu(cpu));
+            assert_eq!(few.devices(), many.devices(), "CPU {cpu}, tier {tier:?}: {few:?}, {many:?}");
+            assert_eq!(few.of(Why::MemoryMap), many.of(Why::MemoryMap));
+            for why in [Why::SampledMemory, Why::SampledPort, Why::LocalApic, Why::Ipi] {
+                let more = many.of(why) - few.of(why);
+                assert!(more >= MANY - FEW, "{why:?} of CPU {cpu}, tier {tier:?}: only {more} more");
+            }
+        }
+        // Each block is put into the table once (or once more, where two have decoded it at the same time).
+        let more = many_stats.decoded.saturating_sub(few_stats.decoded);
+        assert!(more < MANY / 10, "tier {tier:?}: {more} more blocks");
+        let more = many_stats.links.saturating_sub(few_stats.links);
+        assert!(more < MANY / 10, "tier {tier:?}: {more} more links");
+    }
+}
