@@ -96,6 +96,7 @@ impl Bus for SharedBus {
     fn sample_port(&self, port: u16, size: u8, _now: Ns) -> Option<u32> {
         let value = self.shared.samples.port(port, size, || self.shared.clock.now())?;
         self.count(Why::SampledPort);
+        tracing::trace!(target: "io", "in  port {port:#06x} size {size} value {value:#x}, sampled");
         Some(value)
     }
     fn sample_mmio(&self, gpa: u64, size: u8, _now: Ns) -> Option<u64> {
@@ -104,17 +105,22 @@ impl Bus for SharedBus {
         }
         let value = self.shared.samples.memory(gpa, size, || self.shared.clock.now())?;
         self.count(Why::SampledMemory);
+        tracing::trace!(target: "mmio", "read  address {gpa:#x} size {size} value {value:#x}, sampled");
         Some(value)
     }
     fn mmio_read(&mut self, gpa: u64, size: u8, _now: Ns) -> u64 {
         if self.shared.apics.in_window(self.cpu, gpa) {
-            return self.apic(|apic, now| apic.window_read(gpa & (LAPIC_LEN - 1), size, now)) & ones(size);
+            let value =
+                self.apic(|apic, now| apic.window_read(gpa & (LAPIC_LEN - 1), size, now)) & ones(size);
+            tracing::trace!(target: "mmio", "read  address {gpa:#x} size {size} value {value:#x}, CPU {}", self.cpu);
+            return value;
         }
         self.access(Why::DeviceMemory, |bus, now| bus.mmio_read(gpa, size, now))
     }
     fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, _now: Ns) {
         let (shared, value) = (&*self.shared, value & ones(size));
         if shared.apics.in_window(self.cpu, gpa) {
+            tracing::trace!(target: "mmio", "write address {gpa:#x} size {size} value {value:#x}, CPU {}", self.cpu);
             let offset = gpa & (LAPIC_LEN - 1);
             let effect = self.apic(|apic, now| apic.window_write(offset, size, value, now));
             self.perform(effect);
@@ -146,6 +152,10 @@ impl Bus for SharedBus {
         self.take(signal::INIT)
     }
     fn take_start_up(&mut self) -> Option<u8> {
+        if !self.shared.apics.has(self.cpu, signal::START_UP) {
+            return None;
+        }
+        self.count(Why::LocalApic);
         self.shared.apics.take_start_up(self.cpu)
     }
     fn take_smi(&mut self) -> bool {
