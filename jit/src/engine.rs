@@ -26,7 +26,7 @@ use crate::code::{CodeCache, NoPlace};
 use crate::compile::{Code, Compiler, Options, Tier, host_isa};
 use crate::layout::{JitFrame, Link, SCRATCH_FRAME, jump_tag};
 use crate::member::Member;
-use crate::platform::CodeMapping;
+use crate::platform::{CodeMapping, Fetches};
 use crate::stats::Stats;
 use crate::table::Table;
 use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb, default_fp};
@@ -135,6 +135,8 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     /// This vCPU's jump cache, and its frame for generated code.
     pub(crate) me: Arc<Member>,
+    /// What its thread's instruction fetch has caught up with.
+    fetches: Fetches,
     pub(crate) stats: Stats,
     /// The instruction count at the last fault, and how many faults before it there were at the same.
     faults: (u64, u32),
@@ -207,7 +209,8 @@ impl Engine {
 
     fn with(config: EngineConfig, shared: Arc<Shared>) -> Self {
         let me = shared.table.join();
-        Self { config, shared, me, stats: Stats::default(), faults: (0, 0), sampled: 0 }
+        let (fetches, stats) = (Fetches::default(), Stats::default());
+        Self { config, shared, me, fetches, stats, faults: (0, 0), sampled: 0 }
     }
 
     /// The owner's part of the frame.
@@ -468,6 +471,9 @@ impl Engine {
         unsafe {
             (*frame).link = std::ptr::null();
             (*frame).tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        }
+        if self.config.parallel {
+            self.fetches.catch_up(self.shared.table.published());
         }
         thunks::guest_flags::give(cpu);
         // SAFETY: `code` belongs to a block that was alive at the last safepoint; the frame's address is in `scratch`.

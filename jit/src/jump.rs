@@ -1,11 +1,11 @@
 //! Direct jumps between blocks, which are written into generated code.
 //!
 //! Each static exit of a block is a direct jump. Until it is linked it leads to its *way out*, a few instructions behind the block's
-//! code that hand the link to the stub of the thunks. Linking and unlinking replace the jump's four bytes. They are aligned (aarch64)
-//! or do not cross a 64-byte line (x86-64: [`CodeCache::install`](crate::code::CodeCache::install) sees to that), so that another
-//! processor fetches the old jump or the new one (Arm ARM B2.3.6: B is among the instructions that may be modified while they are
-//! executed; Intel and AMD: a store within a line is seen as a whole). [`CodeMemory::replace`](crate::platform::CodeMemory::replace)
-//! makes them one store.
+//! code that hand the link to the stub of the thunks. Linking and unlinking replace the jump's four bytes by one store, while other vCPUs
+//! may execute them. They are aligned (aarch64) or do not cross a 64-byte line (x86-64:
+//! [`CodeCache::install`](crate::code::CodeCache::install) sees to that), so that another processor fetches the old jump or the new one
+//! (Arm ARM, B2.2.5: B is among the instructions that may be replaced while they are executed, and by B only is it replaced here; Intel and
+//! AMD: a store within a line is seen as a whole). What else an aarch64 host asks for stands in [`crate::platform`].
 
 use cranelift_codegen::isa::TargetIsa;
 
@@ -119,6 +119,11 @@ impl Jumps {
     }
 }
 
+/// Is this instruction of an aarch64 host B (Arm ARM, C6.2)?
+pub const fn is_arm_branch(word: u32) -> bool {
+    word >> 26 == 0b00_0101
+}
+
 /// May the bytes at this host address be replaced while another processor executes them?
 pub const fn patchable(site: usize) -> bool {
     site % 64 <= 64 - PATCHED
@@ -144,6 +149,17 @@ mod tests {
         assert_eq!(a.to(0x1000, 0xffc), Some(0x17ff_ffffu32.to_le_bytes()));
         assert_eq!(a.to(0, (1 << 27) - 4), Some(0x15ff_ffffu32.to_le_bytes()));
         assert_eq!(a.to(0, 1 << 27), None);
+    }
+
+    /// Arm ARM, B2.2.5: what is replaced while it is executed, and what replaces it, must be of a few kinds.
+    #[test]
+    fn only_branches_are_stored_over_branches() {
+        let site = 0x7f00_0000_1000;
+        for words in [-(1i64 << 25), -1, 0, 1, 77, (1 << 25) - 1] {
+            let jump = Jumps::Aarch64.to(site, (site as i64 + words * 4) as usize).expect("near enough");
+            assert!(is_arm_branch(u32::from_le_bytes(jump)), "{words}: {jump:x?}");
+        }
+        assert!(!is_arm_branch(0x9400_0000) && !is_arm_branch(0x5400_0000), "BL and B.cond are others");
     }
 
     #[test]

@@ -2,16 +2,42 @@
 //!
 //! W^X: no address is ever writable and executable at the same time. Preferred is a *dual* mapping, one file mapped
 //! twice (writable here, executable there), because publishing code then costs a copy and nothing else. Where a second
-//! mapping's stores are not seen by the instruction fetch (user-mode emulation of the host translates code itself and
-//! watches the executable mapping only) pages of a *single* mapping are switched with `mprotect`. Which one works is
-//! found out by running four instructions, not by asking who the host is.
+//! mapping's stores are not seen by the instruction fetch, the host is *told* of each: the pages are mapped once more where they
+//! are. (Who emulates this host's user mode translates code itself, watches for stores through the executable mapping only, and gives
+//! up translations of what is mapped anew; QEMU before 8.1 takes IC IVAU for nothing to do, later ones do not need this.) Code may be
+//! written beside running code in both. Else pages of a *single* mapping are switched with `mprotect`. Which one works is found out by
+//! running four instructions, not by asking who the host is.
+//!
+//! # Code that other threads execute, on aarch64 hosts
+//!
+//! Requirement (Arm ARM, B2.2.5, "Concurrent modification and execution of instructions", and B2.3, "Ordering of instruction
+//! fetches"): instruction caches are not coherent with stores, and a processor may have fetched what it has not executed yet, until a
+//! context synchronisation event. Of an instruction that is replaced while others may execute it, both the old and the new one must be
+//! among B, BL, BRK, HVC, ISB, NOP, SMC and SVC.
+//!
+//! Solution:
+//! - Who writes code makes it coherent before anything leads to it ([`CodeMemory::write`]): DC CVAU and DSB ISH, IC IVAU and DSB ISH.
+//! - The only instructions replaced in code that may be running are B by B ([`CodeMemory::replace`] and [`crate::jump`]): whoever executes one
+//!   meanwhile takes the old way or the new one, and the same maintenance makes it the new one.
+//! - Who takes a new B to fresh code needs nothing more: where a fetch of the B gives what was stored after the target was
+//!   made coherent, fetches later in program order give the target as it was made, too.
+//! - Who learns of fresh code as data (the address in a block, copied to a jump cache) and branches there may have fetched
+//!   what was there before: an ISB comes between ([`Fetches::catch_up`], at each entry to generated code; the jump cache is filled by the
+//!   dispatcher only).
+//! - Places are used again when every vCPU has passed a safepoint since the last jump to what was there was turned away, and executed an
+//!   ISB there ([`synchronize`]), so that none has an old B left. The same goes for x86's own rule for code that another processor has
+//!   changed (SDM vol. 3, 9.1.3): a serialising instruction in generated code ends with an ISB (`thunks::run_handler`).
 
 #![expect(unsafe_code, reason = "maps and runs executable memory")]
 
 mod switched;
 
+use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use switched::Switched;
@@ -27,6 +53,8 @@ pub enum CodeMapping {
     Auto,
     /// Two mappings of one memory file.
     Dual,
+    /// The same; the host is told of each store.
+    Told,
     /// One mapping whose pages are switched between writable and executable.
     Single,
 }
@@ -40,7 +68,7 @@ pub struct CodeMemory {
 
 #[derive(Debug)]
 enum Map {
-    Dual { rw: MmapMut, rx: Mmap },
+    Dual { rw: MmapMut, rx: Executable },
     Single(Switched),
 }
 
@@ -51,33 +79,37 @@ impl CodeMemory {
             return Err(io::Error::other("this host's instruction set has no code generator here"));
         }
         match mapping {
-            CodeMapping::Dual => Self::dual(len),
+            CodeMapping::Dual => Self::dual(len, false),
+            CodeMapping::Told => Self::dual(len, true),
             CodeMapping::Single => Self::single(len),
-            CodeMapping::Auto if dual_works() => Self::dual(len),
-            CodeMapping::Auto => Self::single(len),
+            CodeMapping::Auto => match dual_works() {
+                Some(told) => Self::dual(len, told),
+                None => Self::single(len),
+            },
         }
     }
 
     #[cfg(target_os = "linux")]
-    fn dual(len: usize) -> io::Result<Self> {
-        use std::os::fd::FromRawFd;
+    fn dual(len: usize, told: bool) -> io::Result<Self> {
+        use std::os::fd::FromRawFd as _;
         // SAFETY: the name is a C string.
         let fd = unsafe { libc::memfd_create(c"retrograde-code".as_ptr(), libc::MFD_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor was just created and is owned by nobody else.
-        let file = unsafe { std::fs::File::from_raw_fd(fd) };
+        let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(len as u64)?;
         // SAFETY: the file is private to these two mappings; the executable one is only read by instruction fetch.
         let (rw, rx) = unsafe {
             (MmapOptions::new().len(len).map_mut(&file)?, MmapOptions::new().len(len).map_exec(&file)?)
         };
-        Ok(Self { map: Map::Dual { rw, rx }, len })
+        let told = if told { Some((file, page_size()?)) } else { None };
+        Ok(Self { map: Map::Dual { rw, rx: Executable { map: rx, told } }, len })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn dual(_len: usize) -> io::Result<Self> {
+    fn dual(_len: usize, _told: bool) -> io::Result<Self> {
         Err(io::Error::other("no memory files on this host"))
     }
 
@@ -103,11 +135,12 @@ impl CodeMemory {
     /// lie as [`crate::jump::patchable`] says. (Single mapping: no code may be running.)
     pub fn replace(&mut self, at: usize, jump: [u8; 4]) -> io::Result<()> {
         match &mut self.map {
-            Map::Dual { rw, .. } => {
+            Map::Dual { rw, rx } => {
                 let end = at.checked_add(4).ok_or(io::ErrorKind::InvalidInput)?;
                 let bytes = rw.get_mut(at..end).ok_or(io::ErrorKind::InvalidInput)?;
                 store_jump(bytes.as_mut_ptr(), jump);
                 clean_data(bytes.as_ptr(), 4);
+                rx.tell(at..end);
             }
             Map::Single(m) => m.write(at, &jump)?,
         }
@@ -128,7 +161,7 @@ impl CodeMemory {
     /// Where code runs.
     pub fn base(&self) -> *const u8 {
         match &self.map {
-            Map::Dual { rx, .. } => rx.as_ptr(),
+            Map::Dual { rx, .. } => rx.map.as_ptr(),
             Map::Single(m) => m.base(),
         }
     }
@@ -138,14 +171,14 @@ impl CodeMemory {
     pub fn write(&mut self, at: usize, code: &[u8]) -> io::Result<()> {
         let range = at..at.checked_add(code.len()).ok_or(io::ErrorKind::InvalidInput)?;
         match &mut self.map {
-            Map::Dual { rw, .. } => {
-                rw.get_mut(range).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(code);
+            Map::Dual { rw, rx } => {
+                let bytes = rw.get_mut(range.clone()).ok_or(io::ErrorKind::InvalidInput)?;
+                bytes.copy_from_slice(code);
+                // The data was written at another address, but both alias the same lines once cleaned to unification.
+                clean_data(bytes.as_ptr(), code.len());
+                rx.tell(range);
             }
             Map::Single(m) => m.write(at, code)?,
-        }
-        // Dual: the data was written at another address, but both alias the same lines once cleaned to unification.
-        if let Map::Dual { rw, .. } = &self.map {
-            clean_data(rw.as_ptr().wrapping_add(at), code.len());
         }
         publish(self.base().wrapping_add(at), code.len());
         Ok(())
@@ -166,8 +199,59 @@ fn store_jump(at: *mut u8, jump: [u8; 4]) {
     unsafe { AtomicU32::from_ptr(at.cast()) }.store(u32::from_ne_bytes(jump), Ordering::Relaxed);
 }
 
-/// This thread executes what others have published before, wherever it leads. (x86: SDM vol. 3, 9.1.3, asks for a serialising
-/// instruction; processors see that code which they have fetched was stored to, and so far nobody leads into fresh code but by an
+/// The executable one of two mappings.
+#[derive(Debug)]
+struct Executable {
+    map: Mmap,
+    /// What is mapped, and the size of the host's pages, where it has to be told.
+    told: Option<(File, usize)>,
+}
+
+impl Executable {
+    /// The other mapping was written to at these offsets.
+    fn tell(&self, range: Range<usize>) {
+        let Some((file, page)) = self.told.as_ref().filter(|_| !range.is_empty()) else { return };
+        let start = range.start & !(page - 1);
+        let at = self.map.as_ptr().wrapping_add(start).cast_mut().cast();
+        let (access, how) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: the pages that the range lies in are this mapping's, and become at one stroke what they are already: those of this
+        // file at this offset.
+        let mapped =
+            unsafe { libc::mmap(at, range.end - start, access, how, file.as_raw_fd(), start as libc::off_t) };
+        assert_eq!(mapped, at, "code pages stay mapped: {}", io::Error::last_os_error());
+    }
+}
+
+/// Size of the host's pages: 4 KiB to 64 KiB.
+fn page_size() -> io::Result<usize> {
+    // SAFETY: asks for a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = usize::try_from(page).ok().filter(|p| p.is_power_of_two());
+    page.ok_or_else(|| io::Error::other("the host does not tell the size of its pages"))
+}
+
+/// How much of what others have published a thread's instruction fetch is known to find. See the module.
+#[derive(Debug, Default)]
+pub struct Fetches(u64);
+
+impl Fetches {
+    /// Before a branch to an address that was read as data: whoever published what is there has moved `published` before that address
+    /// could be read (by an acquire load).
+    #[inline]
+    pub fn catch_up(&mut self, published: &AtomicU64) {
+        if cfg!(target_arch = "aarch64") {
+            // Relaxed: not older than what the acquire load of the address has made visible.
+            let now = published.load(Ordering::Relaxed);
+            if self.0 != now {
+                self.0 = now;
+                synchronize();
+            }
+        }
+    }
+}
+
+/// A context synchronisation event: from here on this thread fetches what others have published before. (x86: SDM vol. 3, 9.1.3, asks for
+/// a serialising instruction; processors see that code which they have fetched was stored to, and nobody leads into fresh code but by an
 /// indirect jump, or a direct one that was stored after it.)
 #[inline]
 pub fn synchronize() {
@@ -178,13 +262,17 @@ pub fn synchronize() {
     }
 }
 
-/// Does code that was replaced through a second mapping run? A property of the host, found out once, on little memory: who
-/// emulates this host's user mode takes long to map much.
-fn dual_works() -> bool {
-    static WORKS: OnceLock<bool> = OnceLock::new();
+/// Does code that was replaced through a second mapping run, and must the host be told? A property of the host, found out once, on
+/// little memory: who emulates this host's user mode takes long to map much.
+fn dual_works() -> Option<bool> {
+    static WORKS: OnceLock<Option<bool>> = OnceLock::new();
     *WORKS.get_or_init(|| {
-        let tested = CodeMemory::dual(TRIAL).and_then(CodeMemory::tested);
-        tested.inspect_err(|why| tracing::debug!(%why, "no dual mapping for generated code")).is_ok()
+        [false, true].into_iter().find(|told| {
+            let tested = CodeMemory::dual(TRIAL, *told).and_then(CodeMemory::tested);
+            tested
+                .inspect_err(|why| tracing::debug!(%why, told, "no dual mapping for generated code"))
+                .is_ok()
+        })
     })
 }
 
@@ -255,12 +343,52 @@ mod tests {
 
     #[test]
     fn replaced_code_runs() {
-        for mapping in [CodeMapping::Dual, CodeMapping::Single, CodeMapping::Auto] {
+        for mapping in [CodeMapping::Dual, CodeMapping::Told, CodeMapping::Single, CodeMapping::Auto] {
             // Memory files may be missing, and an emulator of user programs may not see code replaced through the second
             // mapping: that is what Auto finds out. The others work everywhere.
             let works = CodeMemory::new(TRIAL, mapping).and_then(CodeMemory::tested);
-            assert!(works.is_ok() || mapping == CodeMapping::Dual, "{mapping:?}: {:?}", works.err());
+            let optional = matches!(mapping, CodeMapping::Dual)
+                || matches!(mapping, CodeMapping::Told) && !cfg!(target_os = "linux");
+            assert!(works.is_ok() || optional, "{mapping:?}: {:?}", works.err());
         }
+    }
+
+    /// What machines with several vCPUs count on: one thread runs in code that another one replaces, until it is led out.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_running_thread_takes_a_jump_that_is_replaced() {
+        use crate::jump::Jumps;
+        let mut m = CodeMemory::new(TRIAL, CodeMapping::Auto).expect("memory");
+        assert!(m.is_dual(), "a Linux host writes code beside running code");
+        let jumps = Jumps::HERE.expect("a host that has generated code");
+        // A jump to itself at `site`; elsewhere, in the same page or another, a return of 7.
+        for out in [64, TRIAL / 2] {
+            let site = 16 + usize::from(cfg!(target_arch = "x86_64"));
+            let at = |offset: usize| m.base() as usize + offset;
+            let here = jumps.to(at(site), at(16)).expect("near");
+            let away = jumps.to(at(site), at(out)).expect("near");
+            let opcode: &[u8] = if cfg!(target_arch = "x86_64") { &[0xe9] } else { &[] };
+            m.write(16, &[opcode, &here[..]].concat()).expect("in range");
+            m.write(out, &return_constant(7)).expect("in range");
+            // SAFETY: the bytes are a complete function of this signature for this host.
+            let f: extern "C" fn() -> u32 = unsafe { std::mem::transmute(m.base().wrapping_add(16)) };
+            let thread = std::thread::spawn(move || {
+                synchronize();
+                f()
+            });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!thread.is_finished(), "it goes round");
+            m.replace(site, away).expect("in range");
+            assert_eq!(thread.join().expect("no panic"), 7);
+        }
+    }
+
+    #[test]
+    fn an_entry_catches_up_once_with_what_was_published() {
+        let (mut fetches, published) = (Fetches::default(), AtomicU64::new(0));
+        published.fetch_add(1, Ordering::Relaxed);
+        fetches.catch_up(&published);
+        assert_eq!(fetches.0, u64::from(cfg!(target_arch = "aarch64")));
     }
 
     #[test]

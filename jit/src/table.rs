@@ -32,6 +32,8 @@ pub struct Table {
     inner: Mutex<Inner>,
     /// Moves when something is taken out of reach.
     clock: AtomicU64,
+    /// Moves when a block gets code, before anyone can find that: see [`crate::platform::Fetches`].
+    published: AtomicU64,
     /// The memory that the blocks' code is in, whose jumps are turned here.
     memory: Option<SharedMemory>,
 }
@@ -68,7 +70,8 @@ impl Table {
     /// An empty table of blocks whose code will be in `memory`.
     pub fn new(memory: Option<SharedMemory>) -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicPtr::default()).collect();
-        Self { buckets, inner: Mutex::default(), clock: AtomicU64::new(0), memory }
+        let (clock, published) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { buckets, inner: Mutex::default(), clock, published, memory }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -125,6 +128,12 @@ impl Table {
     #[inline]
     pub fn clock(&self) -> &AtomicU64 {
         &self.clock
+    }
+
+    /// What a vCPU looks at before it enters code that it has found.
+    #[inline]
+    pub fn published(&self) -> &AtomicU64 {
+        &self.published
     }
 
     /// A stamp for what was taken out of reach just now.
@@ -276,6 +285,8 @@ impl Table {
             std::mem::replace(&mut *tb.links.lock().unwrap_or_else(PoisonError::into_inner), code.links);
         tb.tier.store(code.tier as u8, Ordering::Relaxed);
         tb.inner.store(code.inner as u8, Ordering::Relaxed);
+        // Relaxed: the store behind it releases both.
+        self.published.fetch_add(1, Ordering::Relaxed);
         tb.code.store(at.cast_mut(), Ordering::Release);
         inner.members.forget(tb);
         if !old.0.is_empty() {

@@ -11,7 +11,8 @@ mod rig;
 use iced_x86::code_asm::*;
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use jit::TierPolicy;
-use jit::compile::{Compiler, Options, Tier, named_isa};
+use jit::compile::{Code, Compiler, Options, Tier, named_isa};
+use jit::jump::is_arm_branch;
 use jit::tb::Tb;
 use rig::{CODE, Rig, config};
 
@@ -30,11 +31,15 @@ fn block(program: Assembler) -> Tb {
 }
 
 fn compile(host: &str, features: &[&str], tier: Tier, program: Assembler) -> Vec<u8> {
+    let code = compile_whole(host, features, tier, program);
+    code.bytes[..code.body].to_vec()
+}
+
+fn compile_whole(host: &str, features: &[&str], tier: Tier, program: Assembler) -> Code {
     let options = Options { optimise: false, parallel: true, verify: true };
     let isa = named_isa(&format!("{host}-unknown-linux-gnu"), features, options).expect("a target");
     let mut compiler = Compiler::new(isa, options, 0x7f12_3456_7890 as *const u8);
-    let code = compiler.compile(&block(program), tier).expect("compiles");
-    code.bytes[..code.body].to_vec()
+    compiler.compile(&block(program), tier).expect("compiles")
 }
 
 /// The instructions that order or are atomic, in the order of their addresses: cold paths come last.
@@ -114,6 +119,37 @@ mod compiled {
     /// An access that knows no LSE.
     fn access(what: &str, program: Assembler, found: &str) {
         expect(what, program, found, found);
+    }
+
+    /// What is replaced in code that another vCPU may be executing (see `jit::platform`).
+    #[test]
+    fn every_jump_that_is_replaced_is_an_aligned_b() {
+        let programs: [(usize, Assembler); 5] = [
+            (1, |a| a.jmp(CODE + 0x40)),
+            (2, |a| {
+                a.test(eax, eax)?;
+                a.jne(CODE + 0x40)
+            }),
+            (2, |a| a.loop_(CODE + 0x40)),
+            (1, |a| a.call(CODE + 0x40)),
+            (2, |a| {
+                a.lock().add(dword_ptr(rbx), eax)?;
+                a.mulps(xmm0, xmm1)?;
+                a.jc(CODE + 0x40)
+            }),
+        ];
+        for (index, (exits, program)) in programs.into_iter().enumerate() {
+            for (tier, features) in [(Tier::One, LSE), (Tier::Two, LSE), (Tier::Two, &[])] {
+                let code = compile_whole("aarch64", features, tier, program);
+                assert_eq!(code.jumps.len(), exits, "program {index}, {tier:?}");
+                for jump in &code.jumps {
+                    assert_eq!(jump.site % 4, 0, "program {index}, {tier:?}");
+                    let bytes = code.bytes[jump.site..jump.site + 4].try_into().expect("four bytes");
+                    let word = u32::from_le_bytes(bytes);
+                    assert!(is_arm_branch(word), "program {index}, {tier:?}: {word:#010x}");
+                }
+            }
+        }
     }
 
     #[test]

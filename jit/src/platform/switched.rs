@@ -12,17 +12,13 @@ use memmap2::{MmapMut, MmapRaw};
 #[derive(Debug)]
 pub struct Switched {
     map: MmapRaw,
-    /// Size of the host's pages: 4 KiB to 64 KiB.
+    /// Size of the host's pages.
     page: usize,
 }
 
 impl Switched {
     pub fn new(len: usize) -> io::Result<Self> {
-        // SAFETY: asks for a constant of the system.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        let page = usize::try_from(page).ok().filter(|p| p.is_power_of_two());
-        let page = page.ok_or_else(|| io::Error::other("the host does not tell the size of its pages"))?;
-        Ok(Self { map: MmapMut::map_anon(len)?.make_exec()?.into(), page })
+        Ok(Self { map: MmapMut::map_anon(len)?.make_exec()?.into(), page: super::page_size()? })
     }
 
     pub fn base(&self) -> *const u8 {

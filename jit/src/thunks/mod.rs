@@ -309,6 +309,10 @@ pub unsafe extern "C" fn run_handler(cpu: *mut Vcpu, insn: *const Insn, count: u
     if !apart {
         guest_flags::give(cpu);
     }
+    if cpu.parallel && insn.op == x86::Op::Cold {
+        // Serialising instructions are among these: the guest goes on with what others have changed.
+        crate::platform::synchronize();
+    }
     // SAFETY: the dispatcher put its frame there before it entered generated code.
     let f = unsafe { &mut *frame(cpu) };
     if cpu.st.stop == stop::NONE {
