@@ -48,7 +48,7 @@ fn processors_wake_one_another() {
 
 #[test]
 fn each_processor_has_its_timer_and_all_have_one_time() {
-    let program = Program::new(3, include_str!("timers.asm"), &[("ROUNDS", 1000)]);
+    let program = Program::new(3, include_str!("timers.asm"), &[("ROUNDS", 1000), ("PERIOD", 300_000)]);
     program.check(|results| assert_eq!(results, [[5, 5, 5, 0].repeat(3), vec![0]].concat()));
 }
 

@@ -55,11 +55,13 @@ edge:
     pop rdx; pop rcx; pop rdi; pop rax; iretq
 level:
     push rax; push rdi; push rcx; push rdx
-    call number; shl edi, 5; inc qword [rdi+results+8]
-    cmp qword [rdi+results+8], 3; jne .again
+    call number; shl edi, 5
+    cmp qword [rdi+results+8], 2; jne .again
     mov dx, 0x2005; xor eax, eax; out dx, al
 .again:
+    // What the conductor waits for comes last: its next edge must find the line low.
     call eoi
+    inc qword [rdi+results+8]
     pop rdx; pop rcx; pop rdi; pop rax; iretq
 
     align 64

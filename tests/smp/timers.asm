@@ -20,7 +20,8 @@ test:
     // Periodic.
     mov qword [r12+kind], 8
     mov eax, 0x20050; mov [APIC+0x320], eax
-    lea eax, [rdi+3]; imul eax, eax, 1000; mov [APIC+0x380], eax
+    // Long enough for the handler on the slowest host: time is the host's where processors run in parallel.
+    lea eax, [rdi+3]; imul eax, eax, PERIOD; mov [APIC+0x380], eax
 .period: hlt; cmp qword [r12+results+8], 5; jb .period
     xor eax, eax; mov [APIC+0x380], eax
     call barrier
