@@ -28,12 +28,16 @@ pub enum SmpMode {
 }
 
 impl SmpMode {
-    /// Can they run in parallel on this host?
-    pub const PARALLEL_HERE: bool = cfg!(target_arch = "x86_64");
+    /// Can they run in parallel on this host? (The order of guest memory accesses is known for these.)
+    pub const PARALLEL_HERE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
-    /// The mode of a machine whose user has not said which.
-    pub const DEFAULT: Self =
-        if Self::PARALLEL_HERE { Self::Parallel } else { Self::Deterministic { seed: None } };
+    /// The mode of a machine whose user has not said which. Only a host with memory files (Linux) writes code beside running code, and
+    /// where it does not, vCPUs in parallel are interpreted: then they are faster in turns.
+    pub const DEFAULT: Self = if Self::PARALLEL_HERE && cfg!(target_os = "linux") {
+        Self::Parallel
+    } else {
+        Self::Deterministic { seed: None }
+    };
 }
 
 /// RAM when `-m` is not given, bytes (QEMU's default).

@@ -196,7 +196,7 @@ fn run_machine(
 ) -> Result<ExitStatus, Failure> {
     let drives = storage::open_all(config)?;
     if config.topology.cpus > 1 && config.smp_mode.is_none() && SmpMode::DEFAULT != SmpMode::Parallel {
-        let how = "the processors take turns on one thread (-smp-mode deterministic); they do not run in parallel on this host yet";
+        let how = "the processors take turns on one thread (-smp-mode deterministic); in parallel they would not be compiled on this host";
         let _ = writeln!(io::stderr(), "retrograde: -smp {}: {how}", config.topology.cpus);
     }
     let mut machine = Machine::new(spec(config, &prepared)?)?;

@@ -1,10 +1,13 @@
 //! Several vCPUs: in turns by a schedule from a seed, and in parallel.
 
-use emulator::guests::{INITRAMFS_AMD64, KERNEL_CLOUD_AMD64};
+use emulator::config::{MachineConfig, SmpMode};
+use emulator::guests::{self, INITRAMFS_AMD64, KERNEL_CLOUD_AMD64};
 use emulator::machine::Ended;
 use emulator::machine::gate::InputGate;
 use jit::TierPolicy;
 use tests::harness::boot::{Final, Guest, Screen, final_state, run};
+use tests::harness::pc::{Pc, configuration};
+use x86::model::Topology;
 
 use super::debian::{boot, reaches_the_marker};
 
@@ -89,4 +92,46 @@ fn a_state_saved_while_processors_run_in_parallel_goes_on() {
     }
     let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, None);
     reaches_the_marker(&(final_state(&mut machine, ended), screen));
+}
+
+/// Four jobs at a time, which hash the same.
+const JOBS: &str = "for i in 1 2 3 4; do head -c 256k /dev/zero | md5sum > /tmp/job$i & done; wait; cat /tmp/job* | sort | uniq -c\n";
+/// What all of them find.
+const HASHES: &str = "4 ec87a838931d4d5d2e94a04644788a55";
+
+/// Two processors, which the shell counts and gives jobs to. (On an emulated host, too: the limits are far away.)
+fn two_processors_do_jobs(mode: SmpMode) {
+    let (kernel, initrd) = (guests::for_test(&KERNEL_CLOUD_AMD64), guests::for_test(&INITRAMFS_AMD64));
+    let (Some(kernel), Some(initrd)) = (kernel, initrd) else { return };
+    let config = MachineConfig {
+        kernel: Some(kernel),
+        initrd: initrd.to_str().map(Into::into),
+        append: "console=ttyS0 wl=shell".into(),
+        topology: Topology::cores(2),
+        smp_mode: Some(mode),
+        ..configuration(256 << 20)
+    };
+    let mut pc = Pc::power_on(&config, TierPolicy::Auto);
+    let commands =
+        [("echo there are $(nproc)\n", "there are 2"), (JOBS, HASHES), ("poweroff\n", "reboot: Power down")];
+    pc.until_serial(":/root# ", 3600);
+    for (command, answer) in commands {
+        for bad in ["Kernel panic", "BUG:", "Oops", "Call Trace", "WARNING: CPU"] {
+            assert!(!pc.serial.shows(bad), "{bad} on the console:\n{}", pc.serial.tail(6000));
+        }
+        pc.type_serial(command, answer, 1800);
+    }
+    pc.until_off(600);
+}
+
+#[test]
+fn two_processors_in_turns_do_jobs() {
+    two_processors_do_jobs(SmpMode::Deterministic { seed: Some(5) });
+}
+
+#[test]
+fn two_processors_in_parallel_do_jobs() {
+    if SmpMode::PARALLEL_HERE {
+        two_processors_do_jobs(SmpMode::Parallel);
+    }
 }

@@ -65,7 +65,8 @@ impl Guest {
     /// With this many processors, which run in parallel where the host can do that.
     pub fn with_parallel_processors(mut self, cpus: u32) -> Self {
         self.config.topology = Topology::cores(cpus);
-        self.config.smp_mode = Some(SmpMode::DEFAULT);
+        let here = SmpMode::PARALLEL_HERE;
+        self.config.smp_mode = Some(if here { SmpMode::Parallel } else { SmpMode::DEFAULT });
         self
     }
 

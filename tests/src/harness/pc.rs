@@ -163,14 +163,14 @@ impl Pc {
 
     /// Runs for `count` instructions more, or until it ends.
     pub fn run(&mut self, count: u64) -> Ended {
-        let until = self.machine.cpu.st.icount() + count;
+        let until = self.machine.retired() + count;
         let ended = self.machine.run(&mut InputGate::sealed(), &mut self.serial, Some(until));
         ended.expect("the console takes everything")
     }
 
     /// Runs for one look: so many instructions, or so much time, that nothing which is shown for a while is missed.
     fn run_a_little(&mut self, gate: &mut InputGate) -> Ended {
-        let (icount, now) = (self.machine.cpu.st.icount(), self.machine.cpu.st.now());
+        let (icount, now) = (self.machine.retired(), self.machine.cpu.st.now());
         self.machine.set_alarm(now + LOOK_TIME);
         let ended = self.machine.run(gate, &mut self.serial, Some(icount + LOOK_COUNT));
         ended.expect("the console takes everything")
@@ -226,7 +226,7 @@ impl Pc {
         self.serial.0.clear();
         let end = self.machine.cpu.st.now() + limit * 1_000_000_000;
         for byte in text.bytes() {
-            let icount = self.machine.cpu.st.icount();
+            let icount = self.machine.retired();
             let input = Input::Serial { port: 0, byte };
             let mut gate = InputGate::script(vec![Stamped { icount, now: 0, input }]);
             loop {
