@@ -57,15 +57,28 @@ impl Options {
         }
     }
 
-    /// Whole disks, which our BIOS boots.
+    /// Several processors: Debian's kernel, and jobs for each of them.
+    pub fn processors() -> Self {
+        Self::boots(&["smp::two_processors_in_turns_do_jobs", "smp::two_processors_in_parallel_do_jobs"])
+    }
+
+    /// Whole disks, which our BIOS boots: two that are made by the tests, and a Debian system if the environment names its image.
     pub fn disks() -> Self {
-        let names = ["own_bios::linux_from_a_fat_disk_by_syslinux", "q35::our_bios_boots_linux_from_a_disk"];
-        let arguments = ["--ignored", "--exact", "--test-threads", "1"].into_iter().chain(names);
+        Self::boots(&[
+            "own_bios::linux_from_a_fat_disk_by_syslinux",
+            "q35::our_bios_boots_linux_from_a_disk",
+            "disks::debian_for_amd64_under_our_bios",
+        ])
+    }
+
+    /// Tests of the program `guest`.
+    fn boots(names: &[&str]) -> Self {
+        let arguments = ["--include-ignored", "--exact", "--test-threads", "1"].iter().chain(names);
         Self {
             packages: vec!["tests".into()],
             programs: vec!["guest".into()],
             guests: true,
-            arguments: arguments.map(Into::into).collect(),
+            arguments: arguments.map(|argument| (*argument).into()).collect(),
             ..Self::on_4k_pages()
         }
     }

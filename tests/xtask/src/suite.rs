@@ -125,6 +125,7 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
     if !options.no_aarch64 && cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         let mut parts = vec![("aarch64 host", aarch64::Options::on_4k_pages())];
         if options.nightly {
+            parts.push(("aarch64 -smp 2", aarch64::Options::processors()));
             parts.push(("aarch64 disks", aarch64::Options::disks()));
         }
         for (name, options) in parts {
