@@ -35,6 +35,7 @@ impl CpuModel {
             5 if self.has(Feature::Monitor) => [64, 64, 3, 0x10],
             6 => [self.bits(Place::L6A), 0, 0, 0],
             7 if sub == 0 => self.leaf_7(st),
+            7 if sub == 2 => [0, 0, 0, self.bits(Place::L72D)],
             0xb | 0x1f => self.levels(sub),
             0xd => self.xsave(st, sub),
             // SDM vol. 3, 19.7.3: the crystal's frequency and the ratio of the TSC to it.
@@ -100,7 +101,8 @@ impl CpuModel {
     fn leaf_7(&self, st: &CpuState) -> [u32; 4] {
         // OSPKE shows CR4.PKE.
         let ospke = if st.cr4 & cr4::PKE != 0 { 1 << 4 } else { 0 };
-        [0, self.bits(Place::L7B), self.bits(Place::L7C) | ospke, self.bits(Place::L7D)]
+        let last = if self.bits(Place::L72D) != 0 { 2 } else { 0 };
+        [last, self.bits(Place::L7B), self.bits(Place::L7C) | ospke, self.bits(Place::L7D)]
     }
 
     /// Leaf 4: L1D and L1I of 32 KiB, L2 of 2 MiB, a shared L3 of 16 MiB, all with 64-byte lines.

@@ -39,6 +39,8 @@ pub(super) enum Place {
     L7C,
     /// CPUID.07H.0:EDX.
     L7D,
+    /// CPUID.07H.2:EDX.
+    L72D,
     /// CPUID.0DH.1:EAX.
     LdA,
     /// CPUID.80000001H:ECX.
@@ -130,6 +132,8 @@ features! {
     Stibp "stibp" L7D 27 Level::Max;
     ArchCapabilities "arch-capabilities" L7D 29 Level::Max;
     Ssbd "ssbd" L7D 31 Level::Max;
+    BhiCtrl "bhi-ctrl" L72D 4 Level::Max;
+    McdtNo "mcdt-no" L72D 5 Level::Max;
     Xsaveopt "xsaveopt" LdA 0 Level::Max;
     Xsavec "xsavec" LdA 1 Level::Max;
     Xgetbv1 "xgetbv1" LdA 2 Level::Max;

@@ -32,6 +32,9 @@ pub const TSC_HZ: u32 = 1_000_000_000;
 /// IA32_ARCH_CAPABILITIES (SDM vol. 4, MSR 10Ah): RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO,
 /// IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO. An emulator
 /// has none of these side channels.
+///
+/// BHI_NO does not keep Linux from clearing the branch history by a loop at every system call, since a processor that has
+/// it may still be attacked within one privilege level: IA32_SPEC_CTRL.BHI_DIS_S does ([`Feature::BhiCtrl`]).
 pub const ARCH_CAPABILITIES: u64 = 1 << 0
     | 1 << 1
     | 1 << 3

@@ -105,6 +105,8 @@ const SYSTEM: &[F] = &[
     F::SpecCtrl,
     F::Stibp,
     F::Ssbd,
+    F::BhiCtrl,
+    F::McdtNo,
     F::ArchCapabilities,
     F::InvariantTsc,
     F::Vme,
@@ -268,6 +270,7 @@ const NEEDS: &[(F, &[F])] = &[
     (F::Mca, &[F::Mce, F::Msr]),
     (F::Mtrr, &[F::Msr]),
     (F::Sep, &[F::Msr]),
+    (F::BhiCtrl, &[F::SpecCtrl]),
 ];
 
 /// What `f` needs and `bits` lacks.

@@ -136,6 +136,19 @@ fn osxsave_and_syscall_follow_the_state() {
     assert_ne!(m.cpuid(&st, 0x8000_0001, 0)[3] & 1 << 11, 0);
 }
 
+/// CPUID.(07H, 2) is there where it has something to say, and leaf 7 says so.
+#[test]
+fn branch_history_control_has_a_subleaf() {
+    let st = CpuState::power_on();
+    let seven = |name: &str| {
+        let m = CpuModel::by_name(name).unwrap();
+        (m.cpuid(&st, 7, 0)[0], m.cpuid(&st, 7, 1), m.cpuid(&st, 7, 2))
+    };
+    assert_eq!(seven("max"), (2, [0; 4], [0, 0, 0, 1 << 4 | 1 << 5]));
+    assert_eq!(seven("qemu64"), (0, [0; 4], [0; 4]));
+    assert_eq!(seven("IvyBridge"), (0, [0; 4], [0; 4]));
+}
+
 #[test]
 fn out_of_range_leaves_repeat_the_last_basic_one() {
     let (m, st) = (CpuModel::default(), CpuState::power_on());

@@ -179,6 +179,8 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
     let has = |f| cpu.model.has(f);
     let (spec_ctrl, x2apic, deadline) =
         (has(Feature::SpecCtrl), has(Feature::X2apic), has(Feature::TscDeadline));
+    // IBRS, STIBP, SSBD and BHI_DIS_S: stored only.
+    let spec_ctrl_bits = if has(Feature::BhiCtrl) { 7 | 1 << 10 } else { 7 };
     let (rdtscp, xsaves) = (has(Feature::Rdtscp), has(Feature::Xsaves));
     let m = &mut cpu.st.msr;
     let store = |place: &mut u64, ok: bool| {
@@ -201,8 +203,7 @@ fn write(cpu: &mut Vcpu, i: &Insn, n: u32, v: u64) -> R<bool> {
             cpu.stop_after();
             Ok(ok)
         }
-        // IBRS, STIBP, SSBD: stored only.
-        index::SPEC_CTRL => store(&mut m.spec_ctrl, spec_ctrl && v & !7 == 0),
+        index::SPEC_CTRL => store(&mut m.spec_ctrl, spec_ctrl && v & !spec_ctrl_bits == 0),
         index::PRED_CMD => Ok(spec_ctrl && v & !1 == 0),
         // A microcode update "succeeds" and changes nothing.
         index::BIOS_UPDT_TRIG | index::BIOS_SIGN_ID => Ok(true),

@@ -90,6 +90,21 @@ fn model_specific_registers_follow_the_features() {
     assert_eq!(machine("486").run(&[0x0f, 0x32]), Err(ud()), "no MSRs at all");
 }
 
+/// IA32_SPEC_CTRL takes BHI_DIS_S where CPUID.(07H, 2) has it, and no other bit.
+#[test]
+fn branch_history_control_follows_its_feature() {
+    for (has, bit, ok) in
+        [(true, 10, true), (false, 10, false), (true, 0, true), (false, 2, true), (true, 3, false)]
+    {
+        let mut m = machine("max");
+        assert!(m.cpu.model.set_feature("bhi-ctrl", has));
+        for (register, value) in [(reg::RCX, 0x48), (reg::RDX, 0), (reg::RAX, 1 << bit)] {
+            *m.reg(register) = value;
+        }
+        assert_eq!(m.run(&[0x0f, 0x30]), if ok { Ok(()) } else { Err(gp(0)) }, "{has}, bit {bit}");
+    }
+}
+
 #[test]
 fn edx_names_the_processor_at_reset() {
     for (model, edx) in [("486", 0x480), ("pentium3", 0x673), ("max", 0x8_06b8)] {
