@@ -1,5 +1,9 @@
 //! Several vCPUs: in turns by a schedule from a seed, and in parallel.
 
+use std::num::NonZero;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use emulator::config::{MachineConfig, SmpMode};
 use emulator::guests::{self, INITRAMFS_AMD64, KERNEL_CLOUD_AMD64};
 use emulator::machine::Ended;
@@ -59,6 +63,46 @@ fn a_saved_state_goes_on_alike() {
     let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, None);
     assert_eq!(whole.1.tail(usize::MAX), screen.tail(usize::MAX), "console");
     assert_eq!(whole.0, final_state(&mut machine, ended), "end");
+}
+
+/// As many runs at once as the host has processors, and one more, so that each of them is interrupted and moved: console, end, memory
+/// and the count of each processor are the seed's.
+#[test]
+#[ignore = "slow: forty boots"]
+fn twenty_boots_of_a_seed_are_one() {
+    for cpus in [2, 4] {
+        let Some(guest) = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0") else {
+            return;
+        };
+        let guest = guest.with_processors(cpus, 11);
+        let left = AtomicU32::new(20);
+        let one = || {
+            let mut machine = guest.power_on(TierPolicy::Auto);
+            let mut screen = Screen::default();
+            let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, None);
+            let counts: Vec<_> =
+                (0..machine.cpus()).filter_map(|n| Some(machine.vcpu(n)?.st.icount())).collect();
+            let run = (final_state(&mut machine, ended), screen);
+            reaches_the_marker(&run);
+            (counts, run.0, run.1.0)
+        };
+        let threads = std::thread::available_parallelism().map_or(2, NonZero::get) + 1;
+        let all: Vec<_> = std::thread::scope(|s| {
+            let work = || {
+                let take = || left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok();
+                std::iter::from_fn(|| take().then(&one)).collect::<Vec<_>>()
+            };
+            let threads: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
+            threads.into_iter().flat_map(|t| t.join().expect("a boot panicked")).collect()
+        });
+        assert_eq!(all.len(), 20);
+        for other in &all[1..] {
+            assert_eq!(all[0].0, other.0, "counts of the processors");
+            assert_eq!(all[0].1, other.1, "end");
+            assert!(all[0].2 == other.2, "console:\n{}", String::from_utf8_lossy(&other.2));
+        }
+        eprintln!("{cpus} processors: 20 of 20 alike, {:?} {:?}", all[0].0, all[0].1);
+    }
 }
 
 /// A thread for each, two and then more than the host may have cores. (Hosts that cannot do that take turns.)

@@ -2,8 +2,10 @@
 //!
 //! The programs are the `.asm` files; each says what its results are.
 
+mod determinism;
 mod devices;
 mod interrupts;
 mod litmus;
 mod memory;
+mod stress;
 mod x2apic;

@@ -9,7 +9,7 @@ mod runtime;
 use std::fmt::Write as _;
 use std::io;
 
-use emulator::config::{DebugExit, MachineConfig, SmpMode, TestDevices};
+use emulator::config::{BoardKind, DebugExit, MachineConfig, SmpMode, TestDevices};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended, LockCounts, Machine};
 use jit::{Stats, TierPolicy};
@@ -65,6 +65,18 @@ pub struct Program {
     cpus: u32,
     listing: Listing,
     patience: u64,
+    q35: bool,
+}
+
+/// A run in turns, as far as it is the seed's alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// What the guest wrote.
+    pub results: Vec<u64>,
+    /// Instructions that each processor has retired.
+    pub counts: Vec<u64>,
+    /// Hash of registers, devices and memory.
+    pub fingerprint: String,
 }
 
 /// Instructions of all processors after which a program counts as endless.
@@ -83,12 +95,17 @@ impl Program {
         whole += "\nalign 8; results_end:\n";
         let listing = Listing::new(&whole, runtime::IMAGE, &constants);
         assert!(listing.bytes.len() <= runtime::ROM_CODE, "the program is too long");
-        Self { cpus, listing, patience: PATIENCE }
+        Self { cpus, listing, patience: PATIENCE, q35: false }
     }
 
     /// May run for so many instructions.
     pub fn patient(self, patience: u64) -> Self {
         Self { patience, ..self }
+    }
+
+    /// On a `q35` with a display: PCI memory to move.
+    pub fn on_q35(self) -> Self {
+        Self { q35: true, ..self }
     }
 
     /// The ROM from which it starts.
@@ -110,16 +127,24 @@ impl Program {
 
     /// Runs it; what stands from `results` on then. Panics if the guest says that something is wrong.
     pub fn run(&self, mode: Mode, tier: TierPolicy) -> Vec<u64> {
-        self.run_machine(mode, tier).0
+        self.run_to_end(mode, tier).0
     }
 
     /// Runs it in parallel; which locks were taken, and what the engines counted. Panics if the guest says that something is wrong.
     pub fn counted(&self, tier: TierPolicy) -> (LockCounts, Stats) {
-        let machine = self.run_machine(Mode::Parallel, tier).1;
+        let machine = self.run_to_end(Mode::Parallel, tier).1;
         (machine.lock_counts().clone(), machine.stats())
     }
 
-    fn run_machine(&self, mode: Mode, tier: TierPolicy) -> (Vec<u64>, Machine) {
+    /// Runs it, and tells all that two runs of a seed must agree on.
+    pub fn trace(&self, seed: u64, tier: TierPolicy) -> Trace {
+        let (results, mut machine) = self.run_to_end(Mode::Deterministic { seed }, tier);
+        let counts = (0..machine.cpus()).filter_map(|n| Some(machine.vcpu(n)?.st.icount())).collect();
+        let fingerprint = machine.fingerprint().expect("memory can be hashed").to_hex().to_string();
+        Trace { results, counts, fingerprint }
+    }
+
+    fn run_to_end(&self, mode: Mode, tier: TierPolicy) -> (Vec<u64>, Machine) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let bios = folder.path().join("rom");
         std::fs::write(&bios, self.rom()).expect("room for a ROM");
@@ -130,6 +155,9 @@ impl Program {
             ..TestDevices::default()
         };
         let mut config = MachineConfig { bios: Some(bios), vga: Some(false), test, ..configuration(RAM) };
+        if self.q35 {
+            (config.board, config.vga) = (BoardKind::Q35, Some(true));
+        }
         config.topology = Topology::cores(self.cpus);
         mode.choose(&mut config);
         let mut machine = Pc::power_on(&config, tier).machine;
