@@ -24,7 +24,7 @@ use x86::{Vcpu, sys};
 
 use crate::code::{CodeCache, NoPlace};
 use crate::compile::{Code, Compiler, Options, Tier, host_isa};
-use crate::layout::{JitFrame, Link, SCRATCH_FRAME, jump_tag};
+use crate::layout::{JitFrame, SCRATCH_FRAME, jump_tag};
 use crate::member::Member;
 use crate::platform::{CodeMapping, Fetches};
 use crate::stats::Stats;
@@ -79,8 +79,11 @@ pub struct EngineConfig {
 /// Instructions between two samples of where time goes.
 pub const SAMPLE: u64 = 100_000;
 
-/// Blocks that tier 0 runs before the dispatcher looks around.
+/// Blocks that tier 0 runs, and ways from it into generated code, before the dispatcher looks around.
 const RUN: u64 = 64;
+
+/// What coming from generated code to a block without counts for its heat, in instructions: the way there and back.
+const CROSSING: u32 = 40;
 
 impl Default for EngineConfig {
     fn default() -> Self {
@@ -338,44 +341,60 @@ impl Engine {
             }
             return None;
         }
-        let code = tb.code();
-        if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
-            self.enter(cpu, code);
-            return None;
-        }
-        self.interpret(cpu, tb);
+        self.go_on(cpu, tb);
         None
     }
 
-    /// Runs `tb` in tier 0, and then those after it that the jump cache knows, as linked generated code would: with nothing
-    /// of the dispatcher in between. Whatever needs the dispatcher has set `stop`, which ends it.
-    fn interpret(&mut self, cpu: &mut Vcpu, mut tb: &Tb) {
-        let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
-        let me = Arc::as_ptr(&self.me);
+    /// Runs `tb` and the blocks after it, each in the best tier that it has, with nothing of the dispatcher in between. Whatever needs the
+    /// dispatcher has set `stop`, or leaves no next block.
+    fn go_on(&mut self, cpu: &mut Vcpu, mut tb: &Tb) {
         let mut left = RUN;
         loop {
+            let code = tb.code();
+            let next = if !code.is_null() && (!tb.floats || default_fp(cpu.st.mxcsr)) {
+                left -= 1;
+                self.enter(cpu, code)
+            } else {
+                self.interpret(cpu, tb, &mut left)
+            };
+            let Some(next) = next else { return };
+            if left == 0 || i64::from(next.block.count) > cpu.st.budget {
+                return;
+            }
+            tb = next;
+        }
+    }
+
+    /// Runs `tb` in tier 0, and then those after it that the jump cache knows, as linked generated code would: to one that has code,
+    /// which is returned.
+    fn interpret<'t>(&mut self, cpu: &mut Vcpu, mut tb: &'t Tb, left: &mut u64) -> Option<&'t Tb> {
+        let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        let me = Arc::as_ptr(&self.me);
+        let before = *left;
+        let next = loop {
             tb.prefetch_next();
-            self.warm(tb);
-            left -= 1;
-            if interp::run_block(cpu, &tb.block) == Outcome::Stopped || left == 0 || !tb.plain {
-                break;
+            self.warm(tb, tb.block.count);
+            *left -= 1;
+            if interp::run_block(cpu, &tb.block) == Outcome::Stopped || *left == 0 || !tb.plain {
+                break None;
             }
             debug_assert_eq!(tag, jump_tag(cpu.mmu.epoch(), cpu.st.mode), "a plain block");
             let rip = cpu.st.rip;
             // SAFETY: the engine keeps its vCPU's record for as long as it lives.
             let next = unsafe { &*me }.jump(rip);
             if next.rip.load(Ordering::Relaxed) != rip || next.tag.load(Ordering::Relaxed) != tag {
-                break;
+                break None;
             }
             // SAFETY: blocks that the jump cache had after the last safepoint are alive until the next one.
-            let Some(following) = (unsafe { next.tb.load(Ordering::Relaxed).as_ref() }) else { break };
+            let Some(following) = (unsafe { next.tb.load(Ordering::Relaxed).as_ref() }) else { break None };
             tb.note_next(next, following);
             tb = following;
             if i64::from(tb.block.count) > cpu.st.budget || !tb.code().is_null() {
-                break;
+                break Some(tb);
             }
-        }
-        self.stats.tier0_blocks += RUN - left;
+        };
+        self.stats.tier0_blocks += before - *left;
+        next
     }
 
     /// Delivers what is pending; tells whether there is nothing to run.
@@ -464,8 +483,9 @@ impl Engine {
         // A block without a branch at its end: RIP is exact after every single instruction.
     }
 
-    /// Runs generated code.
-    fn enter(&mut self, cpu: &mut Vcpu, code: *const u8) {
+    /// Runs generated code until it comes to a block without, or to one that it does not know: that one is returned, unless something
+    /// needs the dispatcher. The exit that led there is linked.
+    fn enter<'t>(&mut self, cpu: &mut Vcpu, code: *const u8) -> Option<&'t Tb> {
         let frame = self.me.head();
         // SAFETY: the frame is this vCPU's, and generated code does not run yet.
         unsafe {
@@ -479,19 +499,20 @@ impl Engine {
         // SAFETY: `code` belongs to a block that was alive at the last safepoint; the frame's address is in `scratch`.
         unsafe { thunks::enter(cpu, code, frame) };
         thunks::guest_flags::take(cpu);
-        // SAFETY: as above; generated code does not run any more.
-        let link = unsafe { (*frame).link };
-        if link.is_null() || cpu.st.stop != stop::NONE {
-            return;
+        if cpu.st.stop != stop::NONE {
+            return None;
         }
-        let Some(tb) = self.find(cpu) else { return };
-        // SAFETY: the block that was just left was alive at the last safepoint, and so were its links: until the next one.
-        let (link, tb): (&Link, &Tb) = unsafe { (&*link, &*tb) };
+        // SAFETY: blocks live until the next safepoint at least.
+        let tb: &Tb = unsafe { &*self.find(cpu)? };
         if tb.code().is_null() {
-            return tb.prefetch();
+            tb.prefetch();
+            self.warm(tb, CROSSING);
+            return Some(tb);
         }
+        // SAFETY: the block that was left was alive at the last safepoint, and so were its links: until the next one.
+        let Some(link) = (unsafe { (*frame).link.as_ref() }) else { return Some(tb) };
         if link.rip != tb.key.rip {
-            return;
+            return Some(tb);
         }
         if std::ptr::eq(link.to.load(Ordering::Relaxed), tb) {
             // Made in an earlier epoch, and right again.
@@ -500,16 +521,17 @@ impl Engine {
             self.stats.links += 1;
             self.shared.table.link(link, tb, cpu.mmu.epoch());
         }
+        Some(tb)
     }
 
     /// Counts an execution in tier 0 and compiles the block when it is time.
     #[inline(always)]
-    fn warm(&mut self, tb: &Tb) {
+    fn warm(&mut self, tb: &Tb, by: u32) {
         let heat = tb.heat.load(Ordering::Relaxed);
         if heat >= HOT_QUEUED {
             return;
         }
-        let heat = heat + tb.block.count;
+        let heat = heat + by;
         tb.heat.store(heat, Ordering::Relaxed);
         if heat >= self.config.hot_threshold {
             self.compile_soon(tb);
