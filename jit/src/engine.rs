@@ -53,8 +53,9 @@ pub enum TierPolicy {
 pub struct EngineConfig {
     /// Tiers.
     pub tier: TierPolicy,
-    /// Instructions that a block executes in tier 0 before it is compiled. Compiling takes as long as tier 0 takes for some
-    /// ten thousand instructions; the break-even lies where both have cost the same.
+    /// Instructions that a block executes in tier 0 before it is compiled, where coming from generated code and going back there counts
+    /// as [`CROSSING`]. Compiling takes as long as tier 0 takes for some ten thousand instructions, but code that stays in tier 0 also
+    /// keeps its neighbours from leading to one another.
     pub hot_threshold: u32,
     /// Samples (one each [`SAMPLE`] instructions, or when the slice of then ends) that find a block in tier 1 until it is compiled for tier 2.
     pub tier2_samples: u8,
@@ -83,13 +84,13 @@ pub const SAMPLE: u64 = 100_000;
 const RUN: u64 = 64;
 
 /// What coming from generated code to a block without counts for its heat, in instructions: the way there and back.
-const CROSSING: u32 = 40;
+const CROSSING: u32 = 20;
 
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tier: TierPolicy::Auto,
-            hot_threshold: 1000,
+            hot_threshold: 1500,
             tier2_samples: 4,
             code_cache_bytes: 64 << 20,
             workers: 1,
