@@ -1,9 +1,9 @@
 //! Devices that several processors use at the same time, and what that costs them.
 
 use emulator::config::SmpMode;
-use emulator::machine::Why;
+use emulator::machine::{Ended, Why};
 use jit::TierPolicy;
-use tests::harness::smp::Program;
+use tests::harness::smp::{Mode, Program};
 
 #[test]
 fn one_counter_for_all_while_it_is_stopped_and_moved() {
@@ -15,6 +15,22 @@ fn one_counter_for_all_while_it_is_stopped_and_moved() {
 fn timers_local_apics_and_translations_all_the_time() {
     let program = Program::new(4, include_str!("quiet.asm"), &[("ROUNDS", 300)]);
     program.check(|results| assert_eq!(results, [300; 4]));
+}
+
+/// It is found out although nobody is told when the last one halts.
+#[test]
+fn processors_that_are_halted_for_good_end_the_machine() {
+    let program = Program::new(3, "test: cli\n.stop: hlt; jmp .stop\nresults: dq 0", &[]);
+    let (ended, ends) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        Mode::all().into_iter().for_each(|mode| {
+            let _ = ended.send(program.end(mode, TierPolicy::Zero));
+        });
+    });
+    for mode in Mode::all() {
+        let end = ends.recv_timeout(std::time::Duration::from_secs(300)).expect("it ends");
+        assert_eq!(end, Ended::HaltedForever, "{mode:?}");
+    }
 }
 
 /// TLB misses, block look-ups, the HPET's counter, the PM timer, task priority, IPIs and EOI: fifty times as many of them take the devices'

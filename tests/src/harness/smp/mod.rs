@@ -144,7 +144,7 @@ impl Program {
         Trace { results, counts, fingerprint }
     }
 
-    fn run_to_end(&self, mode: Mode, tier: TierPolicy) -> (Vec<u64>, Machine) {
+    fn machine(&self, mode: Mode, tier: TierPolicy) -> Machine {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let bios = folder.path().join("rom");
         std::fs::write(&bios, self.rom()).expect("room for a ROM");
@@ -160,7 +160,17 @@ impl Program {
         }
         config.topology = Topology::cores(self.cpus);
         mode.choose(&mut config);
-        let mut machine = Pc::power_on(&config, tier).machine;
+        Pc::power_on(&config, tier).machine
+    }
+
+    /// How the machine ends that nobody stops.
+    pub fn end(&self, mode: Mode, tier: TierPolicy) -> Ended {
+        let ended = self.machine(mode, tier).run(&mut InputGate::sealed(), &mut Said::default(), None);
+        ended.expect("the console takes everything")
+    }
+
+    fn run_to_end(&self, mode: Mode, tier: TierPolicy) -> (Vec<u64>, Machine) {
+        let mut machine = self.machine(mode, tier);
         let mut said = Said::default();
         // Who waits for a thread that the host does not run retires instructions meanwhile.
         let patience = if mode == Mode::Parallel { self.patience.saturating_mul(50) } else { self.patience };
