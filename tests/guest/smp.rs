@@ -157,7 +157,7 @@ fn two_processors_do_jobs(mode: SmpMode) {
     };
     let mut pc = Pc::power_on(&config, TierPolicy::Auto);
     let commands =
-        [("echo there are $(nproc)\n", "there are 2"), (JOBS, HASHES), ("poweroff\n", "reboot: Power down")];
+        [("echo there are $(nproc)\n", "there are 2"), (JOBS, HASHES), ("sleep 1; poweroff\n", "poweroff")];
     pc.until_serial(":/root# ", 3600);
     for (command, answer) in commands {
         for bad in ["Kernel panic", "BUG:", "Oops", "Call Trace", "WARNING: CPU"] {
