@@ -494,7 +494,8 @@ impl Engine {
             (*frame).tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
         }
         if self.config.parallel {
-            self.fetches.catch_up(self.shared.table.published());
+            let table = &self.shared.table;
+            self.fetches.catch_up([table.published(), table.clock()]);
         }
         thunks::guest_flags::give(cpu);
         // SAFETY: `code` belongs to a block that was alive at the last safepoint; the frame's address is in `scratch`.

@@ -26,7 +26,8 @@
 //!   dispatcher only).
 //! - Places are used again when every vCPU has passed a safepoint since the last jump to what was there was turned away, and executed an
 //!   ISB there ([`synchronize`]), so that none has an old B left. The same goes for x86's own rule for code that another processor has
-//!   changed (SDM vol. 3, 9.1.3): a serialising instruction in generated code ends with an ISB (`thunks::run_handler`).
+//!   changed (SDM vol. 3, 9.1.3): a serialising instruction in generated code ends with an ISB (`thunks::run_handler`), and who comes from
+//!   tier 0 catches up with jumps that were turned away meanwhile.
 
 #![expect(unsafe_code, reason = "maps and runs executable memory")]
 
@@ -235,13 +236,13 @@ fn page_size() -> io::Result<usize> {
 pub struct Fetches(u64);
 
 impl Fetches {
-    /// Before a branch to an address that was read as data: whoever published what is there has moved `published` before that address
-    /// could be read (by an acquire load).
+    /// Before a branch to an address that was read as data: whoever published what is there, or turned a jump away, has moved one of
+    /// `counts` before that address, or the guest's own word that its code has changed, could be read (by an acquire load).
     #[inline]
-    pub fn catch_up(&mut self, published: &AtomicU64) {
+    pub fn catch_up(&mut self, counts: [&AtomicU64; 2]) {
         if cfg!(target_arch = "aarch64") {
-            // Relaxed: not older than what the acquire load of the address has made visible.
-            let now = published.load(Ordering::Relaxed);
+            // Relaxed: not older than what that acquire load has made visible. Both only grow.
+            let now = counts.iter().fold(0, |sum: u64, n| sum.wrapping_add(n.load(Ordering::Relaxed)));
             if self.0 != now {
                 self.0 = now;
                 synchronize();
@@ -385,10 +386,12 @@ mod tests {
 
     #[test]
     fn an_entry_catches_up_once_with_what_was_published() {
-        let (mut fetches, published) = (Fetches::default(), AtomicU64::new(0));
-        published.fetch_add(1, Ordering::Relaxed);
-        fetches.catch_up(&published);
-        assert_eq!(fetches.0, u64::from(cfg!(target_arch = "aarch64")));
+        let (mut fetches, published, clock) = (Fetches::default(), AtomicU64::new(0), AtomicU64::new(0));
+        for (n, moved) in (1..).zip([&published, &clock]) {
+            moved.fetch_add(1, Ordering::Relaxed);
+            fetches.catch_up([&published, &clock]);
+            assert_eq!(fetches.0, if cfg!(target_arch = "aarch64") { n } else { 0 });
+        }
     }
 
     #[test]
