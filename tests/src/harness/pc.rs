@@ -26,6 +26,8 @@ pub struct Pc {
     pub machine: Machine,
     /// What came from the first serial port.
     pub serial: Screen,
+    /// Do several processors run in parallel? Then threads come and go for each look.
+    parallel: bool,
 }
 
 /// A drive with the image at `path`, thrown away what is written to it unless `keep`.
@@ -128,6 +130,7 @@ impl Pc {
         let drives = storage::open_all(config).unwrap_or_else(|e| panic!("{e}"));
         let mut model = CpuModel::by_name("max").expect("the model");
         model.set_topology(config.topology);
+        let parallel = config.smp_mode == Some(SmpMode::Parallel);
         let spec = Spec {
             board: config.board,
             layout: prepared.layout,
@@ -136,7 +139,7 @@ impl Pc {
                 Some(SmpMode::Deterministic { seed }) => seed.unwrap_or(0),
                 _ => 0,
             },
-            parallel: config.smp_mode == Some(SmpMode::Parallel),
+            parallel,
             engine: EngineConfig { tier, verify: false, ..EngineConfig::default() },
             epoch_seconds: EPOCH,
             serial_ports: config.serial.len() as u8,
@@ -153,7 +156,7 @@ impl Pc {
             machine.set_up(setup);
         }
         machine.boot(prepared.chunks, prepared.entry).expect("it fits");
-        Self { machine, serial: Screen::default() }
+        Self { machine, serial: Screen::default(), parallel }
     }
 
     /// The characters on the display, a line for each row; empty in graphics modes.
@@ -172,7 +175,8 @@ impl Pc {
     fn run_a_little(&mut self, gate: &mut InputGate) -> Ended {
         let (icount, now) = (self.machine.retired(), self.machine.cpu.st.now());
         self.machine.set_alarm(now + LOOK_TIME);
-        let ended = self.machine.run(gate, &mut self.serial, Some(icount + LOOK_COUNT));
+        let count = (!self.parallel).then_some(icount + LOOK_COUNT);
+        let ended = self.machine.run(gate, &mut self.serial, count);
         ended.expect("the console takes everything")
     }
 
