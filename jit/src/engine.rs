@@ -13,10 +13,10 @@
 #![expect(unsafe_code, reason = "enters generated code, and holds blocks by address between safepoints")]
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use softmmu::{AddressSpace, CodeWrite};
+use softmmu::AddressSpace;
 use x86::insn::Insn;
 use x86::interp::{self, Outcome};
 use x86::state::{Shadow, stop};
@@ -33,6 +33,7 @@ use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb, default_fp};
 use crate::thunks;
 use crate::trace::Trace;
 use crate::worker::Workers;
+use crate::written::Written;
 
 /// Which tiers run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,10 +152,7 @@ pub struct Engine {
 /// What the engines of a machine have in common. Locks are taken in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Writes to translated code that are being dealt with, and by whom: one at a time.
-    writes: Mutex<Vec<CodeWrite>>,
-    /// Somebody deals with them.
-    busy: AtomicBool,
+    written: Written,
     pub(crate) native: Option<Native>,
     pub(crate) table: Table,
     perf_map: Mutex<Option<std::fs::File>>,
@@ -198,8 +196,7 @@ impl Engine {
         };
         let table = Table::new(native.as_ref().map(|n| lock(&n.cache).memory()));
         let perf_map = Mutex::new(config.perf_map.then(open_perf_map).flatten());
-        let shared =
-            Shared { writes: Mutex::default(), busy: AtomicBool::new(false), native, table, perf_map, space };
+        let shared = Shared { written: Written::default(), native, table, perf_map, space };
         Self::with(config, Arc::new(shared))
     }
 
@@ -276,12 +273,10 @@ impl Engine {
 
     /// Drops all translations: memory was replaced as a whole (a snapshot was restored). No vCPU of the machine runs.
     pub fn forget_all(&mut self) {
-        let Shared { writes, table, space, .. } = &*self.shared;
+        let Shared { written, table, space, .. } = &*self.shared;
         table.clear(space);
         table.reclaim();
-        let mut writes = lock(writes);
-        space.take_code_writes(&mut writes);
-        writes.clear();
+        written.clear(space);
     }
 
     /// Runs `cpu` until its instruction count is `until`, or something needs the machine's attention.
@@ -670,8 +665,7 @@ impl Engine {
     pub(crate) fn safepoint(&mut self, cpu: &mut Vcpu) {
         cpu.mmu.safepoint();
         self.me.pass(self.shared.table.clock());
-        // In this order: who takes what is pending has said before that it is busy.
-        if self.shared.space.code_writes_pending() || self.shared.busy.load(Ordering::SeqCst) {
+        if self.shared.written.pending(&self.shared.space) {
             self.drop_written();
         }
         if self.shared.workers().is_some_and(Workers::ready) {
@@ -692,15 +686,8 @@ impl Engine {
     /// it, this one waits.
     #[cold]
     fn drop_written(&mut self) {
-        let Shared { writes, busy, table, space, .. } = &*self.shared;
-        let mut writes = lock(writes);
-        busy.store(true, Ordering::SeqCst);
-        space.take_code_writes(&mut writes);
-        for write in writes.drain(..) {
-            table.invalidate(space, write, |_| self.stats.invalidated += 1);
-        }
-        busy.store(false, Ordering::SeqCst);
-        drop(writes);
+        let Shared { written, table, space, .. } = &*self.shared;
+        written.drop_blocks(table, space, |_| self.stats.invalidated += 1);
         self.me.pass(table.clock());
         table.reclaim();
     }

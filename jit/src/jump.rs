@@ -7,6 +7,7 @@
 //! (Arm ARM, B2.2.5: B is among the instructions that may be replaced while they are executed, and by B only is it replaced here; Intel and
 //! AMD: a store within a line is seen as a whole). What else an aarch64 host asks for stands in [`crate::platform`].
 
+#[cfg(not(loom))]
 use cranelift_codegen::isa::TargetIsa;
 
 use crate::layout::Link;
@@ -43,6 +44,7 @@ impl Jumps {
     };
 
     /// Those of a compiler's target.
+    #[cfg(not(loom))]
     pub fn of(isa: &dyn TargetIsa) -> Option<Self> {
         match isa.name() {
             "x64" => Some(Self::X86_64),
@@ -129,7 +131,7 @@ pub const fn patchable(site: usize) -> bool {
     site % 64 <= 64 - PATCHED
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,12 +1,12 @@
 //! What generated code knows of memory layouts, and the per-vCPU record that it shares with the dispatcher.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
 use softmmu::{TLB_ENTRIES, layout as tlb};
 use x86::state::Mode;
 use x86::{CpuState, Vcpu};
 
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize};
 use crate::tb::{Tb, key_mode};
 
 /// `scratch` slot where a slow path leaves the addend of the access.
@@ -68,7 +68,7 @@ pub const TLB_ADDEND: i32 = tlb::ENTRY_ADDEND as i32;
 pub const TLB_INDEX_MASK: i64 = ((TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT) as i64;
 
 /// log2 of the number of jump-cache entries.
-pub const JUMP_BITS: u32 = 16;
+pub const JUMP_BITS: u32 = if cfg!(loom) { 1 } else { 16 };
 
 /// An entry of the per-vCPU jump cache: where the code for a RIP is, valid for one (epoch, mode). The owner fills it; others take it
 /// out (see [`crate::member`]).
@@ -87,7 +87,7 @@ pub struct Jump {
 
 /// log2 of the size of [`Jump`].
 pub const JUMP_SHIFT: u32 = 5;
-const _: () = assert!(size_of::<Jump>() == 1 << JUMP_SHIFT);
+const _: () = assert!(cfg!(loom) || size_of::<Jump>() == 1 << JUMP_SHIFT);
 
 /// What makes a jump-cache entry valid besides its RIP. Blocks of non-flat code are entered in the same cache under their linear
 /// address, for the dispatcher only: their tags never match what generated code looks for.

@@ -5,7 +5,8 @@
 //! | [`engine`] | the dispatcher: which tier runs what, why blocks come back |
 //! | `lookup` | from RIP to a block |
 //! | [`table`], [`tb`] | the blocks, where they lie, who leads to whom; invalidation |
-//! | [`compile`] | tier 1: the compiler, an `x86::Emitter` over Cranelift |
+//! | [`source`], [`written`] | the bytes that blocks are decoded from; what becomes of writes to them |
+//! | [`compile`], [`compiled`] | tier 1: the compiler, an `x86::Emitter` over Cranelift; what it gives |
 //! | [`member`] | each vCPU's jump cache; when what was removed may be given up |
 //! | [`worker`] | compile threads |
 //! | [`code`], [`platform`] | the code cache and executable memory |
@@ -16,21 +17,36 @@
 //! generated code never raises an exception or touches a device itself; it leaves the instruction to tier 0.
 
 pub mod code;
+#[cfg(not(loom))]
 pub mod compile;
+pub mod compiled;
+#[cfg(not(loom))]
 pub mod engine;
 pub mod jump;
 pub mod layout;
+#[cfg(not(loom))]
 mod lookup;
 pub mod member;
 pub mod platform;
+pub mod source;
+#[cfg(not(loom))]
 pub mod stats;
+mod sync;
 pub mod table;
 pub mod tb;
+// Model checks build what vCPUs share, and neither compiler nor dispatcher.
+#[cfg_attr(loom, path = "thunks/absent.rs")]
 pub mod thunks;
+#[cfg(not(loom))]
 pub mod trace;
+#[cfg(not(loom))]
 pub mod worker;
+pub mod written;
 
+#[cfg(not(loom))]
 pub use engine::{CompileCost, Engine, EngineConfig, Exit, TierPolicy};
 pub use platform::CodeMapping;
+#[cfg(not(loom))]
 pub use stats::Stats;
+#[cfg(not(loom))]
 pub use trace::Trace;

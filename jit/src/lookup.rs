@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use softmmu::{FetchPage, Gpa, MemTrap, PAGE_SIZE, RamPage};
+use softmmu::{FetchPage, Gpa, MemTrap, PAGE_SIZE};
 use x86::decode::{self, MAX_LEN};
 use x86::state::{Mode, seg};
 use x86::{Block, Vcpu};
 
 use crate::engine::{Engine, TierPolicy};
 use crate::layout::jump_tag;
+use crate::source::Source;
 use crate::tb::{Key, Tb, key_mode, lines};
 
 impl Engine {
@@ -148,11 +149,8 @@ impl Engine {
         let room = usize::try_from(decode::fetch_room(cpu)).unwrap_or(usize::MAX);
         // Whatever is written to these lines from here on is noticed; the bytes are read after that.
         let reach = (start as u64 + 64 * 4).min(PAGE_SIZE);
-        let version = self.space().code_version(at.page);
-        let mut tracked = self.space().code_lines(at.page);
-        self.track(at.page, lines(start as u64, reach), &mut tracked);
         let mut page = [0; PAGE_SIZE as usize];
-        self.space().read_ram_page(at.page, &mut page);
+        let mut source = Source::read(self.space(), at.page, lines(start as u64, reach), &mut page);
         let bytes = &page[start..];
         let bytes = &bytes[..bytes.len().min(room)];
         let (block, second) = match cpu.model.isa().block(bytes, key.rip, key.mode) {
@@ -167,27 +165,19 @@ impl Engine {
         let len = u64::from(block.len);
         let first = len.min(PAGE_SIZE - start as u64);
         let mine = lines(start as u64, start as u64 + first);
-        self.track(at.page, mine, &mut tracked);
-        let versions = [Some((at.page, version)), second];
-        let second = second.map(|(p, _)| (p, lines(0, len - first)));
+        let spans = [Some((at.page, mine)), second.as_ref().map(|s| (s.page, lines(0, len - first)))];
         self.stats.decoded += 1;
-        let tb = Tb::new(block, key.ram, [Some((at.page, mine)), second]).decoded_from(bytes);
+        let tb = Tb::new(block, key.ram, spans).decoded_from(bytes);
+        source.track(self.space(), mine);
         if self.config.trace.guest_code {
             self.show_guest_code(&tb);
         }
         let space = self.space();
-        let intact = || versions.iter().flatten().all(|(page, v)| space.code_version(*page) == *v);
+        let intact = || source.is_intact(space) && second.as_ref().is_none_or(|s| s.is_intact(space));
         Some(self.shared.table.insert(Arc::new(tb), intact).map(std::ptr::from_ref))
     }
 
-    fn track(&self, page: RamPage, lines: u64, tracked: &mut u64) {
-        if lines & !*tracked != 0 {
-            self.space().track_code(page, lines);
-            *tracked |= lines;
-        }
-    }
-
-    /// An instruction that begins with `head` at the end of a page: with the next page, and the version of its code that was read.
+    /// An instruction that begins with `head` at the end of a page: with what was read of the next page.
     fn decode_across(
         &mut self,
         cpu: &mut Vcpu,
@@ -195,17 +185,15 @@ impl Engine {
         head: &[u8],
         room: usize,
         key: Key,
-    ) -> Option<(Block, Option<(RamPage, u32)>)> {
+    ) -> Option<(Block, Option<Source>)> {
         let next = self.next_page(cpu, linear)?;
-        let version = self.space().code_version(next.page);
-        self.space().track_code(next.page, 1);
         let mut page = [0; PAGE_SIZE as usize];
-        self.space().read_ram_page(next.page, &mut page);
+        let source = Source::read(self.space(), next.page, 1, &mut page);
         let mut bytes = head.to_vec();
         bytes.extend_from_slice(&page[..MAX_LEN]);
         bytes.truncate(room);
         match cpu.model.isa().single(&bytes, key.rip, key.mode) {
-            Some(b) => Some((b, Some((next.page, version)))),
+            Some(b) => Some((b, Some(source))),
             None => {
                 cpu.gp(0);
                 None

@@ -16,10 +16,12 @@
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use softmmu::steps::made;
 
 use crate::layout::{Frame, JitFrame, Jump, jump_index};
 use crate::platform;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::tb::{Entered, Tb};
 use crate::thunks;
 
@@ -71,7 +73,9 @@ impl Member {
         self.seen.store(clock.load(Ordering::Relaxed), Ordering::Relaxed);
         if !alone {
             // With the one in `Members::passed`: it sees us online, or we see what it has taken out of reach.
-            fence(Ordering::SeqCst);
+            if made("barrier of who comes online") {
+                fence(Ordering::SeqCst);
+            }
             platform::synchronize();
         }
     }
@@ -108,7 +112,12 @@ impl Member {
         entry.rip.store(linear, Ordering::Relaxed);
         entry.tag.store(tag, Ordering::Relaxed);
         // With the one in `Members::forget`.
-        fence(Ordering::SeqCst);
+        if made("barrier before the second look") {
+            fence(Ordering::SeqCst);
+        }
+        if !made("second look at an entered block") {
+            return true;
+        }
         if tb.dead.load(Ordering::Relaxed) || entry_code(tb) != code {
             entry.tag.store(u64::MAX, Ordering::Relaxed);
             entry.tb.store(ptr::null_mut(), Ordering::Relaxed);
@@ -166,6 +175,7 @@ impl Members {
     }
 
     /// Are there others?
+    #[inline]
     pub fn several(&self) -> bool {
         self.0.len() > 1
     }
@@ -180,7 +190,9 @@ impl Members {
     pub fn forget(&self, tb: &Tb) {
         // With the one in `Member::enter`.
         fence(Ordering::SeqCst);
-        self.0.iter().for_each(|m| m.forget(tb));
+        if made("removed blocks leave jump caches") {
+            self.0.iter().for_each(|m| m.forget(tb));
+        }
     }
 
     /// Empties all jump caches. All vCPUs are offline.
@@ -190,6 +202,7 @@ impl Members {
 }
 
 /// A frame with an empty jump cache. Entries must never match while empty: their tag is none.
+#[cfg(not(loom))]
 fn new_frame() -> Box<UnsafeCell<Frame>> {
     let layout = std::alloc::Layout::new::<UnsafeCell<Frame>>();
     // SAFETY: the layout is not empty; all fields are integers and pointers, valid when zero.
@@ -209,7 +222,17 @@ fn new_frame() -> Box<UnsafeCell<Frame>> {
     frame
 }
 
-#[cfg(test)]
+/// The same of loom's atomics.
+#[cfg(loom)]
+fn new_frame() -> Box<UnsafeCell<Frame>> {
+    let jumps: [Jump; 1 << crate::layout::JUMP_BITS] = std::array::from_fn(|_| Jump::default());
+    jumps.iter().for_each(|entry| entry.tag.store(u64::MAX, Ordering::Relaxed));
+    // SAFETY: all fields are integers and pointers, valid when zero.
+    let head = unsafe { std::mem::zeroed() };
+    Box::new(UnsafeCell::new(Frame { head, jumps }))
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use x86::state::Mode;

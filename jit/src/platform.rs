@@ -338,7 +338,7 @@ fn publish(at: *const u8, len: usize) {
     unsafe { std::arch::asm!("dsb ish", "isb", options(nostack)) };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

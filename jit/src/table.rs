@@ -11,20 +11,21 @@
 
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use softmmu::steps::made;
 use softmmu::{AddressSpace, CodeWrite, RamPage};
 
 use crate::code::SharedMemory;
-use crate::compile::Code;
+use crate::compiled::Code;
 use crate::jump::Jumps;
 use crate::layout::Link;
 use crate::member::{Member, Members};
+use crate::sync::{AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::tb::{Key, LinkRef, Links, Tb};
 
 /// As many as a system decodes blocks until it has booted: a list is walked with a cache miss for each of its blocks.
-const BUCKETS: usize = 1 << 18;
+const BUCKETS: usize = if cfg!(loom) { 2 } else { 1 << 18 };
 
 /// See the module.
 pub struct Table {
@@ -75,7 +76,7 @@ impl Table {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     fn bucket(&self, key: Key) -> &AtomicPtr<Tb> {
@@ -148,7 +149,7 @@ impl Table {
         let mut inner = self.lock();
         // Under the lock: lines stop being tracked under it too, and whoever takes a write to them out of the queue from here on
         // finds this block.
-        if !intact() {
+        if made("intact at insertion") && !intact() {
             return None;
         }
         if let Some(same) = self.find(tb.key).filter(|same| same.spans == tb.spans) {
@@ -272,7 +273,7 @@ impl Table {
     /// `tb` has this code from now on, which lies at host address `at`. `false`: the block has died meanwhile.
     pub fn give_code(&self, tb: &Tb, at: *const u8, code: Code) -> bool {
         let mut inner = self.lock();
-        if tb.dead.load(Ordering::Acquire) {
+        if made("code for the living only") && tb.dead.load(Ordering::Acquire) {
             return false;
         }
         self.drop_code_locked(&inner, tb);
@@ -281,8 +282,7 @@ impl Table {
             link.site.store(at as usize + jump.site, Ordering::Relaxed);
             link.exit.store(at as usize + jump.exit, Ordering::Relaxed);
         }
-        let old =
-            std::mem::replace(&mut *tb.links.lock().unwrap_or_else(PoisonError::into_inner), code.links);
+        let old = std::mem::replace(&mut *lock(&tb.links), code.links);
         tb.tier.store(code.tier as u8, Ordering::Relaxed);
         tb.inner.store(code.inner as u8, Ordering::Relaxed);
         // Relaxed: the store behind it releases both.
@@ -297,9 +297,10 @@ impl Table {
 
     /// Makes `link` lead to `tb`, which has code.
     pub fn link(&self, link: &Link, tb: &Tb, epoch: u64) {
+        let early = (!made("links are made under the lock")).then(|| tb.code());
         let _lock = self.lock();
-        let code = tb.code();
-        if code.is_null() || tb.dead.load(Ordering::Acquire) {
+        let code = early.unwrap_or_else(|| tb.code());
+        if code.is_null() || early.is_none() && tb.dead.load(Ordering::Acquire) {
             return;
         }
         let inner = usize::from(tb.inner.load(Ordering::Relaxed));
@@ -309,7 +310,7 @@ impl Table {
         detach(link);
         link.epoch.store(epoch, Ordering::Relaxed);
         link.to.store(ptr::from_ref(tb).cast_mut(), Ordering::Relaxed);
-        tb.incoming.lock().unwrap_or_else(PoisonError::into_inner).push(LinkRef(link));
+        lock(&tb.incoming).push(LinkRef(link));
     }
 
     /// Makes the jump of `link` lead to host address `to`. `false`: it is not in its place, or cannot lead there.
@@ -318,7 +319,7 @@ impl Table {
             return false;
         };
         let Some(bytes) = Jumps::HERE.and_then(|j| j.to(site, to)) else { return false };
-        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = lock(memory);
         let at = site - memory.base() as usize;
         memory
             .replace(at, bytes)
@@ -348,15 +349,20 @@ impl Table {
 
     fn drop_code_locked(&self, inner: &Inner, tb: &Tb) {
         tb.code.store(ptr::null_mut(), Ordering::Release);
-        let incoming = std::mem::take(&mut *tb.incoming.lock().unwrap_or_else(PoisonError::into_inner));
+        let incoming = std::mem::take(&mut *lock(&tb.incoming));
         for l in incoming {
             // SAFETY: a link removes itself from its target's list before its block dies.
             let link = unsafe { &*l.0 };
             link.to.store(ptr::null_mut(), Ordering::Relaxed);
-            self.turn_out(link);
+            if made("jumps into dropped code are turned") {
+                self.turn_out(link);
+            }
         }
-        for link in &tb.links.lock().unwrap_or_else(PoisonError::into_inner).0 {
-            if inner.members.several() && !link.to.load(Ordering::Relaxed).is_null() {
+        for link in &lock(&tb.links).0 {
+            if made("jumps out of dropped code are turned")
+                && inner.members.several()
+                && !link.to.load(Ordering::Relaxed).is_null()
+            {
                 // Another vCPU may be in this code, and what it leads to may be removed before that one has left.
                 self.turn_out(link);
             }
@@ -374,7 +380,8 @@ impl Table {
         }
         let Inner { members, graveyard, .. } = &mut *inner;
         // Stamps were given in this order.
-        let free = graveyard.partition_point(|(stamp, _)| members.passed(*stamp));
+        let free =
+            graveyard.partition_point(|(stamp, _)| !made("grace period of blocks") || members.passed(*stamp));
         let free: Vec<_> = graveyard.drain(..free).collect();
         drop(inner);
         drop(free);
@@ -407,7 +414,7 @@ fn detach(link: &Link) {
     if !to.is_null() {
         // SAFETY: a block detaches everything that leads to it before it dies.
         let list = unsafe { &(*to).incoming };
-        list.lock().unwrap_or_else(PoisonError::into_inner).retain(|l| l.0 != ptr::from_ref(link));
+        lock(list).retain(|l| l.0 != ptr::from_ref(link));
     }
 }
 
@@ -427,7 +434,7 @@ impl Drop for Table {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use x86::state::Mode;
 

@@ -2,17 +2,15 @@
 
 #![expect(unsafe_code, reason = "shared between the dispatcher and compile workers")]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-
 use softmmu::RamPage;
 use x86::insn::Insn;
 use x86::state::Mode;
 use x86::vec::VecOp;
 use x86::{Block, Op};
 
-use crate::compile::Tier;
+use crate::compiled::Tier;
 use crate::layout::{Jump, Link, is_flat};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// What identifies a block: the place of its first byte in RAM, its RIP and its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,7 +328,7 @@ pub fn lines(start: u64, end: u64) -> u64 {
     (!0 << first) & (!0 >> (63 - last))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

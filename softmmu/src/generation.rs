@@ -7,6 +7,7 @@
 //! starts just below the wrap so that every run crosses it.
 
 use crate::entry::GENERATION_BITS;
+use crate::steps::made;
 use crate::sync::{AtomicU32, Ordering};
 
 const IN_PROGRESS: u32 = 1;
@@ -85,15 +86,19 @@ impl Generation {
         zap_mmio: impl FnOnce(),
         shootdown: impl FnOnce(),
     ) {
-        let old = self.0.fetch_or(IN_PROGRESS, Ordering::SeqCst);
+        let flag = if made("in-progress flag") { IN_PROGRESS } else { 0 };
+        let old = self.0.fetch_or(flag, Ordering::SeqCst);
         assert_eq!(old & IN_PROGRESS, 0, "memory map updates overlap");
         let next = ((old >> 1) + 1) % NUMBERS;
         publish();
-        grace();
-        if next == 0 {
+        if made("grace period of the old view") {
+            grace();
+        }
+        if next == 0 && made("zap at the wrap") {
             zap_mmio();
         }
         shootdown();
+        let next = if made("next generation") { next } else { old >> 1 };
         self.0.store(next << 1, Ordering::SeqCst);
     }
 }

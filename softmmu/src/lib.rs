@@ -28,6 +28,7 @@ mod ram;
 #[cfg_attr(loom, expect(unused_imports, reason = "the random tests' part"))]
 mod shadow;
 mod space;
+pub mod steps;
 mod sync;
 mod tlb;
 mod tracking;

@@ -16,6 +16,7 @@ use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen, TRACKED};
 use crate::generation::{Sample, Verdict};
 use crate::quiesce::ThreadToken;
 use crate::space::AddressSpace;
+use crate::steps::made;
 use crate::sync::{Ordering, relax};
 use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
 use crate::view::{Directory, Tables, Untouched, View};
@@ -438,7 +439,7 @@ impl Mmu {
     #[inline(always)]
     fn walk_and_fill(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Option<Place>, MemTrap> {
         self.counters.walks += 1;
-        let sample = self.space.generation.sample();
+        let mut sample = self.space.generation.sample();
         self.view.refresh(&self.space);
         let mut tables = Tables { view: &mut self.view, space: &self.space, directory: &mut self.directory };
         let t = match walk_quickly(&mut tables, self.contexts.rules(), p, gva, access) {
@@ -447,6 +448,9 @@ impl Mmu {
         };
         let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
         let Some((offset, false)) = self.view.memory(frame) else {
+            if !made("sample before look-up") {
+                sample = self.space.generation.sample();
+            }
             return Ok(self.fill_other(p, gva, access, &t, sample));
         };
         let addend = self.addend(offset, page);

@@ -12,6 +12,7 @@
 //!
 //! Lock order: the exclusive lock, then nothing.
 
+use crate::steps::made;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock, relax};
 
 /// Names a thread. Never 0.
@@ -19,7 +20,15 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock
 pub struct ThreadToken(pub u64);
 
 impl ThreadToken {
+    /// The calling thread, as loom counts them.
+    #[cfg(loom)]
+    pub fn current() -> Self {
+        loom::thread_local!(static ANCHOR: Box<u8> = Box::new(0));
+        Self(ANCHOR.with(|a| std::ptr::from_ref(&**a).addr() as u64))
+    }
+
     /// The calling thread.
+    #[cfg(not(loom))]
     pub fn current() -> Self {
         thread_local!(static ANCHOR: u8 = const { 0 });
         Self(ANCHOR.with(|a| std::ptr::from_ref(a).addr() as u64))
@@ -95,7 +104,7 @@ impl Quiescence {
             // SeqCst with the waiter's: either it sees us online, or we see what it published (map, flags, stop).
             vcpu.step();
             fence(Ordering::SeqCst);
-            if !self.stopped.load(Ordering::SeqCst) {
+            if !self.stopped.load(Ordering::SeqCst) || !made("stop is looked at") {
                 return;
             }
             vcpu.step();
@@ -137,11 +146,13 @@ impl Quiescence {
     ) {
         let mine = || vcpus.clone().filter(|v| v.driven_by(me));
         let was: Vec<bool> = mine().map(|v| v.online()).collect();
-        mine().for_each(|v| self.go_quiescent(v));
+        if made("who waits is quiescent") {
+            mine().for_each(|v| self.go_quiescent(v));
+        }
         self.attention.fetch_add(1, Ordering::SeqCst);
         wait();
         self.attention.fetch_sub(1, Ordering::SeqCst);
-        mine().zip(was).filter(|(_, was)| *was).for_each(|(v, _)| self.join(v));
+        mine().zip(was).filter(|(v, was)| *was && !v.online()).for_each(|(v, _)| self.join(v));
     }
 
     /// Notes who is online, after the caller has made something visible. Call it at a safepoint.

@@ -39,6 +39,9 @@ pub enum RamError {
 /// The guest's memory: RAM and ROM images. Zero when made. Freed when the last owner goes.
 pub struct GuestRam {
     map: MmapRaw,
+    /// Memory is none of loom's. By this it knows that accesses depend on one another.
+    #[cfg(loom)]
+    accesses: crate::sync::AtomicU64,
 }
 
 impl std::fmt::Debug for GuestRam {
@@ -63,7 +66,11 @@ impl GuestRam {
         // A guest touches its memory in no order that the host's TLB is made for. A hint: a host without huge pages says no.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self { map })
+        Ok(Self {
+            map,
+            #[cfg(loom)]
+            accesses: crate::sync::AtomicU64::new(0),
+        })
     }
 
     /// Size in bytes.
@@ -100,6 +107,8 @@ impl GuestRam {
     /// # Panics
     /// When the range is outside: callers have checked it against the memory map.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) {
+        #[cfg(loom)]
+        self.accesses.fetch_add(1, crate::sync::Ordering::Relaxed);
         let from = self.ptr(offset, buf.len() as u64).expect("range inside guest RAM");
         // SAFETY: the range is inside the mapping.
         unsafe { copy_out(from, buf) }
@@ -107,6 +116,8 @@ impl GuestRam {
 
     /// Copies bytes in, as [`Self::read`]. Does not notify anyone: only the write funnel calls this.
     pub(crate) fn write(&self, offset: u64, buf: &[u8]) {
+        #[cfg(loom)]
+        self.accesses.fetch_add(1, crate::sync::Ordering::Relaxed);
         let to = self.ptr(offset, buf.len() as u64).expect("range inside guest RAM");
         // SAFETY: the range is inside the mapping.
         unsafe { copy_in(to, buf) }

@@ -21,6 +21,7 @@ use crate::generation::Generation;
 use crate::map::{MemoryMap, RegionKind};
 use crate::quiesce::{Presence, Quiescence, ThreadToken};
 use crate::ram::{GuestInt, GuestRam, Raw};
+use crate::steps::made;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::tlb::SharedTlb;
 use crate::tracking::{self, CodeWrite, Pages};
@@ -146,8 +147,12 @@ impl AddressSpace {
                     let base = self.ram.base().addr() as u64;
                     let is_gone =
                         |host: u64| gone.iter().any(|range| range.contains(&host.wrapping_sub(base)));
-                    vcpus.iter().for_each(|v| v.zap_ram(is_gone));
-                    self.quiescence.wait_for_readers(presences(&vcpus), me);
+                    if made("shootdown of RAM entries") {
+                        vcpus.iter().for_each(|v| v.zap_ram(is_gone));
+                    }
+                    if made("grace period after the shootdown") {
+                        self.quiescence.wait_for_readers(presences(&vcpus), me);
+                    }
                 },
             );
         });

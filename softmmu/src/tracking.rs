@@ -12,6 +12,7 @@
 
 use crate::addr::RamPage;
 use crate::quiesce::{Quiescence, ThreadToken};
+use crate::steps::made;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock, zeroed_u32, zeroed_u64};
 use crate::tlb::{SharedTlb, TLB_ENTRIES};
 
@@ -183,11 +184,15 @@ impl Pages {
         };
         // Those who may have a fill under way that has not seen the flag ...
         let filling = quiescence.readers(presences.clone(), me);
-        zap();
+        if made("zap of write entries") {
+            zap();
+        }
         // ... and those who may be using what was zapped: also one that came online in between.
         let using = quiescence.readers(presences.clone(), me);
-        quiescence.wait(&using, presences.clone(), me);
-        if !filling.none() && zap() {
+        if made("grace period of write entries") {
+            quiescence.wait(&using, presences.clone(), me);
+        }
+        if made("second zap of write entries") && !filling.none() && zap() {
             // Such a fill had published meanwhile, and its entry may be in use.
             quiescence.wait_for_readers(presences, me);
         }
@@ -258,7 +263,9 @@ impl Pages {
             return;
         }
         // SeqCst with the tracker: either we see the flag, or it reads what we wrote.
-        fence(Ordering::SeqCst);
+        if made("writer's barrier") {
+            fence(Ordering::SeqCst);
+        }
         let last = offset + len - 1;
         for page in offset >> 12..=last >> 12 {
             // Relaxed: ordered by the fence.
@@ -310,8 +317,13 @@ impl Pages {
     /// Drains the writes to lines with code.
     pub fn take_code_writes(&self, out: &mut Vec<CodeWrite>) {
         // Cleared first: a write that comes meanwhile sets it again.
-        self.pending.store(false, Ordering::SeqCst);
+        if made("pending flag is cleared first") {
+            self.pending.store(false, Ordering::SeqCst);
+        }
         let pages = std::mem::take(&mut *lock(&self.queue));
+        if !made("pending flag is cleared first") {
+            self.pending.store(false, Ordering::SeqCst);
+        }
         for page in pages {
             let lines = self.written[page.0 as usize].swap(0, Ordering::SeqCst);
             if lines != 0 {

@@ -34,6 +34,7 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use x86::insn::{Insn, Op};
 
+pub use crate::compiled::{Code, Tier};
 use crate::jump::Jumps;
 use crate::tb::{Links, Tb};
 use flags::Flags;
@@ -50,32 +51,6 @@ pub struct Options {
     pub parallel: bool,
     /// Check Cranelift's input (tests).
     pub verify: bool,
-}
-
-/// Host code of a block, not in its place yet.
-#[derive(Debug)]
-pub struct Code {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// How many of them are the block; the ways out of its links follow.
-    pub body: usize,
-    /// Offset of the entry for other blocks' direct jumps.
-    pub inner: usize,
-    /// Where the jumps of the links are in them, and their ways out.
-    pub jumps: Vec<place::Jump>,
-    /// The links whose addresses they contain.
-    pub links: Links,
-    /// The tier that it was compiled for.
-    pub tier: Tier,
-}
-
-/// Tiers with generated code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    /// Quick to compile: TLB look-ups are calls.
-    One = 1,
-    /// TLB look-ups inline.
-    Two = 2,
 }
 
 /// Why a block has no host code.

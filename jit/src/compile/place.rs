@@ -7,6 +7,7 @@ use cranelift_codegen::entity::PrimaryMap;
 use cranelift_codegen::ir::{ExternalName, UserExternalName, UserExternalNameRef};
 
 use super::Refused;
+use crate::compiled::Site;
 use crate::jump::{self, Jumps};
 use crate::tb::Links;
 
@@ -33,21 +34,10 @@ impl Target {
     }
 }
 
-/// Offsets in a block's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
-    /// The link.
-    pub link: usize,
-    /// The bytes of its jump that are replaced.
-    pub site: usize,
-    /// Its way out.
-    pub exit: usize,
-}
-
 /// What [`resolve`] gives.
 pub(super) struct Placed {
     pub code: Vec<u8>,
-    pub jumps: Vec<Jump>,
+    pub jumps: Vec<Site>,
     pub inner: usize,
     pub body: usize,
 }
@@ -90,7 +80,7 @@ pub(super) fn resolve(
         let bytes = jumps.to(site, exit).ok_or_else(foreign)?;
         code.get_mut(site..site + jump::PATCHED).ok_or_else(foreign)?.copy_from_slice(&bytes);
         if target == Target::Link(link as u32) {
-            places.push(Jump { link, site, exit });
+            places.push(Site { link, site, exit });
         }
     }
     Ok(Placed { code, jumps: places, inner, body })

@@ -6,6 +6,7 @@
 #![cfg(loom)]
 #![expect(clippy::arc_with_non_send_sync, reason = "loom's cells are checked by loom, not by the compiler")]
 
+mod mmu;
 mod shadow;
 
 use std::sync::Arc;
