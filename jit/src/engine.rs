@@ -85,13 +85,13 @@ pub const SAMPLE: u64 = 100_000;
 const RUN: u64 = 64;
 
 /// What coming from generated code to a block without counts for its heat, in instructions: the way there and back.
-const CROSSING: u32 = 20;
+const CROSSING: u32 = 10;
 
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tier: TierPolicy::Auto,
-            hot_threshold: 1500,
+            hot_threshold: 1200,
             tier2_samples: 4,
             code_cache_bytes: 64 << 20,
             workers: 1,

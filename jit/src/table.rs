@@ -160,7 +160,8 @@ impl Table {
         let tb = unsafe { &*p };
         for (page, _) in tb.spans.iter().flatten() {
             let list = inner.pages.entry(page.0).or_default();
-            if !list.contains(&p) {
+            // A block over two pages may have the same page twice.
+            if list.last() != Some(&p) {
                 list.push(p);
             }
         }

@@ -12,7 +12,6 @@
 //!
 //! Lock order: the exclusive lock, then nothing.
 
-use crate::steps::made;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence, lock, relax};
 
 /// Names a thread. Never 0.
@@ -104,7 +103,7 @@ impl Quiescence {
             // SeqCst with the waiter's: either it sees us online, or we see what it published (map, flags, stop).
             vcpu.step();
             fence(Ordering::SeqCst);
-            if !self.stopped.load(Ordering::SeqCst) || !made("stop is looked at") {
+            if !self.stopped.load(Ordering::SeqCst) {
                 return;
             }
             vcpu.step();
@@ -146,13 +145,11 @@ impl Quiescence {
     ) {
         let mine = || vcpus.clone().filter(|v| v.driven_by(me));
         let was: Vec<bool> = mine().map(|v| v.online()).collect();
-        if made("who waits is quiescent") {
-            mine().for_each(|v| self.go_quiescent(v));
-        }
+        mine().for_each(|v| self.go_quiescent(v));
         self.attention.fetch_add(1, Ordering::SeqCst);
         wait();
         self.attention.fetch_sub(1, Ordering::SeqCst);
-        mine().zip(was).filter(|(v, was)| *was && !v.online()).for_each(|(v, _)| self.join(v));
+        mine().zip(was).filter(|(_, was)| *was).for_each(|(v, _)| self.join(v));
     }
 
     /// Notes who is online, after the caller has made something visible. Call it at a safepoint.

@@ -263,9 +263,7 @@ impl Pages {
             return;
         }
         // SeqCst with the tracker: either we see the flag, or it reads what we wrote.
-        if made("writer's barrier") {
-            fence(Ordering::SeqCst);
-        }
+        fence(Ordering::SeqCst);
         let last = offset + len - 1;
         for page in offset >> 12..=last >> 12 {
             // Relaxed: ordered by the fence.
@@ -317,13 +315,8 @@ impl Pages {
     /// Drains the writes to lines with code.
     pub fn take_code_writes(&self, out: &mut Vec<CodeWrite>) {
         // Cleared first: a write that comes meanwhile sets it again.
-        if made("pending flag is cleared first") {
-            self.pending.store(false, Ordering::SeqCst);
-        }
+        self.pending.store(false, Ordering::SeqCst);
         let pages = std::mem::take(&mut *lock(&self.queue));
-        if !made("pending flag is cleared first") {
-            self.pending.store(false, Ordering::SeqCst);
-        }
         for page in pages {
             let lines = self.written[page.0 as usize].swap(0, Ordering::SeqCst);
             if lines != 0 {
