@@ -68,7 +68,7 @@ fn a_saved_state_goes_on_alike() {
 /// As many runs at once as the host has processors, and one more, so that each of them is interrupted and moved: console, end, memory
 /// and the count of each processor are the seed's.
 #[test]
-#[ignore = "slow: forty boots"]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn twenty_boots_of_a_seed_are_one() {
     for cpus in [2, 4] {
         let Some(guest) = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0") else {

@@ -61,7 +61,7 @@ fn old_translations_are_noticed() {
 
 /// For as many seconds as `RETROGRADE_STRESS_SECONDS` says, three minutes otherwise: seeds one after another.
 #[test]
-#[ignore = "slow: minutes"]
+#[ignore = "slow: cargo xtask test --nightly"]
 fn stress_for_minutes() {
     let seconds = std::env::var("RETROGRADE_STRESS_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(180);
     let end = Instant::now() + Duration::from_secs(seconds);
