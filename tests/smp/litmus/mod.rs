@@ -9,7 +9,7 @@ mod program;
 use jit::TierPolicy;
 use model::Act::{R, W};
 use model::{Shape, X, Y, outcomes};
-use program::{Fence, Form, VALUE_BITS, program, values};
+use program::{Fence, Form, TORN, VALUE_BITS, program, values};
 use tests::harness::smp::Mode;
 
 /// The shapes, by their names in the literature on relaxed memory.
@@ -25,7 +25,8 @@ const SHAPES: [Shape; 9] = [
     Shape { name: "SB+rfi", threads: &[&[W(X, 1), R(X), R(Y)], &[W(Y, 1), R(Y), R(X)]], last: &[] },
 ];
 
-/// Aligned accesses of every width (16 bytes by SSE, which processors with AVX do at once), and unaligned ones within a line.
+/// Aligned accesses of every width (16 bytes by SSE, which processors with AVX do at once; see [`may_tear`]), and unaligned ones
+/// within a line.
 const FORMS: [Form; 8] = [
     Form { width: 1, offset: 0 },
     Form { width: 2, offset: 0 },
@@ -36,6 +37,18 @@ const FORMS: [Form; 8] = [
     Form { width: 4, offset: 59 },
     Form { width: 8, offset: 5 },
 ];
+
+/// Whether another processor may see half of an access: of 16 bytes, on a host that cannot move so many in one step (a limit
+/// stated in `softmmu::ram`). Such values come as 3 and say nothing of the order. Where processors take turns nothing tears.
+fn may_tear(form: Form, mode: Mode) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let whole = true;
+    #[cfg(target_arch = "aarch64")]
+    let whole = std::arch::is_aarch64_feature_detected!("lse2");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let whole = false;
+    form.width == 16 && !whole && !mode.is_sequential()
+}
 
 fn check(shape: &Shape, fence: Fence, form: Form, rounds: i64, mode: Mode, tier: TierPolicy) {
     let seed = i64::from(form.width * 64 + form.offset) << 8 | fence as i64;
@@ -50,6 +63,10 @@ fn check(shape: &Shape, fence: Fence, form: Form, rounds: i64, mode: Mode, tier:
         let outcome: Vec<u8> = (0..count_of)
             .map(|n| (index >> (VALUE_BITS * (count_of - 1 - n)) & ((1 << VALUE_BITS) - 1)) as u8)
             .collect();
+        if may_tear(form, mode) && outcome.contains(&TORN) {
+            counts += &format!("  {outcome:?}/ {count}");
+            continue;
+        }
         let relaxed = if sequential.contains(&outcome) { "" } else { "!" };
         counts += &format!("  {outcome:?}{relaxed} {count}");
         forbidden |= !ordered.contains(&outcome) || mode.is_sequential() && !relaxed.is_empty();

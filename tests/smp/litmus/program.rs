@@ -33,8 +33,10 @@ pub struct Form {
 
 /// Places that are gone through at a time.
 const PLACES: i64 = 64;
-/// The bits of the results' index that each value of an outcome has: 3 is none of the values.
+/// The bits of the results' index that each value of an outcome has.
 pub const VALUE_BITS: u32 = 2;
+/// Stands in an outcome for what nobody wrote.
+pub const TORN: u8 = 3;
 
 /// `rounds` times [`PLACES`] tests. Its results: how often each outcome came, by [`VALUE_BITS`] for each value.
 pub fn program(shape: &Shape, fence: Fence, form: Form, rounds: i64, seed: i64) -> Program {
