@@ -55,8 +55,9 @@ pub struct EngineConfig {
     /// Tiers.
     pub tier: TierPolicy,
     /// Instructions that a block executes in tier 0 before it is compiled, where coming from generated code and going back there counts
-    /// as [`CROSSING`]. Compiling takes as long as tier 0 takes for some ten thousand instructions, but code that stays in tier 0 also
-    /// keeps its neighbours from leading to one another.
+    /// as [`CROSSING`]. By default as many as measurements asked for: compiling takes as long as tier 0 takes for some thousand
+    /// instructions where tier 1 has a quick back end, ten times as long elsewhere; but code that stays in tier 0 also keeps its
+    /// neighbours from leading to one another.
     pub hot_threshold: u32,
     /// Samples (one each [`SAMPLE`] instructions, or when the slice of then ends) that find a block in tier 1 until it is compiled for tier 2.
     pub tier2_samples: u8,
@@ -91,7 +92,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             tier: TierPolicy::Auto,
-            hot_threshold: 1200,
+            hot_threshold: if Compiler::is_quick_here() { 200 } else { 1200 },
             tier2_samples: 4,
             code_cache_bytes: 64 << 20,
             workers: 1,

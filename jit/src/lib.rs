@@ -28,6 +28,8 @@ pub mod layout;
 mod lookup;
 pub mod member;
 pub mod platform;
+#[cfg(not(loom))]
+mod quick;
 pub mod source;
 #[cfg(not(loom))]
 pub mod stats;

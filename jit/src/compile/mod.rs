@@ -36,6 +36,7 @@ use x86::insn::{Insn, Op};
 
 pub use crate::compiled::{Code, Tier};
 use crate::jump::Jumps;
+use crate::quick::{self, Features, Quick};
 use crate::tb::{Links, Tb};
 use flags::Flags;
 use regs::Reg;
@@ -112,6 +113,8 @@ pub struct Compiler {
     stub: usize,
     context: Context,
     builder: FunctionBuilderContext,
+    /// For tier 1, where it knows the host.
+    quick: Option<Quick>,
 }
 
 impl std::fmt::Debug for Compiler {
@@ -121,14 +124,24 @@ impl std::fmt::Debug for Compiler {
 }
 
 impl Compiler {
+    /// Has tier 1 a quick back end on this host?
+    pub const fn is_quick_here() -> bool {
+        cfg!(all(target_arch = "x86_64", not(windows)))
+    }
+
     /// A compiler whose unlinked exits lead to `stub`.
     pub fn new(isa: Arc<dyn TargetIsa>, options: Options, stub: *const u8) -> Self {
+        let quick = (isa.name() == "x64" && isa.default_call_conv() == CallConv::SystemV).then(|| {
+            let has = |name| flag(&*isa, name);
+            Quick::new(Features { popcnt: has("has_popcnt"), lzcnt: has("has_lzcnt"), bmi1: has("has_bmi1") })
+        });
         Self {
             isa,
             options,
             stub: stub as usize,
             context: Context::new(),
             builder: FunctionBuilderContext::new(),
+            quick,
         }
     }
 
@@ -136,6 +149,10 @@ impl Compiler {
     pub fn compile(&mut self, tb: &Tb, tier: Tier) -> Result<Code, Refused> {
         self.context.clear();
         let links = self.build(tb, tier);
+        let quick = self.quick.as_mut().filter(|_| tier == Tier::One);
+        if let Some(quick::Output { code, jumps }) = quick.and_then(|q| q.compile(&self.context.func)) {
+            return self.place(code, &jumps, links, tier);
+        }
         self.finish(links, tier)
     }
 
@@ -144,6 +161,10 @@ impl Compiler {
         self.context.clear();
         let links = self.build(tb, tier);
         let ir = self.context.func.display().to_string();
+        let quick = self.quick.as_mut().filter(|_| tier == Tier::One);
+        if let Some(quick::Output { code, .. }) = quick.and_then(|q| q.compile(&self.context.func)) {
+            return Ok((ir, x86::show::listing(&code, 0, 64)));
+        }
         self.context.set_disasm(true);
         self.context
             .compile(&*self.isa, &mut ControlPlane::default())
@@ -158,13 +179,22 @@ impl Compiler {
             .context
             .compile(&*self.isa, &mut ControlPlane::default())
             .map_err(|e| Refused::Codegen(format!("{:?}", e.inner)))?;
-        let relocations = code.buffer.relocs().to_vec();
-        let bytes = code.code_buffer().to_vec();
-        let names = self.context.func.params.user_named_funcs();
+        let (bytes, relocations) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+        let jumps = place::jumps(&relocations, self.context.func.params.user_named_funcs())?;
+        self.place(bytes, &jumps, links, tier)
+    }
+
+    fn place(
+        &self,
+        code: Vec<u8>,
+        jumps: &[(usize, u32)],
+        links: Links,
+        tier: Tier,
+    ) -> Result<Code, Refused> {
         let kind =
             Jumps::of(&*self.isa).ok_or_else(|| Refused::Codegen("no jumps for this host".to_owned()))?;
         let place::Placed { code: bytes, jumps, inner, body } =
-            place::resolve(kind, bytes, &relocations, names, &links, self.stub)?;
+            place::resolve(kind, code, jumps, &links, self.stub)?;
         Ok(Code { bytes, body, inner, jumps, links, tier })
     }
 

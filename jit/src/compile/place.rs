@@ -42,18 +42,35 @@ pub(super) struct Placed {
     pub body: usize,
 }
 
+/// The direct jumps among Cranelift's relocations: where their bytes are, and the numbers of their [`Target`]s.
+pub(super) fn jumps(
+    relocations: &[FinalizedMachReloc],
+    names: &PrimaryMap<UserExternalNameRef, UserExternalName>,
+) -> Result<Vec<(usize, u32)>, Refused> {
+    let jump = |r: &FinalizedMachReloc| {
+        let foreign = || Refused::Relocation(format!("{:?}", r.target));
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = r.target else {
+            return Err(foreign());
+        };
+        if !matches!((r.kind, r.addend), (Reloc::X86CallPCRel4, -4) | (Reloc::Arm64Call, 0)) {
+            return Err(foreign());
+        }
+        Ok((r.offset as usize, names.get(name).ok_or_else(foreign)?.index))
+    };
+    relocations.iter().map(jump).collect()
+}
+
 /// Appends the ways out and makes every jump lead to its link's. The result may lie anywhere.
 pub(super) fn resolve(
     jumps: Jumps,
     mut code: Vec<u8>,
-    relocations: &[FinalizedMachReloc],
-    names: &PrimaryMap<UserExternalNameRef, UserExternalName>,
+    sites: &[(usize, u32)],
     links: &Links,
     stub: usize,
 ) -> Result<Placed, Refused> {
     // The frame stays from block to block where every exit can leave it.
     let inner = jumps.entry_with_frame(&code);
-    let frame = inner != 0 && relocations.iter().all(|r| jumps.keep_frame(&mut code, r.offset as usize));
+    let frame = inner != 0 && sites.iter().all(|(site, _)| jumps.keep_frame(&mut code, *site));
     if !frame && inner != 0 {
         return Err(Refused::Codegen("a tail call of an unknown shape".to_owned()));
     }
@@ -65,17 +82,11 @@ pub(super) fn resolve(
         code.extend_from_slice(&jumps.way_out(std::ptr::from_ref(&**link), stub, frame));
     }
     let mut places = Vec::with_capacity(links.0.len());
-    for r in relocations {
-        let foreign = || Refused::Relocation(format!("{:?}", r.target));
-        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = r.target else {
-            return Err(foreign());
-        };
-        if !matches!((r.kind, r.addend), (Reloc::X86CallPCRel4, -4) | (Reloc::Arm64Call, 0)) {
-            return Err(foreign());
-        }
-        let target = Target::of(names.get(name).ok_or_else(foreign)?.index);
+    for &(site, number) in sites {
+        let target = Target::of(number);
         let (Target::Link(link) | Target::Exit(link)) = target;
-        let (site, link) = (r.offset as usize, link as usize);
+        let link = link as usize;
+        let foreign = || Refused::Relocation(format!("link {link} at {site:#x}"));
         let exit = *exits.get(link).ok_or_else(foreign)?;
         let bytes = jumps.to(site, exit).ok_or_else(foreign)?;
         code.get_mut(site..site + jump::PATCHED).ok_or_else(foreign)?.copy_from_slice(&bytes);
