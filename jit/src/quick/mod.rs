@@ -16,6 +16,8 @@
 
 mod access;
 mod asm;
+mod atomic;
+mod flow;
 mod live;
 mod places;
 mod select;

@@ -1,15 +1,11 @@
-//! The instructions.
+//! Loads, stores, arithmetic and comparisons; what an instruction is.
 
 use cranelift_codegen::entity::EntityRef;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{
-    AtomicRmwOp, Block, BlockArg, BlockCall, Endianness, ExternalName, FuncRef, Function, Inst,
-    InstructionData, Opcode, Type, Value,
-};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::ir::{Block, Endianness, Function, Inst, InstructionData, Opcode, Type, Value};
 
 use super::Quick;
-use super::asm::{Alu, IMUL_WIDE, MUL, NEG, NOT, RAX, RCX, RDI, RDX, RSI, Reg, Rm, Shift, Size, op};
+use super::asm::{Alu, IMUL_WIDE, MUL, NEG, NOT, RAX, RCX, RDX, Reg, Rm, Shift, Size, op};
 use super::live::NEVER;
 
 /// Of a value in memory or a register.
@@ -27,7 +23,7 @@ fn size(t: Type) -> Option<Size> {
 }
 
 /// Of arithmetic on it: what is above it does not matter.
-fn wide(s: Size) -> Size {
+pub(super) fn wide(s: Size) -> Size {
     if s == Size::Q { Size::Q } else { Size::D }
 }
 
@@ -69,14 +65,13 @@ fn condition(cc: IntCC) -> u8 {
 
 /// The condition after a comparison.
 pub(super) const NOT_ZERO: u8 = 0x5;
-const ZERO: u8 = 0x4;
 
 impl Quick {
     pub(super) fn size_of(&self, func: &Function, v: Value) -> Option<Size> {
         size(func.dfg.value_type(v))
     }
 
-    fn constant(&self, v: Value) -> Option<i64> {
+    pub(super) fn constant(&self, v: Value) -> Option<i64> {
         self.constants[v.index()]
     }
 
@@ -415,7 +410,7 @@ impl Quick {
     }
 
     /// Flags for a condition; its number.
-    fn truth(&mut self, func: &Function, c: Value) -> Option<u8> {
+    pub(super) fn truth(&mut self, func: &Function, c: Value) -> Option<u8> {
         if let Some(inst) = self.compared {
             let InstructionData::IntCompare { cond, args, .. } = func.dfg.insts[inst] else { return None };
             return self.compare(func, cond, args);
@@ -427,201 +422,12 @@ impl Quick {
     }
 
     /// What a comparison that became flags used may be free now.
-    fn after_comparison(&mut self, func: &Function) {
+    pub(super) fn after_comparison(&mut self, func: &Function) {
         if let Some(inst) = self.compared.take() {
             for v in func.dfg.inst_args(inst) {
                 self.release(*v);
             }
         }
-    }
-
-    fn branch(
-        &mut self,
-        func: &Function,
-        c: Value,
-        [yes, no]: [BlockCall; 2],
-        next: Option<Block>,
-    ) -> Option<()> {
-        let pool = &func.dfg.value_lists;
-        let cc = self.truth(func, c)?;
-        self.after_comparison(func);
-        let (to_yes, to_no) = (yes.block(pool), no.block(pool));
-        if to_yes == to_no {
-            return None;
-        }
-        // Moves, which leave the flags alone.
-        self.arrive(func, yes, true)?;
-        self.arrive(func, no, true)?;
-        if next == Some(to_yes) {
-            let site = self.asm.jcc(cc ^ 1);
-            self.fixups.push((site, to_no));
-        } else {
-            let site = self.asm.jcc(cc);
-            self.fixups.push((site, to_yes));
-            self.go(to_no, next);
-        }
-        Some(())
-    }
-
-    fn go(&mut self, to: Block, next: Option<Block>) {
-        if next != Some(to) {
-            let site = self.asm.jmp();
-            self.fixups.push((site, to));
-        }
-    }
-
-    /// Leaves values as the block expects them that the branch leads to. `branches`: it may not be taken.
-    fn arrive(&mut self, func: &Function, call: BlockCall, branches: bool) -> Option<()> {
-        let pool = &func.dfg.value_lists;
-        let block = call.block(pool);
-        let params = func.dfg.block_params(block);
-        for (arg, param) in call.args(pool).zip(params) {
-            let BlockArg::Value(arg) = arg else { return None };
-            self.size_of(func, *param)?;
-            // A loop's own parameters could be one another's arguments, or needed still where the branch is not taken: there
-            // is no such loop here.
-            if self.starts[block.index()].is_some() && (branches || params.contains(&arg)) {
-                return None;
-            }
-            self.input_into(arg, RAX)?;
-            let slot = self.slot(*param);
-            self.asm.store(Size::Q, RAX, slot);
-        }
-        if self.branches[block.index()] == 1 {
-            self.entries[block.index()] = Some(self.places.clone());
-            return Some(());
-        }
-        let state = self.state()?;
-        let mut needed = std::mem::take(&mut self.needed);
-        needed.clear();
-        needed.extend(self.live.needed(block).filter(|v| *v != state));
-        let all = needed.iter().try_for_each(|v| self.store_away(*v));
-        self.needed = needed;
-        all?;
-        if self.entries[block.index()].is_none() {
-            let mut there = self.places.clone();
-            there.forget_registers();
-            self.entries[block.index()] = Some(there);
-        }
-        Some(())
-    }
-
-    fn tail_call(&mut self, func: &Function, inst: Inst, callee: FuncRef) -> Option<()> {
-        if func.dfg.inst_args(inst) != [self.state()?] {
-            return None;
-        }
-        let ExternalName::User(name) = func.dfg.ext_funcs[callee].name else { return None };
-        self.take_frame_down();
-        let site = self.asm.jmp();
-        self.jumps.push((site, func.params.user_named_funcs().get(name)?.index));
-        Some(())
-    }
-
-    fn call(
-        &mut self,
-        func: &Function,
-        opcode: Opcode,
-        conv: CallConv,
-        args: &[Value],
-        (result, following): (Option<Value>, Option<Inst>),
-    ) -> Option<()> {
-        let (&callee, args) = args.split_first()?;
-        if args.first() != Some(&self.state()?) {
-            return None;
-        }
-        if opcode == Opcode::ReturnCallIndirect {
-            if args.len() != 1 || conv != CallConv::Tail {
-                return None;
-            }
-            self.input_into(callee, RAX)?;
-            self.take_frame_down();
-            self.asm.jmp_to(RAX);
-            return Some(());
-        }
-        if opcode != Opcode::CallIndirect || args.len() > 4 {
-            return None;
-        }
-        if let (Some(thunk), CallConv::PreserveAll) = (self.constant(callee), conv)
-            && self.access(func, thunk, &args[1..], following)?
-        {
-            return Some(());
-        }
-        for (arg, reg) in args[1..].iter().zip([RSI, RDX, RCX]) {
-            self.input_into(*arg, reg)?;
-        }
-        match conv {
-            CallConv::PreserveAll if result.is_none() => {
-                self.input_into(callee, RAX)?;
-                self.asm.call(RAX);
-            }
-            CallConv::SystemV => {
-                let state = self.state()?;
-                // Stored once, at the function's beginning.
-                let kept = self.slot(state);
-                self.save_for_call();
-                self.input_into(callee, RAX)?;
-                self.asm.call(RAX);
-                self.lose_registers();
-                self.asm.load(Size::Q, RDI, kept);
-                if let Some(v) = result.filter(|v| self.live.last[v.index()] != NEVER) {
-                    let reg = self.output(v, &[])?;
-                    self.asm.mov(Size::Q, reg, RAX);
-                    self.clean[v.index()] = true;
-                }
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-
-    fn compare_and_swap(&mut self, func: &Function, v: Value, [at, expected, new]: [Value; 3]) -> Option<()> {
-        let s = self.size_of(func, v)?;
-        let at_in = self.input(at, RDX)?;
-        let new_in = self.input(new, RCX)?;
-        self.input_into(expected, RAX)?;
-        self.asm.locked(s, op::CMPXCHG, new_in, Rm::M(at_in, 0));
-        let reg = self.output(v, &[at, expected, new])?;
-        self.asm.mov(wide(s), reg, RAX);
-        self.clean[v.index()] = s == wide(s);
-        Some(())
-    }
-
-    fn atomic(&mut self, func: &Function, v: Value, what: AtomicRmwOp, [at, with]: [Value; 2]) -> Option<()> {
-        let s = self.size_of(func, v)?;
-        let place = Rm::M(self.input(at, RSI)?, 0);
-        match what {
-            AtomicRmwOp::Add | AtomicRmwOp::Sub | AtomicRmwOp::Xchg => {
-                self.input_into(with, RAX)?;
-                if what == AtomicRmwOp::Sub {
-                    self.asm.group3(wide(s), NEG, RAX);
-                }
-                if what == AtomicRmwOp::Xchg {
-                    self.asm.sized(s, op::XCHG, RAX, place);
-                } else {
-                    self.asm.locked(s, op::XADD, RAX, place);
-                }
-            }
-            AtomicRmwOp::And | AtomicRmwOp::Or | AtomicRmwOp::Xor => {
-                let alu = match what {
-                    AtomicRmwOp::And => Alu::And,
-                    AtomicRmwOp::Or => Alu::Or,
-                    _ => Alu::Xor,
-                };
-                let with = self.input(with, RCX)?;
-                self.asm.load(s, RAX, place);
-                let again = self.asm.code.len();
-                self.asm.mov(wide(s), RDX, RAX);
-                self.asm.alu(wide(s), alu, RDX, Rm::R(with));
-                self.asm.locked(s, op::CMPXCHG, RDX, place);
-                let site = self.asm.jcc(ZERO ^ 1);
-                self.asm.land(site, again);
-            }
-            _ => return None,
-        }
-        let reg = self.output(v, &[at, with])?;
-        self.asm.mov(wide(s), reg, RAX);
-        self.clean[v.index()] = s == wide(s);
-        Some(())
     }
 }
 
