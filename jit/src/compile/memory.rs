@@ -8,7 +8,8 @@
 //! access at va + entry.addend
 //! ```
 //!
-//! That is tier 2. Tier 1 calls a thunk for the whole of it, which halves the time to compile a block.
+//! That is tier 2. Tier 1 calls a thunk for the whole of it, which halves the time that Cranelift takes to compile a block; the quick
+//! back end knows these thunks and makes the look-up in place ([`crate::quick`]).
 //!
 //! The cold side calls the memory thunk, which preserves every register and leaves an addend in the state; or does not come
 //! back, because the instruction must be executed in tier 0. For that, dirty registers are written back on the hot path
