@@ -72,19 +72,6 @@ impl Ide {
     pub fn channel(&mut self, index: u8) -> &mut dyn PortDevice {
         &mut self.channels[usize::from(index & 1)]
     }
-
-    /// Puts another medium (or none) into the CD drive at place 0 to 3. False: no CD drive is there, or its door is locked
-    /// and `force` was not given.
-    pub fn change_medium(&mut self, place: usize, medium: Option<Disk>, force: bool) -> bool {
-        self.channels
-            .get_mut(place >> 1)
-            .is_some_and(|channel| channel.change_medium(place & 1, medium, force))
-    }
-
-    /// Flushes every disk: for the end of the run.
-    pub fn flush(&mut self) -> std::io::Result<()> {
-        self.channels.iter_mut().try_for_each(Channel::flush)
-    }
 }
 
 impl PciFunction for Ide {
@@ -105,8 +92,25 @@ impl PciFunction for Ide {
             channel.bus_master_write((offset + n) as u8 & 7, (value >> (8 * n)) as u8, now);
         }
     }
+    fn fixed_ports(&mut self, index: u8) -> Option<&mut dyn PortDevice> {
+        Some(self.channel(index))
+    }
     fn reset(&mut self) {
         self.channels.iter_mut().for_each(Channel::reset);
+    }
+    fn timed(&self) -> Option<&dyn Timed> {
+        Some(self)
+    }
+    fn timed_mut(&mut self) -> Option<&mut dyn Timed> {
+        Some(self)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.channels.iter_mut().try_for_each(Channel::flush)
+    }
+    fn change_medium(&mut self, place: usize, medium: Option<Disk>, force: bool) -> bool {
+        self.channels
+            .get_mut(place >> 1)
+            .is_some_and(|channel| channel.change_medium(place & 1, medium, force))
     }
     fn save(&self) -> Vec<u8> {
         let Self { config: _, channels: [first, second] } = self;

@@ -28,10 +28,10 @@ use crate::fw_cfg::{FwCfg, FwCfgContents};
 use crate::harness::{Harness, HarnessConfig, IOMEM_BASE, IOMEM_LEN, PcTestdev, PciTestdev, PostPort};
 use crate::hpet::{HPET_BASE, HPET_LEN, Hpet};
 use crate::i8042::{I8042, MouseMove};
-use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN, IoApic};
+use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, LocalApics, signal};
 use crate::memory::Dma;
-use crate::pci::{BridgeMemory, Chipset, MessagePort, PciBus, RCBA_LEN, devfn};
+use crate::pci::{self, BridgeMemory, Chipset, LockedFunction, PciBus, RCBA_LEN, devfn};
 use crate::pic8259::PicPair;
 use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
@@ -39,6 +39,7 @@ use crate::uart16550::Uart16550;
 use crate::{Lines, MmioDevice, Ns, PortDevice, PowerEvent, Timed};
 pub use boot_paths::BootPlace;
 pub use bus_time::port_time;
+pub use interrupts::Interrupts;
 pub use peripherals::{CdPlace, MappedBars, PciCard, Peripherals};
 pub use samples::BoardSamples;
 pub use state::{PcState, StateMismatch};
@@ -86,20 +87,15 @@ pub struct PcConfig {
 
 /// All devices of the PC.
 pub struct PcDevices {
-    lines: Arc<Lines>,
+    /// Lines, controllers, messages; under a lock that comes after the board's.
+    interrupts: Arc<Interrupts>,
     /// End of RAM below 4 GiB.
     ram_below_4g: u64,
-    /// Line levels as the controllers saw them last.
-    seen_levels: u64,
-    seen_intr: bool,
     /// Device and pin of each connected PCI interrupt.
     pci_pins: Vec<(u8, u8)>,
-    /// Where PCI functions send interrupt messages; empty between two accesses.
-    messages: MessagePort,
     dma: Dma8237,
     /// Where each of [`Peripherals::cards`] is.
     cards: Vec<Option<u8>>,
-    pic: PicPair,
     pit: Pit8254,
     rtc: Rtc,
     keyboard_controller: I8042,
@@ -116,7 +112,6 @@ pub struct PcDevices {
     memory: Dma,
     fw_cfg: FwCfg,
     hpet: Hpet,
-    ioapic: IoApic,
     /// Their own locks come after whatever lock the devices stand behind.
     lapics: Arc<LocalApics>,
     /// Whose port accesses come.
@@ -124,6 +119,8 @@ pub struct PcDevices {
     event: Option<PowerEvent>,
     /// A write to device memory changed what the board maps.
     map_changed: bool,
+    /// PCI functions with locks of their own are looked after by others: see [`PcDevices::set_apart`].
+    apart: bool,
     /// The earliest deadline of all devices, as of the last `settle`.
     deadline: Option<Ns>,
 }
@@ -151,15 +148,16 @@ impl PcDevices {
         let line = |index| lines.line(index);
         let memory =
             CmosMemory { below_4g: config.ram_below_4g, above_4g: config.ram_above_4g, cpus: config.cpus };
+        let ids = (0..config.cpus)
+            .map(|index| config.apic_ids.get(usize::from(index)).copied().unwrap_or(index.into()));
+        let lapics = Arc::new(LocalApics::new(ids));
+        let interrupts = Interrupts::new(Arc::clone(&lines), Arc::clone(&lapics), config.memory.clone());
         let mut devices = Self {
+            interrupts: Arc::new(interrupts),
             ram_below_4g: config.ram_below_4g,
-            seen_levels: 0,
-            seen_intr: false,
             pci_pins: Vec::new(),
-            messages: MessagePort::new(),
             dma: Dma8237::new(),
             cards: Vec::new(),
-            pic: PicPair::new(),
             pit: Pit8254::new(line(LINE_PIT)),
             rtc: Rtc::new(line(LINE_RTC), config.epoch_seconds, memory),
             keyboard_controller: I8042::new(line(LINE_KEYBOARD), line(LINE_MOUSE)),
@@ -177,16 +175,12 @@ impl PcDevices {
             memory: config.memory.clone(),
             fw_cfg: FwCfg::new(config.fw_cfg.clone(), config.memory.clone()),
             hpet: Hpet::new([0, 1, 2].map(|n| line(LINE_HPET + n))),
-            ioapic: IoApic::new(),
-            lapics: Arc::new(LocalApics::new(
-                (0..config.cpus)
-                    .map(|index| config.apic_ids.get(usize::from(index)).copied().unwrap_or(index.into())),
-            )),
+            lapics,
             on_ports: 0,
             event: None,
             map_changed: false,
+            apart: false,
             deadline: None,
-            lines,
         };
         if config.board == BoardKind::Q35 {
             let smbus = devices.connect_pci_interrupt(0x1f, 1);
@@ -206,7 +200,10 @@ impl PcDevices {
     pub fn reset(&mut self, now: Ns) {
         self.advance(now);
         self.dma = Dma8237::new();
-        self.pic = PicPair::new();
+        self.interrupts.with(|controllers| {
+            controllers.pic = PicPair::new();
+            controllers.ioapic.reset();
+        });
         self.pit.reset(now);
         self.rtc.reset();
         self.keyboard_controller.reset();
@@ -220,10 +217,9 @@ impl PcDevices {
         self.flash.iter_mut().flatten().for_each(Flash::reset);
         self.fw_cfg.reset();
         self.hpet.reset();
-        self.ioapic.reset();
         self.lapics.each(LocalApic::reset);
-        self.lines.take_rose();
-        self.messages.take();
+        self.interrupts.lines().take();
+        self.interrupts.messages().take();
         self.event = None;
         self.settle();
     }
@@ -241,10 +237,15 @@ impl PcDevices {
         Some((Unit::AcpiBlock, base + (len - 1)))
     }
 
-    fn unit(&mut self, unit: Unit) -> Option<&mut dyn PortDevice> {
-        Some(match unit {
+    /// Uses `unit`, if it is there.
+    fn with_unit<R>(&mut self, unit: Unit, f: impl FnOnce(&mut dyn PortDevice) -> R) -> Option<R> {
+        let device: &mut dyn PortDevice = match unit {
+            Unit::Pic => return Some(self.interrupts.with(|controllers| f(&mut controllers.pic))),
+            Unit::Ide(index) => {
+                let ide = self.pci.card(pci::IDE)?;
+                return ide.with(|ide| ide.fixed_ports(index).map(f));
+            }
             Unit::Dma => &mut self.dma,
-            Unit::Pic => &mut self.pic,
             Unit::Pit => &mut self.pit,
             Unit::KeyboardController => &mut self.keyboard_controller,
             Unit::Rtc => &mut self.rtc,
@@ -255,11 +256,11 @@ impl PcDevices {
             Unit::Acpi | Unit::AcpiBlock => &mut self.acpi,
             Unit::Serial(index) => self.serial.get_mut(usize::from(index))?,
             Unit::Pci => &mut self.pci,
-            Unit::Ide(index) => self.pci.ide.as_mut()?.channel(index),
             Unit::Floppy => self.floppy.as_mut()?,
             Unit::Vga => self.pci.vga.as_mut()?,
             Unit::FwCfg => &mut self.fw_cfg,
-        })
+        };
+        Some(f(device))
     }
 
     /// The unit for an access that one device takes as it is; `None` if it must be split (or nobody is there).
@@ -273,7 +274,7 @@ impl PcDevices {
 
     fn read_port(&mut self, port: u16, size: u8, now: Ns) -> u32 {
         if let Some(unit) = self.whole(port, size) {
-            let value = self.unit(unit).map(|device| device.port_read(port, size, now));
+            let value = self.with_unit(unit, |device| device.port_read(port, size, now));
             return value.unwrap_or_else(|| {
                 unassigned("port", port.into(), None);
                 ones(size) as u32
@@ -292,9 +293,8 @@ impl PcDevices {
 
     fn write_port(&mut self, port: u16, size: u8, value: u32, now: Ns) {
         if let Some(unit) = self.whole(port, size) {
-            match self.unit(unit) {
-                Some(device) => device.port_write(port, size, value, now),
-                None => unassigned("port", port.into(), Some(value.into())),
+            if self.with_unit(unit, |device| device.port_write(port, size, value, now)).is_none() {
+                unassigned("port", port.into(), Some(value.into()));
             }
         } else if let Some(hit) = self.pci.claim(true, port.into()) {
             self.pci.bar_write(hit, size, value.into(), now);
@@ -354,8 +354,8 @@ impl PcDevices {
         self.advance(now);
         let value = if self.lapics.in_window(cpu, gpa) {
             self.lapics.with(cpu, |lapic| lapic.window_read(gpa & (LAPIC_LEN - 1), size, now))
-        } else if gpa.wrapping_sub(IOAPIC_BASE) < IOAPIC_LEN {
-            self.ioapic.mmio_read(gpa - IOAPIC_BASE, size, now)
+        } else if Interrupts::in_window(gpa) {
+            self.interrupts.window_read(gpa, size, now)
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
             self.hpet.mmio_read(gpa - HPET_BASE, size, now)
         } else if let Some(device) = self.testdev_window(gpa) {
@@ -386,8 +386,10 @@ impl PcDevices {
             let offset = gpa & (LAPIC_LEN - 1);
             let effect = self.lapics.with(cpu, |lapic| lapic.window_write(offset, size, value, now));
             self.perform(cpu, effect);
-        } else if gpa.wrapping_sub(IOAPIC_BASE) < IOAPIC_LEN {
-            self.ioapic.mmio_write(gpa - IOAPIC_BASE, size, value, now);
+        } else if Interrupts::in_window(gpa) {
+            self.interrupts.with(|controllers| {
+                controllers.ioapic.mmio_write(gpa - IOAPIC_BASE, size, value, now);
+            });
         } else if gpa.wrapping_sub(HPET_BASE) < HPET_LEN {
             self.hpet.mmio_write(gpa - HPET_BASE, size, value, now);
         } else if let Some(device) = self.testdev_window(gpa) {
@@ -438,6 +440,43 @@ impl PcDevices {
         self.deadline
     }
 
+    /// From now on PCI functions with locks of their own are used and advanced by those who share them with the board, and what they do is
+    /// carried on by [`Interrupts::carry`]; or no longer. Accesses that come here reach them in either case.
+    pub fn set_apart(&mut self, apart: bool) {
+        self.apart = apart;
+        self.settle();
+    }
+
+    /// Those, to be shared.
+    pub fn functions(&self) -> &[Arc<LockedFunction>] {
+        self.pci.cards()
+    }
+
+    /// The interrupt controllers, for whoever uses these functions or ends an interrupt.
+    pub fn interrupts(&self) -> &Arc<Interrupts> {
+        &self.interrupts
+    }
+
+    /// Finds out which functions are reached by one way only, so that they need not be looked for here.
+    fn find_alone(&mut self) {
+        let (flash, ecam) = ([0, 1].map(|unit| self.flash_range(unit)), self.pci.chipset.ecam());
+        let testdev = self.harness.pc_testdev.as_ref().map(|_| IOMEM_BASE..IOMEM_BASE + IOMEM_LEN);
+        let root = self.pci.chipset.lpc().and_then(|lpc| lpc.root_complex_base());
+        let root = root.map(|base| base..base + RCBA_LEN);
+        let windows = MMIO_WINDOWS.map(|(start, len)| start..start + len);
+        // Below 1 MiB: the display's window, and segments whose writes go to RAM behind.
+        let mut taken = vec![0..1 << 20];
+        taken.extend(windows.into_iter().chain(flash.into_iter().chain([ecam, testdev, root]).flatten()));
+        self.pci.find_alone(|io, start, len| {
+            let end = start.saturating_add(len);
+            if io {
+                (start..end.min(1 << 16)).any(|port| self.decode(port as u16).is_some())
+            } else {
+                taken.iter().any(|range| range.start < end && start < range.end)
+            }
+        });
+    }
+
     /// The local APICs, for processors that use them without the other devices.
     pub fn local_apics(&self) -> &Arc<LocalApics> {
         &self.lapics
@@ -473,8 +512,8 @@ impl PcDevices {
     pub fn acknowledge(&mut self, cpu: usize, now: Ns) -> Option<u8> {
         self.advance(now);
         let vector = if self.lapics.pic_interrupts(cpu) {
-            self.lapics.with(cpu, LocalApic::take_ext_int);
-            Some(self.pic.acknowledge())
+            let interrupts = &self.interrupts;
+            Some(interrupts.with(|controllers| interrupts.acknowledge_pic(controllers, cpu)))
         } else {
             self.lapics.acknowledge(cpu)
         };
@@ -591,7 +630,7 @@ impl PcDevices {
     /// A level-triggered interrupt with this vector has ended at a local APIC.
     pub fn end_of_interrupt(&mut self, vector: u8, now: Ns) {
         self.advance(now);
-        self.ioapic.eoi(vector);
+        self.interrupts.with(|controllers| controllers.ioapic.eoi(vector));
         self.settle();
     }
 

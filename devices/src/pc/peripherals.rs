@@ -10,7 +10,7 @@ use crate::clock::earlier;
 use crate::flash::{Flash, UNITS};
 use crate::floppy::Floppy;
 use crate::ide::{DriveSpec, DriveSpecs, Ide};
-use crate::pci::{ConfigSpace, PciFunction, PciSlot, devfn};
+use crate::pci::{self, ConfigSpace, PciFunction, PciSlot, devfn};
 use crate::vga::{Picture, TextScreen, VIDEO_MEMORY, Vga, VideoMemory, WINDOW, WINDOW_LEN};
 use crate::{Ns, Timed};
 
@@ -86,15 +86,15 @@ impl PcDevices {
         let mut equipment = 0x06;
         if let Some(drives) = ide {
             self.rtc.set_cmos(cmos::DISK_TRANSLATION, translations(&drives));
-            let irqs = [LINE_IDE, LINE_IDE + 1].map(|line| self.lines.line(line));
-            self.pci.ide = Some(Ide::new(drives, &self.memory, irqs));
+            let irqs = [LINE_IDE, LINE_IDE + 1].map(|line| self.interrupts.lines().line(line));
+            self.pci.attach_own(pci::IDE, Box::new(Ide::new(drives, &self.memory, irqs)));
         }
         if let Some(drives) = sata {
             let slot = self.slot(0x1f);
-            self.pci.sata = Some(Ahci::new(drives, slot));
+            self.pci.attach_own(pci::SATA, Box::new(Ahci::new(drives, slot)));
         }
         if let Some(floppies) = floppies {
-            let floppy = Floppy::new(floppies, self.memory.clone(), self.lines.line(LINE_FLOPPY));
+            let floppy = Floppy::new(floppies, self.memory.clone(), self.interrupts.lines().line(LINE_FLOPPY));
             let types = floppy.cmos_types();
             self.rtc.set_cmos(cmos::FLOPPY_TYPES, types);
             equipment |= match (types >> 4, types & 0xf) {
@@ -143,15 +143,13 @@ impl PcDevices {
         PciSlot {
             memory: self.memory.clone(),
             intx: self.connect_pci_interrupt(device, 1),
-            messages: self.messages.clone(),
+            messages: self.interrupts.messages().clone(),
         }
     }
 
     pub(super) fn storage_deadline(&self) -> Option<Ns> {
-        let ide = self.pci.ide.as_ref().and_then(Timed::next_deadline);
-        let sata = self.pci.sata.as_ref().and_then(Timed::next_deadline);
-        let cards = self.pci.attached().filter_map(PciFunction::timed).filter_map(Timed::next_deadline).min();
-        earlier(earlier(earlier(ide, sata), cards), self.floppy.as_ref().and_then(Timed::next_deadline))
+        let cards = self.pci.cards().iter().filter(|_| !self.apart).filter_map(|card| card.deadline()).min();
+        earlier(cards, self.floppy.as_ref().and_then(Timed::next_deadline))
     }
 
     /// Where one of [`Peripherals::cards`] is.
@@ -160,14 +158,8 @@ impl PcDevices {
     }
 
     pub(super) fn advance_storage(&mut self, now: Ns) {
-        if let Some(ide) = &mut self.pci.ide {
-            ide.advance(now);
-        }
-        if let Some(sata) = &mut self.pci.sata {
-            sata.advance(now);
-        }
-        for function in self.pci.attached_mut().filter_map(|function| function.timed_mut()) {
-            function.advance(now);
+        if !self.apart {
+            self.pci.cards().iter().for_each(|card| card.advance(|| now));
         }
         if let Some(floppy) = &mut self.floppy {
             floppy.run(now, &mut self.dma);
@@ -184,9 +176,8 @@ impl PcDevices {
     pub fn mapped_bars(&self) -> MappedBars {
         let vga = self.pci.vga.as_ref().map(PciFunction::config);
         let busy = |unit: usize| {
-            let flash = self.flash[unit].as_ref().filter(|flash| !flash.reads_array())?;
-            let start = self.flash_start(unit);
-            Some((start, start + flash.len()))
+            self.flash[unit].as_ref().filter(|flash| !flash.reads_array())?;
+            self.flash_range(unit).map(|range| (range.start, range.end))
         };
         MappedBars {
             frame_buffer: vga.and_then(|config| config.bar(0)),
@@ -198,11 +189,18 @@ impl PcDevices {
     /// Plugs a flash chip in: number 0 ends at 4 GiB, number 1 below it.
     pub fn plug_flash(&mut self, unit: usize, flash: Flash) {
         self.flash[unit] = Some(flash);
+        self.pci.note_move();
     }
 
     fn flash_start(&self, unit: usize) -> u64 {
         let above = self.flash[..=unit].iter().flatten();
         (1 << 32) - above.map(Flash::len).sum::<u64>()
+    }
+
+    /// Where a flash chip is.
+    pub(super) fn flash_range(&self, unit: usize) -> Option<std::ops::Range<u64>> {
+        let start = self.flash_start(unit);
+        self.flash[unit].as_ref().map(|flash| start..start + flash.len())
     }
 
     /// The flash chip at `gpa`, and the offset in it.
@@ -228,18 +226,13 @@ impl PcDevices {
         self.pci.vga.as_ref()?.text(now)
     }
 
-    /// Changes the medium of a CD drive; see [`Ide::change_medium`].
+    /// Changes the medium of a CD drive; see [`PciFunction::change_medium`].
     pub fn change_cd(&mut self, place: CdPlace, medium: Option<Disk>, force: bool) -> bool {
-        let changed = match (place, &mut self.pci.ide, &mut self.pci.sata) {
-            (CdPlace::Board(place), Some(ide), _) => ide.change_medium(place, medium, force),
-            (CdPlace::Board(place), None, Some(sata)) => sata.change_medium(place, medium, force),
-            (CdPlace::Board(_), None, None) => false,
-            (CdPlace::Card { card, port }, ..) => {
-                let at = self.card_at(card);
-                let card = at.and_then(|at| self.pci.attached_at(at));
-                card.is_some_and(|card| card.change_medium(port, medium, force))
-            }
+        let (card, place) = match place {
+            CdPlace::Board(place) => (self.pci.card(pci::IDE).or(self.pci.card(pci::SATA)), place),
+            CdPlace::Card { card, port } => (self.card_at(card).and_then(|at| self.pci.card(at)), port),
         };
+        let changed = card.is_some_and(|card| card.with(|card| card.change_medium(place, medium, force)));
         self.settle();
         changed
     }
@@ -251,9 +244,7 @@ impl PcDevices {
 
     /// Flushes every disk, and what is in flash.
     pub fn flush_disks(&mut self) -> std::io::Result<()> {
-        self.pci.ide.as_mut().map_or(Ok(()), Ide::flush)?;
-        self.pci.sata.as_mut().map_or(Ok(()), PciFunction::flush)?;
-        self.pci.attached_mut().try_for_each(|function| function.flush())?;
+        self.pci.cards().iter().try_for_each(|card| card.with(|card| card.flush()))?;
         self.flash.iter_mut().flatten().try_for_each(Flash::flush)?;
         self.floppy.as_mut().map_or(Ok(()), Floppy::flush)
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::PcDevices;
+use super::interrupts::Controllers;
 use crate::PowerEvent;
 use crate::acpi_pm::AcpiPmState;
 use crate::debug_ports::DebugPortsState;
@@ -73,16 +74,12 @@ impl PcDevices {
     /// The whole state. Output that the board has not drained is not part of it.
     pub fn save(&self) -> PcState {
         let Self {
-            lines,
+            interrupts,
             ram_below_4g: _,
             on_ports: _,
-            seen_levels,
-            seen_intr,
             pci_pins: _,
-            messages: _,
             cards: _,
             dma,
-            pic,
             pit,
             rtc,
             keyboard_controller,
@@ -97,18 +94,21 @@ impl PcDevices {
             memory: _,
             fw_cfg,
             hpet,
-            ioapic,
             lapics,
             event,
             map_changed: _,
+            apart: _,
             deadline: _,
         } = self;
+        let (pic, ioapic, seen_intr) = interrupts.with(|Controllers { pic, ioapic, seen_intr, .. }| {
+            (pic.save(), ioapic.save(), *seen_intr)
+        });
         PcState {
-            lines: lines.save(),
-            seen_levels: *seen_levels,
-            seen_intr: *seen_intr,
+            lines: interrupts.lines().save(),
+            seen_levels: interrupts.seen_levels(),
+            seen_intr,
             dma: dma.save(),
-            pic: pic.save(),
+            pic,
             pit: pit.save(),
             rtc: rtc.save(),
             keyboard_controller: keyboard_controller.save(),
@@ -122,7 +122,7 @@ impl PcDevices {
             flash: flash.iter().flatten().map(Flash::save).collect(),
             fw_cfg: fw_cfg.save(),
             hpet: hpet.save(),
-            ioapic: ioapic.save(),
+            ioapic,
             lapics: lapics.save(),
             event: *event,
         }
@@ -160,7 +160,11 @@ impl PcDevices {
         expect("serial ports", serial.len(), self.serial.len())?;
         expect("flash chips", flash.len(), self.flash.iter().flatten().count())?;
         self.dma.restore(dma);
-        self.pic.restore(pic);
+        self.interrupts.with(|controllers| {
+            controllers.pic.restore(pic);
+            controllers.ioapic.restore(ioapic);
+            controllers.seen_intr = seen_intr;
+        });
         self.pit.restore(pit);
         self.rtc.restore(rtc);
         self.keyboard_controller.restore(keyboard_controller);
@@ -177,13 +181,11 @@ impl PcDevices {
         self.flash.iter_mut().flatten().zip(flash).for_each(|(flash, state)| flash.restore(state));
         self.fw_cfg.restore(fw_cfg);
         self.hpet.restore(hpet);
-        self.ioapic.restore(ioapic);
         self.lapics.restore(lapics);
         // Devices drove their lines while they were restored; what counts is what was saved.
-        self.lines.restore(lines);
-        self.messages.take();
-        self.seen_levels = seen_levels;
-        self.seen_intr = seen_intr;
+        self.interrupts.lines().restore(lines);
+        self.interrupts.messages().take();
+        self.interrupts.set_seen_levels(seen_levels);
         self.event = event;
         self.settle();
         Ok(())

@@ -1,7 +1,7 @@
 //! Message-signalled interrupts on their way from a function to the local APICs: writes of 32 bits to memory, most of them
 //! to FEExxxxxh (SDM vol. 3, "Message Signalled Interrupts").
 //!
-//! A function holds a [`MessagePort`] as it holds an `IrqLine`, and sends at any time. The board takes what was sent after each
+//! A function holds a [`MessagePort`] as it holds an `IrqLine`, and sends at any time. What was sent is delivered after each
 //! access and each event, so that nothing is on its way when a state is saved.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,7 @@ impl MsiMessage {
 #[derive(Clone, Debug, Default)]
 pub struct MessagePort(Arc<Waiting>);
 
+/// Lock order: after that of the function which sends, before a local APIC's.
 #[derive(Debug, Default)]
 struct Waiting {
     any: AtomicBool,
@@ -65,15 +66,23 @@ impl MessagePort {
         self.0.any.store(true, Ordering::SeqCst);
     }
 
+    /// Hands what was sent to `to`, in order. When this returns, what had been sent before has been delivered, by whomever: a function's
+    /// register that is read after it does not overtake it.
+    pub fn deliver(&self, mut to: impl FnMut(MsiMessage)) {
+        // Cheap look first: most accesses send nothing.
+        if self.0.any.load(Ordering::SeqCst) {
+            let mut messages = self.0.messages.lock().unwrap_or_else(PoisonError::into_inner);
+            messages.drain(..).for_each(&mut to);
+            // Last, under the lock: who sees it knows that all of them have arrived.
+            self.0.any.store(false, Ordering::SeqCst);
+        }
+    }
+
     /// What was sent since the last call, in order.
     pub fn take(&self) -> Vec<MsiMessage> {
-        // Cheap look first: most accesses send nothing.
-        if !self.0.any.load(Ordering::SeqCst) {
-            return Vec::new();
-        }
-        let mut messages = self.0.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.any.store(false, Ordering::SeqCst);
-        std::mem::take(&mut messages)
+        let mut taken = Vec::new();
+        self.deliver(|message| taken.push(message));
+        taken
     }
 }
 
