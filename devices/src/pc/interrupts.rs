@@ -19,7 +19,7 @@ use crate::lines::Look;
 use crate::memory::Dma;
 use crate::pci::MessagePort;
 use crate::pic8259::PicPair;
-use crate::{IrqLine, Lines, MmioDevice, Ns, Timed};
+use crate::{IrqLine, Lines, MmioDevice, Ns, PortDevice, Timed};
 
 /// Inputs of the interrupt controllers: a wire is high if one of its drivers is.
 #[derive(Default)]
@@ -78,7 +78,7 @@ pub(super) struct Controllers {
     testdev: u32,
 }
 
-/// See the module.
+/// See the module. What is used without the board is settled here.
 ///
 /// Lock order: the board, a PCI function ([`crate::pci::LockedFunction`]), the controllers or the message port, one local APIC. Lines are
 /// words; they have no lock.
@@ -150,14 +150,28 @@ impl Interrupts {
         moved
     }
 
-    /// INTA cycle by `cpu`, which the 8259A pair interrupts.
-    pub fn acknowledge(&self, cpu: usize) -> u8 {
-        self.with_settled(|controllers| self.acknowledge_pic(controllers, cpu))
+    /// INTA cycle by `cpu`, for which the 8259A pair's interrupt was seen: the vector, `None` if nothing is pending any more.
+    pub fn acknowledge(&self, cpu: usize) -> Option<u8> {
+        self.with_settled(|controllers| self.take_vector(controllers, cpu))
     }
 
-    pub(super) fn acknowledge_pic(&self, controllers: &mut Controllers, cpu: usize) -> u8 {
-        self.lapics.with(cpu, LocalApic::take_ext_int);
-        controllers.pic.acknowledge()
+    pub(super) fn take_vector(&self, controllers: &mut Controllers, cpu: usize) -> Option<u8> {
+        if self.lapics.pic_interrupts(cpu) {
+            self.lapics.with(cpu, LocalApic::take_ext_int);
+            Some(controllers.pic.acknowledge())
+        } else {
+            self.lapics.acknowledge(cpu)
+        }
+    }
+
+    /// A read of a byte from the 8259A pair's ports ([`ApartPort::Pic`]).
+    pub fn port_read(&self, port: u16, now: Ns) -> u32 {
+        self.with_settled(|controllers| controllers.pic.port_read(port, 1, now))
+    }
+
+    /// A write of a byte there.
+    pub fn port_write(&self, port: u16, value: u8, now: Ns) {
+        self.with_settled(|controllers| controllers.pic.port_write(port, 1, value.into(), now));
     }
 
     /// A level-triggered interrupt with this vector has ended at a local APIC.

@@ -43,8 +43,8 @@ pub use interrupts::Interrupts;
 pub use peripherals::{CdPlace, MappedBars, PciCard, Peripherals};
 pub use samples::BoardSamples;
 pub use state::{PcState, StateMismatch};
+pub use wiring::{ApartPort, ApartPorts, PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit};
 use wiring::{LINE_FPU, LINE_HPET, LINE_KEYBOARD, LINE_MOUSE, LINE_PIT, LINE_RTC, LINE_SCI, LINE_SERIAL};
-pub use wiring::{PIRQ_FIRST_PIN, PORTS, PortRange, SOURCES, Source, Unit};
 
 /// Memory windows that the board maps as MMIO: (start, length in bytes, whole pages).
 pub const MMIO_WINDOWS: [(u64, u64); 3] =
@@ -457,6 +457,13 @@ impl PcDevices {
         &self.interrupts
     }
 
+    /// What the guest reaches at fixed ports without the board, if there is nothing else at these ports.
+    pub fn apart_ports(&self) -> Option<ApartPorts> {
+        let ours = |range: &&PortRange| matches!(range.unit, Unit::Pic | Unit::Ide(_));
+        let mut ports = PORTS.iter().filter(ours).flat_map(|range| range.first..=range.last);
+        ports.all(|port| self.harness.decode(port).is_none()).then_some(ApartPorts(()))
+    }
+
     /// Finds out which functions are reached by one way only, so that they need not be looked for here.
     fn find_alone(&mut self) {
         let (flash, ecam) = ([0, 1].map(|unit| self.flash_range(unit)), self.pci.chipset.ecam());
@@ -511,12 +518,8 @@ impl PcDevices {
     /// INTA cycle by `cpu`: the vector to deliver, `None` if nothing was pending.
     pub fn acknowledge(&mut self, cpu: usize, now: Ns) -> Option<u8> {
         self.advance(now);
-        let vector = if self.lapics.pic_interrupts(cpu) {
-            let interrupts = &self.interrupts;
-            Some(interrupts.with(|controllers| interrupts.acknowledge_pic(controllers, cpu)))
-        } else {
-            self.lapics.acknowledge(cpu)
-        };
+        let interrupts = &self.interrupts;
+        let vector = interrupts.with(|controllers| interrupts.take_vector(controllers, cpu));
         self.settle();
         vector
     }

@@ -94,7 +94,8 @@ impl PcDevices {
             self.pci.attach_own(pci::SATA, Box::new(Ahci::new(drives, slot)));
         }
         if let Some(floppies) = floppies {
-            let floppy = Floppy::new(floppies, self.memory.clone(), self.interrupts.lines().line(LINE_FLOPPY));
+            let floppy =
+                Floppy::new(floppies, self.memory.clone(), self.interrupts.lines().line(LINE_FLOPPY));
             let types = floppy.cmos_types();
             self.rtc.set_cmos(cmos::FLOPPY_TYPES, types);
             equipment |= match (types >> 4, types & 0xf) {

@@ -100,9 +100,8 @@ impl PcDevices {
             apart: _,
             deadline: _,
         } = self;
-        let (pic, ioapic, seen_intr) = interrupts.with(|Controllers { pic, ioapic, seen_intr, .. }| {
-            (pic.save(), ioapic.save(), *seen_intr)
-        });
+        let (pic, ioapic, seen_intr) = interrupts
+            .with(|Controllers { pic, ioapic, seen_intr, .. }| (pic.save(), ioapic.save(), *seen_intr));
         PcState {
             lines: interrupts.lines().save(),
             seen_levels: interrupts.seen_levels(),

@@ -141,6 +141,33 @@ pub(super) fn fixed(port: u16) -> Option<PortRange> {
     PORTS.get(index).copied()
 }
 
+/// Who decodes a fixed port and has a lock of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApartPort {
+    /// The 8259A pair: [`super::Interrupts::port_read`].
+    Pic,
+    /// This channel of the function at [`crate::pci::IDE`], if there is one.
+    Ide(u8),
+}
+
+/// Where no device for tests lies over these ports.
+#[derive(Clone, Copy, Debug)]
+pub struct ApartPorts(pub(super) ());
+
+impl ApartPorts {
+    /// Whose an access is that one of them takes as it is.
+    #[inline]
+    pub fn find(self, port: u16, size: u8) -> Option<ApartPort> {
+        let range = fixed(port)?;
+        let fits = u32::from(port) + u32::from(size) <= u32::from(range.last) + 1;
+        match range.unit {
+            Unit::Pic if size == 1 => Some(ApartPort::Pic),
+            Unit::Ide(channel) if fits => Some(ApartPort::Ide(channel)),
+            _ => None,
+        }
+    }
+}
+
 /// An interrupt source with fixed inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {

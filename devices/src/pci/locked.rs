@@ -49,6 +49,8 @@ pub(super) type Decoded = (bool, u64, u64);
 /// port only; who has used it carries both on when the lock is free again.
 pub struct LockedFunction {
     at: u8,
+    /// It acts on its own.
+    timed: bool,
     windows: [Window; 6],
     deadline: AtomicU64,
     function: Mutex<Box<dyn PciFunction>>,
@@ -61,7 +63,8 @@ impl LockedFunction {
             let (io, len) = function.config().bar_kind(bar).unwrap_or((false, 0));
             Window { io, len, start: AtomicU64::new(NONE), alone: AtomicBool::new(false) }
         });
-        let locked = Self { at, windows, deadline: AtomicU64::new(NONE), function: Mutex::new(function) };
+        let (timed, deadline) = (function.timed().is_some(), AtomicU64::new(NONE));
+        let locked = Self { at, timed, windows, deadline, function: Mutex::new(function) };
         locked.with(|_| ());
         locked
     }
@@ -69,6 +72,11 @@ impl LockedFunction {
     /// Device and function number.
     pub fn at(&self) -> u8 {
         self.at
+    }
+
+    /// Does it act on its own as time passes?
+    pub fn is_timed(&self) -> bool {
+        self.timed
     }
 
     /// Uses the function. No other one may be used meanwhile, nor what comes before it in the lock order.
@@ -103,11 +111,9 @@ impl LockedFunction {
 
     /// Brings a function that acts on its own to the time that `clock` gives once the function is at hand.
     pub fn advance(&self, clock: impl FnOnce() -> Ns) {
-        self.with(|function| {
-            if let Some(timed) = function.timed_mut() {
-                timed.advance(clock());
-            }
-        });
+        if self.timed {
+            self.with(|function| function.timed_mut().map(|timed| timed.advance(clock())));
+        }
     }
 
     /// The base address register that decodes the I/O port (`io`) or physical address `at`, and the offset into what it maps.
@@ -116,23 +122,22 @@ impl LockedFunction {
         (0..).zip(&self.windows).find_map(|(bar, window)| Some((bar, window.offset(io, at)?)))
     }
 
+    /// The same, if nothing else decodes `at`: the function can be reached by [`LockedFunction::access`]. Takes no lock.
     #[inline]
-    fn decodes_alone(&self, io: bool, at: u64) -> Option<(u8, u64)> {
+    pub fn decodes_alone(&self, io: bool, at: u64) -> Option<(u8, u64)> {
         let (bar, offset) = self.decodes(io, at)?;
         self.windows[usize::from(bar)].alone.load(Ordering::Acquire).then_some((bar, offset))
     }
 
     /// Hands the function to `f`, with base address register and offset, if it and nothing else decodes `at`. Takes no other lock.
-    #[inline]
     pub fn access<R>(
         &self,
         io: bool,
         at: u64,
         f: impl FnOnce(&mut dyn PciFunction, u8, u64) -> R,
     ) -> Option<R> {
-        self.decodes_alone(io, at)?;
         self.with(|function| {
-            // It may have moved while we waited. From here on it stays.
+            // It may have moved since it was found. From here on it stays.
             let (bar, offset) = self.decodes_alone(io, at)?;
             Some(f(function, bar, offset))
         })

@@ -329,7 +329,8 @@ impl PciBus {
     /// Configuration address and spaces.
     pub fn save(&self) -> PciState {
         let Self { address, chipset, vga_place, vga, cards, own, moved: _ } = self;
-        let one = |at: u8, function: &dyn PciFunction| (at, function.config().bytes().to_vec(), function.save());
+        let one =
+            |at: u8, function: &dyn PciFunction| (at, function.config().bytes().to_vec(), function.save());
         let locked = |card: &Arc<LockedFunction>| card.with(|function| one(card.at(), function));
         let (own, others) = cards.split_at(*own);
         let mut functions: Vec<_> = chipset.functions().map(|(at, function)| one(at, function)).into();
@@ -460,7 +461,8 @@ mod tests {
             write(&mut pci, at, register, value);
             assert_eq!(read(&mut pci, at, register), value);
         }
-        let bars = |pci: &PciBus| pci.card(at).unwrap().with(|card| [0, 1, 4].map(|bar| card.config().bar(bar)));
+        let bars =
+            |pci: &PciBus| pci.card(at).unwrap().with(|card| [0, 1, 4].map(|bar| card.config().bar(bar)));
         assert_eq!(bars(&pci)[0], None, "decoding is off");
         write(&mut pci, at, 4, 3);
         assert_eq!(bars(&pci), [Some(0xc000), Some(0xfebc_0000), Some(4 << 32)]);

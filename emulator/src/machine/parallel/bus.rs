@@ -1,18 +1,21 @@
 //! The devices as the vCPUs that run in parallel reach them.
 //!
-//! Three ways, from the cheapest: samples from published state, without a lock; the vCPU's local APIC, under a lock of its own;
-//! everything else one access at a time under the devices' lock, each at the time of the clock.
+//! Four ways, from the cheapest: samples from published state, without a lock; the vCPU's local APIC, under a lock of its own; PCI functions
+//! and the interrupt controllers, under those of theirs; everything else one access at a time under the devices' lock. Each access is at the
+//! time of the clock.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use devices::Timed;
 use devices::lapic::{Effect, LAPIC_LEN, LocalApic, signal};
-use devices::pc::BoardSamples;
+use devices::pc::{ApartPort, BoardSamples, Interrupts};
+use devices::pci::{self, PciFunction};
+use devices::{PortDevice, Timed};
 use x86::{Bus, Ns};
 
 use super::super::bus::PcBus;
 use super::counts::Why;
+use super::functions::Function;
 use super::{Shared, lock};
 
 /// The bus as one of the vCPUs that run in parallel sees it.
@@ -54,6 +57,82 @@ impl SharedBus {
         result
     }
 
+    /// Carries on what an access to `function` has done to its pin, its messages and its deadline.
+    fn carry(&self, function: &Function) {
+        self.count(Why::Function);
+        if self.shared.interrupts.carry() {
+            self.count(Why::ControllersPin);
+        }
+        self.shared.wake_sleepers();
+        function.wake_in_time();
+    }
+
+    /// An access to the PCI function that alone decodes the I/O port (`io`) or address `at`, by base address register and offset. `None`: there
+    /// is none, and the devices are to be asked.
+    fn function<R>(
+        &self,
+        io: bool,
+        at: u64,
+        f: impl FnOnce(&mut dyn PciFunction, u8, u64, Ns) -> R,
+    ) -> Option<R> {
+        let shared = &*self.shared;
+        let function =
+            shared.functions.iter().find(|function| function.locked.decodes_alone(io, at).is_some())?;
+        // The clock is read under the lock: time does not run backwards for the function.
+        let access = |own: &mut dyn PciFunction, bar, offset| f(own, bar, offset, shared.clock.now());
+        let result = function.locked.access(io, at, access)?;
+        self.carry(function);
+        Some(result)
+    }
+
+    /// An access to fixed ports of channel `channel` of the IDE function.
+    fn channel<R>(&self, channel: u8, f: impl FnOnce(&mut dyn PortDevice, Ns) -> R) -> Option<R> {
+        let shared = &*self.shared;
+        let function = shared.functions.iter().find(|function| function.locked.at() == pci::IDE)?;
+        let result = function.locked.with(|own| {
+            let ports = own.fixed_ports(channel)?;
+            Some(f(ports, shared.clock.now()))
+        })?;
+        self.carry(function);
+        Some(result)
+    }
+
+    /// A read of a port that is reached without the board.
+    fn port_in_apart(&self, port: u16, size: u8) -> Option<u32> {
+        let shared = &*self.shared;
+        match shared.ports.and_then(|ports| ports.find(port, size)) {
+            Some(ApartPort::Pic) => {
+                self.count(Why::ControllersRegister);
+                Some(shared.interrupts.port_read(port, shared.clock.now()))
+            }
+            Some(ApartPort::Ide(channel)) => {
+                self.channel(channel, |ports, now| ports.port_read(port, size, now))
+            }
+            None => self.function(true, port.into(), |own, bar, offset, now| {
+                own.bar_read(bar, offset, size, now) as u32
+            }),
+        }
+    }
+
+    /// A write to one. `None`: it is not.
+    fn port_out_apart(&self, port: u16, size: u8, value: u32) -> Option<()> {
+        let shared = &*self.shared;
+        match shared.ports.and_then(|ports| ports.find(port, size)) {
+            Some(ApartPort::Pic) => {
+                self.count(Why::ControllersRegister);
+                shared.interrupts.port_write(port, value as u8, shared.clock.now());
+                shared.wake_sleepers();
+                Some(())
+            }
+            Some(ApartPort::Ide(channel)) => {
+                self.channel(channel, |ports, now| ports.port_write(port, size, value, now))
+            }
+            None => self.function(true, port.into(), |own, bar, offset, now| {
+                own.bar_write(bar, offset, size, value.into(), now);
+            }),
+        }
+    }
+
     /// An access to the vCPU's local APIC.
     fn apic<R>(&self, f: impl FnOnce(&mut LocalApic, Ns) -> R) -> R {
         self.count(Why::LocalApic);
@@ -67,8 +146,10 @@ impl SharedBus {
             self.count(Why::Ipi);
         }
         if let Some(vector) = self.shared.apics.perform(self.cpu, effect) {
-            self.access(Why::DeviceEoi, |bus, now| bus.devices.end_of_interrupt(vector, now));
-        } else if effect != Effect::None {
+            self.count(Why::ControllersEoi);
+            self.shared.interrupts.end_of_interrupt(vector);
+        }
+        if effect != Effect::None {
             self.shared.wake_sleepers();
         }
     }
@@ -88,9 +169,20 @@ impl Bus for SharedBus {
         self.shared.clock.now()
     }
     fn port_in(&mut self, port: u16, size: u8, _now: Ns) -> u32 {
+        let size = size.min(4);
+        if let Some(value) = self.port_in_apart(port, size) {
+            let value = value & ones(size) as u32;
+            tracing::trace!(target: "io", "in  port {port:#06x} size {size} value {value:#x}, CPU {}", self.cpu);
+            return value;
+        }
         self.access(Why::DevicePort, |bus, now| bus.port_in(port, size, now))
     }
     fn port_out(&mut self, port: u16, size: u8, value: u32, _now: Ns) {
+        let (size, value) = (size.min(4), value & ones(size.min(4)) as u32);
+        if self.port_out_apart(port, size, value).is_some() {
+            tracing::trace!(target: "io", "out port {port:#06x} size {size} value {value:#x}, CPU {}", self.cpu);
+            return;
+        }
         self.access(Why::DevicePort, |bus, now| bus.port_out(port, size, value, now));
     }
     fn sample_port(&self, port: u16, size: u8, _now: Ns) -> Option<u32> {
@@ -115,6 +207,17 @@ impl Bus for SharedBus {
             tracing::trace!(target: "mmio", "read  address {gpa:#x} size {size} value {value:#x}, CPU {}", self.cpu);
             return value;
         }
+        let apart = if Interrupts::in_window(gpa) {
+            self.count(Why::ControllersRegister);
+            Some(self.shared.interrupts.window_read(gpa, size, self.shared.clock.now()))
+        } else {
+            self.function(false, gpa, |own, bar, offset, now| own.bar_read(bar, offset, size, now))
+        };
+        if let Some(value) = apart {
+            let value = value & ones(size);
+            tracing::trace!(target: "mmio", "read  address {gpa:#x} size {size} value {value:#x}, CPU {}", self.cpu);
+            return value;
+        }
         self.access(Why::DeviceMemory, |bus, now| bus.mmio_read(gpa, size, now))
     }
     fn mmio_write(&mut self, gpa: u64, size: u8, value: u64, _now: Ns) {
@@ -124,6 +227,11 @@ impl Bus for SharedBus {
             let offset = gpa & (LAPIC_LEN - 1);
             let effect = self.apic(|apic, now| apic.window_write(offset, size, value, now));
             self.perform(effect);
+        } else if Interrupts::in_window(gpa) {
+            tracing::trace!(target: "mmio", "write address {gpa:#x} size {size} value {value:#x}, CPU {}", self.cpu);
+            self.count(Why::ControllersRegister);
+            shared.interrupts.window_write(gpa, size, value, shared.clock.now());
+            shared.wake_sleepers();
         } else if BoardSamples::governs(gpa) {
             self.access_at(Why::DeviceMemory, |bus| {
                 // Before the clock is read: see `BoardSamples`.
@@ -131,6 +239,11 @@ impl Bus for SharedBus {
                 bus.mmio_write(gpa, size, value, shared.clock.now());
                 bus.devices.end_samples(&shared.samples);
             });
+        } else if self
+            .function(false, gpa, |own, bar, offset, now| own.bar_write(bar, offset, size, value, now))
+            .is_some()
+        {
+            tracing::trace!(target: "mmio", "write address {gpa:#x} size {size} value {value:#x}, CPU {}", self.cpu);
         } else {
             self.access(Why::DeviceMemory, |bus, now| bus.mmio_write(gpa, size, value, now));
         }
@@ -140,7 +253,10 @@ impl Bus for SharedBus {
     }
     fn interrupt_acknowledge(&mut self, _now: Ns) -> Option<u8> {
         if self.shared.apics.pic_interrupts(self.cpu) {
-            return self.access(Why::DeviceInterrupt, |bus, now| bus.interrupt_acknowledge(now));
+            self.count(Why::ControllersAcknowledge);
+            let vector = self.shared.interrupts.acknowledge(self.cpu);
+            self.shared.wake_sleepers();
+            return vector;
         }
         self.count(Why::LocalApic);
         self.shared.apics.acknowledge(self.cpu)

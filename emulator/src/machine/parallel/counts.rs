@@ -15,12 +15,18 @@ pub enum Why {
     DeviceMemory,
     /// The devices' lock, for a port.
     DevicePort,
-    /// The devices' lock, for an interrupt of the 8259A pair.
-    DeviceInterrupt,
-    /// The devices' lock, for the end of a level-triggered interrupt.
-    DeviceEoi,
     /// The devices' lock, for the rest: system management mode, FERR#.
     DeviceOther,
+    /// The lock of a PCI function, for what its base address registers map or for its fixed ports.
+    Function,
+    /// The interrupt controllers' lock, since a function has moved its pin.
+    ControllersPin,
+    /// The interrupt controllers' lock, for their registers.
+    ControllersRegister,
+    /// The interrupt controllers' lock, for an interrupt of the 8259A pair.
+    ControllersAcknowledge,
+    /// The interrupt controllers' lock, for the end of a level-triggered interrupt.
+    ControllersEoi,
     /// The lock of the vCPU's own local APIC.
     LocalApic,
     /// Those of others' local APICs, for an IPI.
@@ -35,12 +41,15 @@ pub enum Why {
 
 impl Why {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::DeviceMemory,
         Self::DevicePort,
-        Self::DeviceInterrupt,
-        Self::DeviceEoi,
         Self::DeviceOther,
+        Self::Function,
+        Self::ControllersPin,
+        Self::ControllersRegister,
+        Self::ControllersAcknowledge,
+        Self::ControllersEoi,
         Self::LocalApic,
         Self::Ipi,
         Self::MemoryMap,
@@ -48,18 +57,21 @@ impl Why {
         Self::SampledPort,
     ];
 
-    /// Is it the devices' lock?
+    /// Is it the devices' lock: that of the board, and of all that has no lock of its own?
     pub fn is_devices(self) -> bool {
-        (self as usize) < Self::LocalApic as usize
+        (self as usize) < Self::Function as usize
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::DeviceMemory => "devices, for memory",
             Self::DevicePort => "devices, for a port",
-            Self::DeviceInterrupt => "devices, for an interrupt of the 8259A",
-            Self::DeviceEoi => "devices, for the end of a level-triggered interrupt",
             Self::DeviceOther => "devices, other",
+            Self::Function => "PCI function",
+            Self::ControllersPin => "interrupt controllers, for a PCI function's pin",
+            Self::ControllersRegister => "interrupt controllers, for a register",
+            Self::ControllersAcknowledge => "interrupt controllers, for an acknowledgement",
+            Self::ControllersEoi => "interrupt controllers, for the end of a level",
             Self::LocalApic => "own local APIC",
             Self::Ipi => "other local APICs",
             Self::MemoryMap => "memory map",
@@ -135,6 +147,7 @@ mod tests {
         counts.cpu(1).count(Why::DevicePort);
         counts.cpu(1).count(Why::DevicePort);
         counts.cpu(0).count(Why::Ipi);
+        counts.cpu(0).count(Why::Function);
         assert_eq!((counts.cpu(1).devices(), counts.cpu(0).devices()), (2, 0));
         assert_eq!(counts.total(|counts| counts.of(Why::Ipi)), 1);
         for (n, why) in Why::ALL.into_iter().enumerate() {

@@ -5,11 +5,12 @@
 //!
 //! Solution: while the machine runs, each vCPU and its engine are lent to a thread, which runs guest code in slices, and comes
 //! back when it is told to stop; pausing, resets and everything else that looks at registers happens while no thread runs. Memory and
-//! translations are shared without locks (`softmmu`, [`jit::Engine`]). Devices stand behind one lock, which is held for single accesses
-//! only, and never while somebody waits for a vCPU: an access that changes the memory map lets go of the devices first. Each local APIC has
-//! a lock of its own, which comes after that of the devices ([`LocalApics`]); what waits for a vCPU is published there, and its thread looks
-//! after its timer. Timers that are read all the time are sampled from published state ([`BoardSamples`]). The thread that called carries
-//! input and output, and brings the devices to their deadlines. [`LockCounts`] tells who has taken which lock.
+//! translations are shared without locks (`softmmu`, [`jit::Engine`]). The board's devices stand behind one lock, which is held for single
+//! accesses only, and never while somebody waits for a vCPU: an access that changes the memory map lets go of the devices first. PCI functions
+//! (all disks but floppies) have locks and threads of their own (`functions`); so have, locks only, the interrupt controllers
+//! ([`Interrupts`]) and each local APIC ([`LocalApics`]). What waits for a vCPU is published there, and its thread looks after its timer.
+//! Timers that are read all the time are sampled from published state ([`BoardSamples`]). The thread that called carries input and output,
+//! and brings the board to its deadlines. [`LockCounts`] tells who has taken which lock; the order of locks stands at `Shared::bus`.
 //!
 //! Time is the host's monotonic clock, from where virtual time stood when the machine last stopped. Nothing is recorded here: order and
 //! time of accesses are the host's.
@@ -19,6 +20,7 @@
 
 mod bus;
 mod counts;
+mod functions;
 mod servant;
 mod vcpu;
 
@@ -31,13 +33,14 @@ use crossbeam::channel::{Sender, bounded};
 use crossbeam::sync::{Parker, Unparker};
 use crossbeam::utils::CachePadded;
 use devices::lapic::LocalApics;
-use devices::pc::BoardSamples;
+use devices::pc::{ApartPorts, BoardSamples, Interrupts};
 use jit::{Engine, Exit};
 use x86::state::Pace;
 use x86::{Ns, Vcpu};
 
 use self::bus::SharedBus;
 pub use self::counts::{Counts, LockCounts, Why};
+use self::functions::{Function, serve};
 use self::servant::{Parts, Servant};
 use self::vcpu::work;
 use super::bus::PcBus;
@@ -71,8 +74,14 @@ struct Signals {
 
 /// What the threads share.
 struct Shared {
-    /// Lock order: the devices, then SMM or a local APIC.
+    /// The board, and all that has no lock of its own. Lock order: this one; then SMM or a PCI function; then the interrupt controllers; then a
+    /// local APIC. Of each kind one at a time, and any of them may be left out.
     bus: Mutex<PcBus>,
+    /// PCI functions, in the board's order.
+    functions: Vec<Function>,
+    /// What is at fixed ports without the board.
+    ports: Option<ApartPorts>,
+    interrupts: Arc<Interrupts>,
     apics: Arc<LocalApics>,
     samples: BoardSamples,
     counts: LockCounts,
@@ -113,6 +122,7 @@ impl Shared {
     fn publish(&self, bus: &PcBus, accessed: bool) {
         let devices = &bus.devices;
         self.wake_sleepers();
+        self.functions.iter().for_each(Function::wake_in_time);
         devices.publish_samples(&self.samples);
         let a20 = devices.a20();
         if self.a20.load(Ordering::Relaxed) != a20 {
@@ -147,6 +157,7 @@ impl Shared {
     fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.vcpus.iter().for_each(|signals| signals.unparker.unpark());
+        self.functions.iter().for_each(Function::wake);
         self.wake_servant();
     }
 
@@ -215,6 +226,9 @@ impl Machine {
         let bus: Box<dyn std::any::Any> = bus;
         let mut bus = *bus.downcast::<PcBus>().expect("the machine made the bus");
         bus.defer_maps(true);
+        bus.devices.set_apart(true);
+        let (functions, sleepers): (Vec<_>, Vec<_>) =
+            bus.devices.functions().iter().map(Function::new).unzip();
         let mut parkers: Vec<Option<Parker>> = (0..self.cpus()).map(|_| Some(Parker::new())).collect();
         let signals = |unparker: Unparker| {
             CachePadded::new(Signals { parked: AtomicBool::new(false), unparker, retired: AtomicU64::new(0) })
@@ -222,6 +236,9 @@ impl Machine {
         let (wake, woken) = bounded(1);
         let shared = Arc::new(Shared {
             a20: AtomicBool::new(bus.devices.a20()),
+            functions,
+            ports: bus.devices.apart_ports(),
+            interrupts: Arc::clone(bus.devices.interrupts()),
             apics: Arc::clone(bus.devices.local_apics()),
             samples: bus.devices.samples(),
             counts: self.locks.clone(),
@@ -261,6 +278,14 @@ impl Machine {
                 let started = name.spawn_scoped(scope, move || work(shared, n, cpu, engine, &parker));
                 started?;
             }
+            for (n, parker) in sleepers.into_iter().enumerate() {
+                let shared = &*shared;
+                if shared.functions[n].locked.is_timed() {
+                    let name = format!("pci{:02x}", shared.functions[n].locked.at());
+                    let thread = std::thread::Builder::new().name(name);
+                    thread.spawn_scoped(scope, move || serve(shared, n, &parker))?;
+                }
+            }
             servant.serve(&mut parts)
         });
         self.take_back(shared);
@@ -278,6 +303,7 @@ impl Machine {
         }
         let shared = Arc::into_inner(shared).expect("the buses of all vCPUs were just dropped");
         let mut bus = shared.bus.into_inner().unwrap_or_else(PoisonError::into_inner);
+        bus.devices.set_apart(false);
         bus.defer_maps(false);
         bus.cpu = self.turns.state.current;
         bus.devices.turn_to(bus.cpu);

@@ -10,6 +10,7 @@ use devices::pc::PcDevices;
 use super::super::desk::{Asked, Desk, Outgoing};
 use super::super::gate::InputGate;
 use super::super::{Console, Ended, control, stages};
+use super::functions::Function;
 use super::{Left, Shared, lock};
 
 /// How long output may wait, while there is more and more of it.
@@ -102,7 +103,8 @@ impl Servant<'_> {
     /// have to be asleep at two looks, and to have retired nothing in between.
     fn sleeps_for_good(&mut self, deadline: Option<u64>) -> bool {
         let shared = self.shared;
-        if deadline.is_some() || self.gate.is_live() || shared.apics.next_deadline().is_some() {
+        let functions = shared.functions.iter().all(Function::sleeps_for_good);
+        if deadline.is_some() || !functions || self.gate.is_live() || shared.apics.next_deadline().is_some() {
             self.slept = None;
             return false;
         }
