@@ -17,6 +17,48 @@ fn timers_local_apics_and_translations_all_the_time() {
     program.check(|results| assert_eq!(results, [300; 4]));
 }
 
+fn functions(rounds: u64) -> Program {
+    let constants = [("ROUNDS", rounds as i64), ("REGISTERS", 0x5000_0000), ("PIN", 22)];
+    Program::new(4, include_str!("functions.asm"), &constants).on_q35_with_functions()
+}
+
+fn functions_are_right(results: &[u64], rounds: u64) {
+    assert_eq!(results, [rounds, rounds, rounds, rounds, u64::from_le_bytes(*b"virtio-d")]);
+}
+
+#[test]
+fn registers_of_several_functions_at_once() {
+    functions(300).check(|results| functions_are_right(results, 300));
+}
+
+/// Registers of PCI functions by ports and memory, their interrupts by pins, the acknowledgement and the end of these: twenty times as many of
+/// them take the board's lock no more often.
+#[test]
+fn functions_take_no_lock_but_their_own() {
+    const FEW: u64 = 100;
+    const MANY: u64 = 2000;
+    if !SmpMode::PARALLEL_HERE {
+        return;
+    }
+    for tier in [TierPolicy::Zero, TierPolicy::Auto] {
+        let (few, many) = (functions(FEW).counted(tier).0, functions(MANY).counted(tier).0);
+        for cpu in 0..4 {
+            let (few, many) = (few.cpu(cpu), many.cpu(cpu));
+            assert_eq!(few.devices(), many.devices(), "CPU {cpu}, tier {tier:?}: {few:?}, {many:?}");
+            assert_eq!(few.of(Why::MemoryMap), many.of(Why::MemoryMap));
+            // A write and a read.
+            let more = many.of(Why::Function) - few.of(Why::Function);
+            assert!(more >= 2 * (MANY - FEW), "CPU {cpu}, tier {tier:?}: only {more} more");
+        }
+        for why in [Why::ControllersPin, Why::ControllersEoi] {
+            let more = many.cpu(0).of(why) - few.cpu(0).of(why);
+            assert!(more >= MANY - FEW, "{why:?}, tier {tier:?}: only {more} more");
+        }
+        let others = |why| (1..4).map(|cpu| many.cpu(cpu).of(why)).sum::<u64>();
+        assert_eq!(others(Why::ControllersPin) + others(Why::ControllersEoi), 0);
+    }
+}
+
 /// It is found out although nobody is told when the last one halts.
 #[test]
 fn processors_that_are_halted_for_good_end_the_machine() {

@@ -12,11 +12,12 @@ use std::io;
 use emulator::config::{BoardKind, DebugExit, MachineConfig, SmpMode, TestDevices};
 use emulator::machine::gate::InputGate;
 use emulator::machine::{Console, Ended, LockCounts, Machine};
+use emulator::storage::{DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use jit::{Stats, TierPolicy};
 use x86::model::Topology;
 
 use super::listing::Listing;
-use super::pc::{Pc, configuration};
+use super::pc::{Pc, configuration, drive};
 
 /// Memory of these machines.
 pub const RAM: u64 = 16 << 20;
@@ -66,6 +67,7 @@ pub struct Program {
     listing: Listing,
     patience: u64,
     q35: bool,
+    functions: bool,
 }
 
 /// A run in turns, as far as it is the seed's alone.
@@ -95,7 +97,7 @@ impl Program {
         whole += "\nalign 8; results_end:\n";
         let listing = Listing::new(&whole, runtime::IMAGE, &constants);
         assert!(listing.bytes.len() <= runtime::ROM_CODE, "the program is too long");
-        Self { cpus, listing, patience: PATIENCE, q35: false }
+        Self { cpus, listing, patience: PATIENCE, q35: false, functions: false }
     }
 
     /// May run for so many instructions.
@@ -106,6 +108,12 @@ impl Program {
     /// On a `q35` with a display: PCI memory to move.
     pub fn on_q35(self) -> Self {
         Self { q35: true, ..self }
+    }
+
+    /// On a `q35` with PCI functions to use: pci-testdev at device 8, an NVMe controller at 9, a virtio disk named `virtio-disk` at 10, beside
+    /// the AHCI controller of the board.
+    pub fn on_q35_with_functions(self) -> Self {
+        Self { functions: true, ..self.on_q35() }
     }
 
     /// The ROM from which it starts.
@@ -157,6 +165,26 @@ impl Program {
         let mut config = MachineConfig { bios: Some(bios), vga: Some(false), test, ..configuration(RAM) };
         if self.q35 {
             (config.board, config.vga) = (BoardKind::Q35, Some(true));
+        }
+        if self.functions {
+            let disk = folder.path().join("disk");
+            std::fs::write(&disk, [0; 4096]).expect("room for a disk");
+            config.test.pci_testdev = Some(8);
+            let cards = [(9, DeviceKind::Nvme, "nvme"), (10, DeviceKind::VirtioBlk, "virtio-disk")];
+            for (device, kind, name) in cards {
+                let plain = drive(&disk, Interface::None, Media::Disk, 0, false);
+                config.drives.push(DriveConfig { id: Some(name.into()), ..plain });
+                config.devices.push(PluggedDevice {
+                    option: "-device".into(),
+                    kind,
+                    id: None,
+                    drive: Some(name.into()),
+                    bus: None,
+                    address: Some((device, 0)),
+                    serial: Some(name.into()),
+                    boot_index: None,
+                });
+            }
         }
         config.topology = Topology::cores(self.cpus);
         mode.choose(&mut config);
