@@ -59,6 +59,18 @@ fn functions_take_no_lock_but_their_own() {
     }
 }
 
+/// Functions go over each other while others read them: who is asked is the one that decodes the address at that moment.
+#[test]
+fn functions_that_move_while_they_are_read() {
+    const ROUNDS: u64 = 100;
+    let constants = [("ROUNDS", ROUNDS as i64), ("REGISTERS", 0x5000_0000)];
+    let program = Program::new(4, include_str!("moves.asm"), &constants).on_q35_with_functions();
+    program.patient(1_000_000_000).check(|results| {
+        assert_eq!(results[0], ROUNDS);
+        assert!(results[1..].iter().all(|seen| *seen >= ROUNDS), "{results:?}");
+    });
+}
+
 /// It is found out although nobody is told when the last one halts.
 #[test]
 fn processors_that_are_halted_for_good_end_the_machine() {

@@ -7,7 +7,6 @@
 //! function's pin does, needs nothing else of the board. Which inputs a line leads to is the board's to say (chipset and HPET decide);
 //! whoever holds the board leaves it here ([`Routes`]) whenever it settles. Messages pass by the controllers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::PcDevices;
@@ -72,6 +71,8 @@ struct Testdev {
 pub(super) struct Controllers {
     pub pic: PicPair,
     pub ioapic: IoApic,
+    /// Line levels as they saw them last.
+    pub seen_levels: u64,
     pub seen_intr: bool,
     routes: Routes,
     /// Levels as the board saw them last.
@@ -89,8 +90,6 @@ pub struct Interrupts {
     /// For messages that are no interrupts.
     memory: Dma,
     lapics: Arc<LocalApics>,
-    /// Line levels as the controllers saw them last. Stored under their lock.
-    seen: AtomicU64,
     controllers: Mutex<Controllers>,
 }
 
@@ -99,12 +98,13 @@ impl Interrupts {
         let controllers = Controllers {
             pic: PicPair::new(),
             ioapic: IoApic::new(),
+            seen_levels: 0,
             seen_intr: false,
             routes: Routes([Route::default(); 64]),
             testdev: 0,
         };
         let (messages, controllers) = (MessagePort::new(), Mutex::new(controllers));
-        Self { lines, messages, memory, lapics, seen: AtomicU64::new(0), controllers }
+        Self { lines, messages, memory, lapics, controllers }
     }
 
     pub(super) fn lines(&self) -> &Arc<Lines> {
@@ -113,14 +113,6 @@ impl Interrupts {
 
     pub(super) fn messages(&self) -> &MessagePort {
         &self.messages
-    }
-
-    pub(super) fn seen_levels(&self) -> u64 {
-        self.seen.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn set_seen_levels(&self, levels: u64) {
-        self.seen.store(levels, Ordering::SeqCst);
     }
 
     /// Uses the controllers, for a caller who settles afterwards.
@@ -142,8 +134,7 @@ impl Interrupts {
     /// if a line moved.
     pub fn carry(&self) -> bool {
         self.deliver_messages();
-        let Look { levels, rose } = self.lines.look();
-        let moved = rose != 0 || levels != self.seen_levels();
+        let moved = self.lines.moved();
         if moved {
             self.with_settled(|_| ());
         }
@@ -200,7 +191,7 @@ impl Interrupts {
     /// Carries line changes to the controllers and messages to the local APICs.
     fn settle(&self, controllers: &mut Controllers, testdev: Testdev) {
         let Look { levels, rose } = self.lines.take();
-        let seen = self.seen_levels();
+        let seen = controllers.seen_levels;
         let (mut isa, mut pins) = (Wires::default(), Wires::default());
         // A line that is low and has not risen drives nothing.
         let mut active = levels | rose;
@@ -238,8 +229,7 @@ impl Interrupts {
         self.deliver_messages();
         controllers.ioapic.set_pins(pins.high as u32, pins.edges() as u32);
         controllers.ioapic.service(|message| self.lapics.deliver(message, None));
-        // Last: who sees it knows that the lines have arrived.
-        self.set_seen_levels(levels);
+        controllers.seen_levels = levels;
     }
 
     /// Message-signalled interrupts are writes to memory: where local APICs answer, or RAM if the guest wants that.

@@ -100,11 +100,13 @@ impl PcDevices {
             apart: _,
             deadline: _,
         } = self;
-        let (pic, ioapic, seen_intr) = interrupts
-            .with(|Controllers { pic, ioapic, seen_intr, .. }| (pic.save(), ioapic.save(), *seen_intr));
+        let controllers = interrupts.with(|Controllers { pic, ioapic, seen_levels, seen_intr, .. }| {
+            (pic.save(), ioapic.save(), *seen_levels, *seen_intr)
+        });
+        let (pic, ioapic, seen_levels, seen_intr) = controllers;
         PcState {
             lines: interrupts.lines().save(),
-            seen_levels: interrupts.seen_levels(),
+            seen_levels,
             seen_intr,
             dma: dma.save(),
             pic,
@@ -162,7 +164,7 @@ impl PcDevices {
         self.interrupts.with(|controllers| {
             controllers.pic.restore(pic);
             controllers.ioapic.restore(ioapic);
-            controllers.seen_intr = seen_intr;
+            (controllers.seen_levels, controllers.seen_intr) = (seen_levels, seen_intr);
         });
         self.pit.restore(pit);
         self.rtc.restore(rtc);
@@ -184,7 +186,6 @@ impl PcDevices {
         // Devices drove their lines while they were restored; what counts is what was saved.
         self.interrupts.lines().restore(lines);
         self.interrupts.messages().take();
-        self.interrupts.set_seen_levels(seen_levels);
         self.event = event;
         self.settle();
         Ok(())
