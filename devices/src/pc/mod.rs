@@ -716,4 +716,6 @@ impl PcDevices {
 }
 
 #[cfg(test)]
+mod apart_tests;
+#[cfg(test)]
 mod tests;
