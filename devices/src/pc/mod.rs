@@ -472,8 +472,9 @@ impl PcDevices {
         let root = root.map(|base| base..base + RCBA_LEN);
         let windows = MMIO_WINDOWS.map(|(start, len)| start..start + len);
         // Below 1 MiB: the display's window, and segments whose writes go to RAM behind.
-        let mut taken = vec![0..1 << 20];
-        taken.extend(windows.into_iter().chain(flash.into_iter().chain([ecam, testdev, root]).flatten()));
+        let low = 0..1 << 20;
+        let others = [Some(low), ecam, testdev, root].into_iter().chain(flash).flatten();
+        let taken: Vec<_> = windows.into_iter().chain(others).collect();
         self.pci.find_alone(|io, start, len| {
             let end = start.saturating_add(len);
             if io {
