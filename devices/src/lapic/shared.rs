@@ -37,7 +37,8 @@ const NEVER: Ns = Ns::MAX;
 
 /// One local APIC. Its words are apart from those of others: all processors read their own ones often.
 ///
-/// Lock order: the devices, then one local APIC, never a second one.
+/// Lock order: the last one, after the board, a PCI function, the interrupt controllers ([`crate::pc::Interrupts`]) and the message port; one
+/// local APIC, never a second one.
 #[repr(align(128))]
 struct Slot {
     signals: AtomicU32,

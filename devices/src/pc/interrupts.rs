@@ -81,8 +81,8 @@ pub(super) struct Controllers {
 
 /// See the module. What is used without the board is settled here.
 ///
-/// Lock order: the board, a PCI function ([`crate::pci::LockedFunction`]), the controllers or the message port, one local APIC. Lines are
-/// words; they have no lock.
+/// Lock order: the board, a PCI function ([`crate::pci::LockedFunction`]), the controllers, the message port, one local APIC. Lines are words;
+/// they have no lock.
 pub struct Interrupts {
     lines: Arc<Lines>,
     /// Where PCI functions send interrupt messages; empty between two accesses.

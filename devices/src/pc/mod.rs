@@ -3,8 +3,12 @@
 //! Each access brings all devices to `now`, acts, and lets interrupts settle. So between two accesses nothing is in
 //! flight, and `interrupt_pending` and `next_deadline` are plain look-ups.
 //!
+//! What has a lock of its own can be shared with processors that run at the same time ([`apart`](PcDevices::set_apart)): PCI functions, the
+//! interrupt controllers, local APICs. Here, too, it is reached under these locks, so that there is one way for all.
+//!
 //! Limit: a local APIC window that a guest relocates is found here only if the board maps that page as MMIO.
 
+mod apart;
 mod boot_paths;
 mod bus_time;
 mod interrupts;
@@ -31,7 +35,7 @@ use crate::i8042::{I8042, MouseMove};
 use crate::ioapic::{IOAPIC_BASE, IOAPIC_LEN};
 use crate::lapic::{LAPIC_BASE, LAPIC_LEN, LocalApic, LocalApics, signal};
 use crate::memory::Dma;
-use crate::pci::{self, BridgeMemory, Chipset, LockedFunction, PciBus, RCBA_LEN, devfn};
+use crate::pci::{self, BridgeMemory, Chipset, PciBus, RCBA_LEN, devfn};
 use crate::pic8259::PicPair;
 use crate::pit8254::Pit8254;
 use crate::rtc::{CmosMemory, Rtc};
@@ -438,51 +442,6 @@ impl PcDevices {
     /// The same without the local APICs' timers, for a machine whose processors look after their own.
     pub fn device_deadline(&self) -> Option<Ns> {
         self.deadline
-    }
-
-    /// From now on PCI functions with locks of their own are used and advanced by those who share them with the board, and what they do is
-    /// carried on by [`Interrupts::carry`]; or no longer. Accesses that come here reach them in either case.
-    pub fn set_apart(&mut self, apart: bool) {
-        self.apart = apart;
-        self.settle();
-    }
-
-    /// Those, to be shared.
-    pub fn functions(&self) -> &[Arc<LockedFunction>] {
-        self.pci.cards()
-    }
-
-    /// The interrupt controllers, for whoever uses these functions or ends an interrupt.
-    pub fn interrupts(&self) -> &Arc<Interrupts> {
-        &self.interrupts
-    }
-
-    /// What the guest reaches at fixed ports without the board, if there is nothing else at these ports.
-    pub fn apart_ports(&self) -> Option<ApartPorts> {
-        let ours = |range: &&PortRange| matches!(range.unit, Unit::Pic | Unit::Ide(_));
-        let mut ports = PORTS.iter().filter(ours).flat_map(|range| range.first..=range.last);
-        ports.all(|port| self.harness.decode(port).is_none()).then_some(ApartPorts(()))
-    }
-
-    /// Finds out which functions are reached by one way only, so that they need not be looked for here.
-    fn find_alone(&mut self) {
-        let (flash, ecam) = ([0, 1].map(|unit| self.flash_range(unit)), self.pci.chipset.ecam());
-        let testdev = self.harness.pc_testdev.as_ref().map(|_| IOMEM_BASE..IOMEM_BASE + IOMEM_LEN);
-        let root = self.pci.chipset.lpc().and_then(|lpc| lpc.root_complex_base());
-        let root = root.map(|base| base..base + RCBA_LEN);
-        let windows = MMIO_WINDOWS.map(|(start, len)| start..start + len);
-        // Below 1 MiB: the display's window, and segments whose writes go to RAM behind.
-        let low = 0..1 << 20;
-        let others = [Some(low), ecam, testdev, root].into_iter().chain(flash).flatten();
-        let taken: Vec<_> = windows.into_iter().chain(others).collect();
-        self.pci.find_alone(|io, start, len| {
-            let end = start.saturating_add(len);
-            if io {
-                (start..end.min(1 << 16)).any(|port| self.decode(port as u16).is_some())
-            } else {
-                taken.iter().any(|range| range.start < end && start < range.end)
-            }
-        });
     }
 
     /// The local APICs, for processors that use them without the other devices.

@@ -44,8 +44,8 @@ pub(super) type Decoded = (bool, u64, u64);
 
 /// See the module.
 ///
-/// Lock order: the board, then one function, never a second one, then the message port or the interrupt controllers
-/// ([`crate::pc::Interrupts`]), then one local APIC. A function under its lock drives its pin without a lock, and sends messages to the
+/// Lock order: the board, then one function, never a second one, then the interrupt controllers ([`crate::pc::Interrupts`]), then the message
+/// port, then one local APIC. A function under its lock drives its pin without a lock, and sends messages to the
 /// port only; who has used it carries both on when the lock is free again.
 pub struct LockedFunction {
     at: u8,

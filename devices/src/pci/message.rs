@@ -44,7 +44,7 @@ impl MsiMessage {
 #[derive(Clone, Debug, Default)]
 pub struct MessagePort(Arc<Waiting>);
 
-/// Lock order: after that of the function which sends, before a local APIC's.
+/// Lock order: after those of the function which sends and of the interrupt controllers, before a local APIC's.
 #[derive(Debug, Default)]
 struct Waiting {
     any: AtomicBool,

@@ -74,8 +74,8 @@ struct Signals {
 
 /// What the threads share.
 struct Shared {
-    /// The board, and all that has no lock of its own. Lock order: this one; then SMM or a PCI function; then the interrupt controllers; then a
-    /// local APIC. Of each kind one at a time, and any of them may be left out.
+    /// The board, and all that has no lock of its own. Lock order: this one; then SMM or a PCI function; then the interrupt controllers; then the
+    /// message port; then a local APIC. Of each kind one at a time, and any of them may be left out.
     bus: Mutex<PcBus>,
     /// PCI functions, in the board's order.
     functions: Vec<Function>,
