@@ -201,6 +201,25 @@ pub enum DisplayChoice {
     Terminal,
     /// A page in a browser, served at this address.
     Web(SocketAddr),
+    /// A window of the desktop, in builds that have it (feature `window`).
+    Window(WindowOptions),
+}
+
+/// A window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowOptions {
+    /// It takes the whole screen at first.
+    pub full_screen: bool,
+    /// The picture is as large as the window allows, not only by whole numbers.
+    pub zoom_to_fit: bool,
+    /// Closing it ends the emulator.
+    pub close_ends: bool,
+}
+
+impl Default for WindowOptions {
+    fn default() -> Self {
+        Self { full_screen: false, zoom_to_fit: false, close_ends: true }
+    }
 }
 
 /// Logging.
@@ -331,9 +350,9 @@ impl MachineConfig {
         self.vga.unwrap_or(self.boots_firmware() || self.is_watched())
     }
 
-    /// Is the display looked at from elsewhere?
+    /// Is the display looked at by a viewer of [`crate::display`]?
     pub fn is_watched(&self) -> bool {
-        self.vnc.is_some() || matches!(self.display, DisplayChoice::Web(_))
+        self.vnc.is_some() || matches!(self.display, DisplayChoice::Web(_) | DisplayChoice::Window(_))
     }
 
     /// Does firmware run, rather than a kernel of the user's alone?

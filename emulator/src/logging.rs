@@ -1,7 +1,7 @@
 //! `-d` and `-D`: which events are written down, and where.
 //!
 //! Events are `tracing` events whose target is the item's name (`in_asm`, `int` ...); warnings and errors of every part are
-//! written always. Lines carry no host time, so that the logs of two equal runs are equal. A log that cannot be written
+//! written always (of the window's library, errors). Lines carry no host time, so that the logs of two equal runs are equal. A log that cannot be written
 //! to any more is given up with one line on standard error, and the machine runs on.
 
 use std::fs::File;
@@ -50,13 +50,19 @@ pub fn start(config: &LogConfig) -> Result<(), UserError> {
     let targets: Vec<&str> = config.items.iter().filter_map(|item| item.target()).collect();
     let most = if targets.is_empty() { LevelFilter::WARN } else { LevelFilter::TRACE };
     // Whole names: `cpu` is not `cpu_reset`.
-    let wanted =
-        move |event: &Metadata<'_>| *event.level() <= Level::WARN || targets.contains(&event.target());
+    let wanted = move |event: &Metadata<'_>| {
+        *event.level() <= worth_a_line(event.target()) || targets.contains(&event.target())
+    };
     let filter = FilterFn::new(wanted).with_max_level_hint(most);
     let format = tracing_subscriber::fmt::layer().event_format(Lines).with_ansi(false).with_writer(writer);
     // A second start, as in a test process, keeps the first log.
     let _ = tracing_subscriber::registry().with(filter).with(format).try_init();
     Ok(())
+}
+
+/// What is written without being asked for. What the window's library finds odd about a desktop is nobody's trouble here.
+fn worth_a_line(target: &str) -> Level {
+    if target.split("::").next() == Some("winit") { Level::ERROR } else { Level::WARN }
 }
 
 /// What `-d` asks for is written as it is, in QEMU's manner; warnings and errors say what they are and where they come from.

@@ -13,7 +13,8 @@ use crate::boot::{self, Prepared};
 use crate::cli::{self, Invocation, UserError};
 use crate::config::{DisplayChoice, LogItem, MachineConfig, SmpMode, TierChoice};
 use crate::console::HostConsole;
-use crate::display::{self, Hub};
+use crate::display::window::{self, Opener};
+use crate::display::{self, Hub, WindowFailure};
 use crate::exit_status::ExitStatus;
 use crate::guests::{self, Cache, GuestError};
 use crate::machine::gate::{InputGate, Live};
@@ -48,6 +49,15 @@ impl From<BuildError> for Failure {
             BuildError::Ram(..) | BuildError::Map(_) => ExitStatus::HostError,
         };
         Self { status, message: error.to_string() }
+    }
+}
+
+impl From<WindowFailure> for Failure {
+    fn from(failure: WindowFailure) -> Self {
+        match failure {
+            WindowFailure::Mistake(error) => error.into(),
+            WindowFailure::Lost(error) => error.into(),
+        }
     }
 }
 
@@ -86,9 +96,19 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitStatus, Fail
         },
     };
     logging::start(&config.log)?;
-    let prepared = boot::prepare(&config)?;
-    let console = HostConsole::open(&config)?;
-    run_machine(&config, prepared, console)
+    match config.display {
+        // The desktop wants this thread, the process's first.
+        DisplayChoice::Window(options) => {
+            window::run(options, move |opener| build_and_run(&config, Some(&opener)))?
+        }
+        _ => build_and_run(&config, None),
+    }
+}
+
+fn build_and_run(config: &MachineConfig, window: Option<&Opener>) -> Result<ExitStatus, Failure> {
+    let prepared = boot::prepare(config)?;
+    let console = HostConsole::open(config)?;
+    run_machine(config, prepared, console, window)
 }
 
 fn print(text: &str) -> Result<ExitStatus, Failure> {
@@ -193,6 +213,7 @@ fn run_machine(
     config: &MachineConfig,
     prepared: Prepared,
     mut console: HostConsole,
+    window: Option<&Opener>,
 ) -> Result<ExitStatus, Failure> {
     let drives = storage::open_all(config)?;
     if config.topology.cpus > 1 && config.smp_mode.is_none() && SmpMode::DEFAULT != SmpMode::Parallel {
@@ -207,7 +228,7 @@ fn run_machine(
     }
     machine.boot(prepared.chunks, prepared.entry)?;
     let (sender, input) = bounded(terminal::QUEUE);
-    let hub = displays(config, &sender)?;
+    let hub = displays(config, &sender, window)?;
     let watched = hub.is_some();
     if let Some(hub) = hub {
         console.attach(hub);
@@ -234,8 +255,12 @@ fn run_machine(
     Ok(status)
 }
 
-/// Starts the servers of displays that others look at; `None`: there are none.
-fn displays(config: &MachineConfig, input: &Sender<Live>) -> Result<Option<Hub>, UserError> {
+/// Starts the servers of displays that others look at, and opens the window; `None`: there are none.
+fn displays(
+    config: &MachineConfig,
+    input: &Sender<Live>,
+    window: Option<&Opener>,
+) -> Result<Option<Hub>, UserError> {
     if !config.is_watched() {
         return Ok(None);
     }
@@ -251,6 +276,9 @@ fn displays(config: &MachineConfig, input: &Sender<Live>) -> Result<Option<Hub>,
     }
     if let DisplayChoice::Web(address) = config.display {
         say(format!("the display is at {}", display::web::start(address, hub.lobby())?));
+    }
+    if let Some(window) = window {
+        window.open(hub.lobby());
     }
     Ok(Some(hub))
 }

@@ -3,25 +3,65 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::error::UserError;
-use super::lists::{items, unknown_key};
-use crate::config::DisplayChoice;
+use super::lists::{items, switch, unknown_key};
+use crate::config::{DisplayChoice, WindowOptions};
 use crate::display::vnc::VncConfig;
+use crate::display::window_is_missing;
 
 /// The port of display 0.
 const VNC_PORT: u16 = 5900;
 
 /// `-display`.
 pub fn kind(value: &str) -> Result<DisplayChoice, UserError> {
+    kind_in(cfg!(feature = "window"), value)
+}
+
+/// The same in a build with or without a window.
+fn kind_in(has_window: bool, value: &str) -> Result<DisplayChoice, UserError> {
     match value.split(',').next().unwrap_or("") {
         "none" => Ok(DisplayChoice::None),
         "terminal" | "curses" => Ok(DisplayChoice::Terminal),
         "web" => Ok(DisplayChoice::Web(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))),
+        // QEMU's names for it, whatever draws it.
+        "window" | "sdl" | "gtk" | "cocoa" if has_window => window(value).map(DisplayChoice::Window),
+        "window" | "sdl" | "gtk" | "cocoa" => Err(window_is_missing(&format!("-display {value}"))),
         page if page.starts_with("web=") => web(value, &page[4..]).map(DisplayChoice::Web),
         _ => Err(UserError::new(
             format!("-display {value}"),
             "there is no such display",
-            "use -display terminal, web or none, or -vnc :0",
+            "use -display terminal, window, web or none, or -vnc :0",
         )),
+    }
+}
+
+/// `-display window[,full-screen=on|off][,zoom-to-fit=on|off][,window-close=on|off]`
+fn window(value: &str) -> Result<WindowOptions, UserError> {
+    let option = format!("-display {value}");
+    let mut options = WindowOptions::default();
+    for item in items(value).into_iter().skip(1) {
+        let on = switch(&option, item.value.as_deref())?;
+        match item.key.as_str() {
+            "full-screen" => options.full_screen = on,
+            "zoom-to-fit" => options.zoom_to_fit = on,
+            "window-close" => options.close_ends = on,
+            // Pictures are made without the host's graphics processor.
+            "gl" if !on => {}
+            key => return Err(unknown_key(&option, key, &["full-screen", "zoom-to-fit", "window-close"])),
+        }
+    }
+    Ok(options)
+}
+
+/// `-full-screen`, whose window may be the default.
+pub fn full_screen(display: DisplayChoice) -> Result<DisplayChoice, UserError> {
+    match display {
+        DisplayChoice::Window(options) => {
+            Ok(DisplayChoice::Window(WindowOptions { full_screen: true, ..options }))
+        }
+        _ if cfg!(feature = "window") => {
+            Err(UserError::new("-full-screen", "there is no window", "add -display window"))
+        }
+        _ => Err(window_is_missing("-full-screen")),
     }
 }
 
@@ -92,8 +132,30 @@ mod tests {
         assert_eq!(address("web"), "127.0.0.1:0");
         assert_eq!(address("web=8080"), "127.0.0.1:8080");
         assert_eq!(address("web=0.0.0.0:80"), "0.0.0.0:80");
-        for value in ["web=", "web=:x", "web=example.org:80", "gtk"] {
+        for value in ["web=", "web=:x", "web=example.org:80", "x11"] {
             assert!(kind(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn windows_have_qemus_names() {
+        for name in ["window", "sdl", "gtk", "cocoa"] {
+            assert_eq!(kind_in(true, name), Ok(DisplayChoice::Window(WindowOptions::default())));
+            let line = kind_in(false, name).unwrap_err().to_string();
+            for part in [&format!("-display {name}: "), "--features window", "-display web", "-vnc :0"] {
+                assert!(line.contains(part), "{line}");
+            }
+        }
+        let asked = "sdl,gl=off,full-screen=on,zoom-to-fit,window-close=off";
+        let options = WindowOptions { full_screen: true, zoom_to_fit: true, close_ends: false };
+        assert_eq!(kind_in(true, asked), Ok(DisplayChoice::Window(options)));
+        for (value, hint) in [
+            ("window,full-screen=perhaps", "on or off"),
+            ("window,gl=on", "full-screen"),
+            ("gtk,show-tabs=on", "full-screen, zoom-to-fit, window-close"),
+        ] {
+            let line = kind_in(true, value).unwrap_err().to_string();
+            assert!(line.contains(hint), "{line}");
         }
     }
 

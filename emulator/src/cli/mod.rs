@@ -29,7 +29,7 @@ pub use subcommands::machine_for;
 
 use std::io::IsTerminal;
 
-use crate::config::{BoardKind, Chardev, DisplayChoice, MachineConfig, TierChoice};
+use crate::config::{BoardKind, Chardev, DisplayChoice, MachineConfig, TierChoice, WindowOptions};
 use crate::firmware_config;
 use lists::{items, number, switch, unknown_key};
 use options::Opt;
@@ -112,6 +112,10 @@ struct Parser {
     ready_made: bool,
     /// `-display` was given.
     display_chosen: bool,
+    /// `-full-screen`.
+    full_screen: bool,
+    /// A window would find a desktop.
+    has_desktop: bool,
     /// `-nodefaults`: no serial port on the terminal unless one is asked for.
     no_default_serial: bool,
 }
@@ -127,6 +131,8 @@ impl Parser {
             snapshot: false,
             ready_made: false,
             display_chosen: false,
+            full_screen: false,
+            has_desktop: crate::display::window_is_offered(),
             no_default_serial: false,
         }
     }
@@ -202,10 +208,12 @@ impl Parser {
             Opt::Serial => self.serial.push(chardev::parse(name, value)?),
             Opt::Debugcon => config.debugcon = chardev::parse(name, value)?,
             Opt::Vnc => config.vnc = display::vnc(value)?,
-            Opt::Display => {
+            Opt::Display | Opt::Sdl | Opt::Curses => {
+                let value = if opt == Opt::Display { value } else { name };
                 config.display = display::kind(value)?;
                 self.display_chosen = true;
             }
+            Opt::FullScreen => self.full_screen = true,
             Opt::Vga => config.vga = Some(vga(value)?),
             Opt::Monitor => config.monitor = monitor(value)?,
             Opt::Parallel => none_only(name, value, "there is no parallel port")?,
@@ -239,26 +247,30 @@ impl Parser {
     fn finish(self) -> Result<MachineConfig, UserError> {
         let mut config = self.config;
         config.drives = drive::place(self.drives, self.snapshot, config.board)?;
+        let terminal_is_free = self.serial.is_empty() && !config.monitor && config.debugcon != STDIO;
         // Without firmware there is no picture: the kernel's console is the serial port.
-        let terminal_is_free =
-            !self.nographic && self.serial.is_empty() && !config.monitor && config.debugcon != STDIO;
-        let shows_picture = config.has_vga() && !self.ready_made;
-        let elsewhere = config.is_watched();
-        if !self.display_chosen
-            && !elsewhere
-            && terminal_is_free
-            && shows_picture
-            && std::io::stdin().is_terminal()
-        {
-            config.display = DisplayChoice::Terminal;
+        let shows_picture = config.has_vga() && !self.ready_made && !self.nographic;
+        if !self.display_chosen && !config.is_watched() && shows_picture {
+            if self.has_desktop {
+                config.display = DisplayChoice::Window(WindowOptions::default());
+            } else if terminal_is_free && std::io::stdin().is_terminal() {
+                config.display = DisplayChoice::Terminal;
+            }
+        }
+        if self.full_screen {
+            config.display = display::full_screen(config.display)?;
         }
         let no_serial = self.no_default_serial
             || self.display_chosen && config.display == DisplayChoice::None && self.serial.is_empty();
         let terminal_is_taken = config.monitor || config.display == DisplayChoice::Terminal;
+        // As in QEMU: who looks at a window does not look at the terminal. But the ready-made guest speaks there only.
+        let nobody_listens = matches!(config.display, DisplayChoice::Window(_))
+            && !self.nographic
+            && !(self.ready_made && config.kernel.is_none());
         config.serial = match self.serial.as_slice() {
             [] if no_serial && !self.nographic => Vec::new(),
             // The port is there, as guests expect, but nobody listens.
-            [] if terminal_is_taken => vec![Chardev::Null],
+            [] if terminal_is_taken || nobody_listens => vec![Chardev::Null],
             [] => vec![Chardev::Stdio { escapes: true }],
             [None] => Vec::new(),
             // A port that is left out between others keeps its place, without anything behind it.

@@ -85,6 +85,36 @@ fn the_serial_port_follows_qemu() {
 }
 
 #[test]
+fn a_window_is_the_default_where_there_is_a_desktop() {
+    let config = |has_desktop, line: &[&str]| {
+        let mut parser = Parser { has_desktop, ..Parser::new(MachineConfig::default()) };
+        let line: Vec<String> = line.iter().map(|word| word.to_string()).collect();
+        assert_eq!(parser.options(&line), Ok(None));
+        parser.finish().unwrap()
+    };
+    let window = DisplayChoice::Window(WindowOptions::default());
+    let on_desktop = config(true, &["-hda", "x"]);
+    assert_eq!((on_desktop.display, on_desktop.serial), (window, vec![Chardev::Null]));
+    assert_eq!(config(true, &["-hda", "x", "-serial", "stdio"]).display, window);
+    assert_eq!(config(true, &["-hda", "x", "-monitor", "stdio"]).display, window);
+    for line in [
+        &["-hda", "x", "-nographic"][..],
+        &["-hda", "x", "-display", "none"],
+        &["-hda", "x", "-vnc", ":0"],
+        &["-hda", "x", "-vga", "none"],
+        &["-kernel", "x"],
+    ] {
+        assert_eq!(config(true, line).display, DisplayChoice::None, "{line:?}");
+    }
+    let shared = vec![Chardev::Stdio { escapes: true }];
+    assert_eq!(config(true, &["-kernel", "x"]).serial, shared);
+    assert_ne!(config(false, &["-hda", "x"]).display, window);
+    let full = WindowOptions { full_screen: true, ..WindowOptions::default() };
+    let asked = config(true, &["-hda", "x", "-full-screen"]).display;
+    assert_eq!(asked, DisplayChoice::Window(full));
+}
+
+#[test]
 fn every_mistake_names_itself_and_a_way_out() {
     for (line, parts) in [
         (&["-kernle", "k"][..], &["-kernle", "-kernel"][..]),
@@ -95,6 +125,7 @@ fn every_mistake_names_itself_and_a_way_out() {
         (&["-smp-mode", "parallel,seed=1", "-kernel", "k"], &["no seed", "deterministic"]),
         (&["-smp", "0"], &["-smp 0"]),
         (&["-machine", "microvm"], &["microvm", "-machine pc"]),
+        (&["-hda", "x", "-curses", "-full-screen"], &["-full-screen", "window"]),
         (&["-enable-kvm"], &["KVM", "leave it out"]),
         (&["-accel", "kvm"], &["leave it out"]),
         (&["-hdq", "disk.img"], &["-hda"]),

@@ -1,4 +1,4 @@
-//! Displays that others look at: by RFB ([`vnc`]) or in a browser ([`web`]).
+//! Displays that others look at: by RFB ([`vnc`]), in a browser ([`web`]), or in a window of the desktop ([`window`]).
 //!
 //! The machine's thread makes a picture when one is due and somebody looks, and leaves it in the [`Hub`]; a server's threads wait
 //! there, compare it with what their viewer has, and send the difference. What viewers type goes to the input gate like all
@@ -8,8 +8,15 @@
 //! an idle guest costs nothing worth mentioning.
 
 mod damage;
+pub mod hands;
+pub mod scale;
 pub mod vnc;
 pub mod web;
+#[cfg(feature = "window")]
+pub mod window;
+#[cfg(not(feature = "window"))]
+#[path = "window/absent.rs"]
+pub mod window;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -174,6 +181,29 @@ impl Drop for Hub {
     }
 }
 
+/// Why there is no window, or no longer.
+#[derive(Debug)]
+pub enum WindowFailure {
+    /// This build or this host has none.
+    Mistake(UserError),
+    /// The desktop failed.
+    Lost(io::Error),
+}
+
+/// Is the window built in, and a desktop there?
+pub fn window_is_offered() -> bool {
+    cfg!(feature = "window") && window::is_desktop_here()
+}
+
+/// What to do in a build without a window.
+pub fn window_is_missing(option: &str) -> UserError {
+    UserError::new(
+        option,
+        "this build has no window",
+        "build it in with cargo build --release --features window, or use -display web or -vnc :0",
+    )
+}
+
 /// What is shown before there is anything: as large as a text mode.
 fn nothing() -> Arc<Picture> {
     let (width, height) = (720, 400);
@@ -213,6 +243,12 @@ impl Lobby {
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Asks the machine to end, as the monitor's `quit` does.
+    pub fn stop_machine(&self) {
+        // It may have ended.
+        let _ = self.input.send(Live::Stop);
     }
 
     /// Lets everyone who waits look again.

@@ -8,6 +8,8 @@ mod typed;
 
 pub use held::Held;
 pub use names::{code, code_of_number, combination, name_of};
+#[cfg(all(test, feature = "window"))]
+pub use symbols::web_keys;
 pub use symbols::{code_of_web_key, name_of_symbol};
 pub use typed::Typed;
 

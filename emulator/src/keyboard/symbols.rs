@@ -47,6 +47,12 @@ const WEB: &[(&str, &str)] = &[
     ("BrowserRefresh", "ac_refresh"), ("BrowserFavorites", "ac_bookmarks"),
 ];
 
+/// The codes of the web that follow no rule.
+#[cfg(all(test, feature = "window"))]
+pub fn web_keys() -> impl Iterator<Item = &'static str> {
+    WEB.iter().map(|(web, _)| *web)
+}
+
 /// The key of a code of the web.
 pub fn code_of_web_key(web: &str) -> Option<u16> {
     if let Some((_, name)) = WEB.iter().find(|(known, _)| *known == web) {
