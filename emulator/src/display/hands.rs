@@ -95,6 +95,49 @@ impl Motion {
     }
 }
 
+/// A pointer that is kept in the window, where the desktop cannot lock it: it moves, and is put back to the middle in time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leash {
+    middle: (f64, f64),
+    /// So far from the middle it may go.
+    length: (f64, f64),
+    /// Where it was last.
+    last: (f64, f64),
+    /// It has been put back, but what it did before may still arrive.
+    put_back: bool,
+}
+
+impl Leash {
+    /// For a window of this size, with the pointer there. To begin with it is to be put to the middle.
+    pub fn new(size: (u32, u32), pointer: (f64, f64)) -> Self {
+        let (width, height) = (f64::from(size.0), f64::from(size.1));
+        let middle = ((width / 2.0).floor(), (height / 2.0).floor());
+        Self { middle, length: (width / 4.0, height / 4.0), last: pointer, put_back: true }
+    }
+
+    /// The window's middle.
+    pub fn middle(&self) -> (f64, f64) {
+        self.middle
+    }
+
+    /// The pointer is there now. Gives how far it was moved, and whether it is to be put to the middle now.
+    pub fn moved(&mut self, to: (f64, f64)) -> ((f64, f64), bool) {
+        let from = |place: (f64, f64)| (to.0 - place.0, to.1 - place.1);
+        let (by, from_middle) = (from(self.last), from(self.middle));
+        self.last = to;
+        if self.put_back {
+            // The event before or after the jump: whichever explains the place by less of a movement.
+            if from_middle.0.hypot(from_middle.1) > by.0.hypot(by.1) {
+                return (by, false);
+            }
+            self.put_back = false;
+            return (from_middle, false);
+        }
+        self.put_back = from_middle.0.abs() > self.length.0 || from_middle.1.abs() > self.length.1;
+        (by, self.put_back)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +171,25 @@ mod tests {
         }
         keys.forget();
         assert_eq!(keys.key(code("KeyG"), true), Whose::Guests);
+    }
+
+    #[test]
+    fn a_pointer_on_a_leash_does_not_meet_an_edge() {
+        let mut leash = Leash::new((400, 200), (10.0, 10.0));
+        assert_eq!(leash.middle(), (200.0, 100.0));
+        for (to, by, put_back) in [
+            // Moved before it was put to the middle, and after.
+            ((12.0, 10.0), (2.0, 0.0), false),
+            ((201.0, 100.0), (1.0, 0.0), false),
+            ((290.0, 100.0), (89.0, 0.0), false),
+            ((310.0, 120.0), (20.0, 20.0), true),
+            ((330.0, 120.0), (20.0, 0.0), false),
+            ((200.0, 100.0), (0.0, 0.0), false),
+            ((200.0, 40.0), (0.0, -60.0), true),
+            ((203.0, 96.0), (3.0, -4.0), false),
+        ] {
+            assert_eq!(leash.moved(to), (by, put_back), "{to:?}");
+        }
     }
 
     #[test]

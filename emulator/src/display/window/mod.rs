@@ -5,8 +5,8 @@
 //! calls [`Opener::open`]; from then on the window is a viewer like others: it waits in the [`Lobby`] (on a thread of its own,
 //! which turns news into events), and what is typed goes to the input gate. Closing the window asks the machine to stop, as QEMU
 //! does; the loop ends when the machine has ended, whatever the reason, and its result is the caller's.
-//! Limitation: the desktop keeps the key combinations that it has uses for. X11's raw movements are taken for relative ones, which
-//! those of a tablet are not.
+//! Limitation: the desktop keeps the key combinations that it has uses for. On X11 the pointer's movements are the guest's mouse's;
+//! those of a tablet, which cannot be put back, lead nowhere.
 
 mod view;
 

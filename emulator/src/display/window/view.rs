@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use devices::vga::Picture;
 use softbuffer::{Context, Surface};
-use winit::dpi::{LogicalSize, PhysicalSize};
+use winit::dpi::{LogicalSize, PhysicalPosition, PhysicalSize};
 use winit::event::{ElementState, MouseButton, MouseScrollDelta, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, OwnedDisplayHandle};
 use winit::keyboard::{KeyCode, PhysicalKey};
@@ -16,7 +16,7 @@ use winit::window::{CursorGrabMode, Fullscreen, Window};
 
 use super::News;
 use crate::config::WindowOptions;
-use crate::display::hands::{Motion, Shortcut, Shortcuts, Whose};
+use crate::display::hands::{Leash, Motion, Shortcut, Shortcuts, Whose};
 use crate::display::scale::{Fit, Zoom};
 use crate::display::{Rect, Seat, damage, nothing};
 use crate::keyboard::code_of_web_key;
@@ -47,6 +47,10 @@ pub struct View {
     users_size: bool,
     shortcuts: Shortcuts,
     grabbed: bool,
+    /// Where the pointer is, while it is over the window.
+    pointer: (f64, f64),
+    /// The guest has the mouse, but the desktop moves its pointer all the same (X11).
+    leash: Option<Leash>,
     buttons: u8,
     motion: Motion,
 }
@@ -83,6 +87,8 @@ impl View {
             users_size: false,
             shortcuts: Shortcuts::default(),
             grabbed: false,
+            pointer: (0.0, 0.0),
+            leash: None,
             buttons: 0,
             motion: Motion::default(),
             window,
@@ -126,6 +132,9 @@ impl View {
             WindowEvent::Resized(size) => {
                 let ours = self.given_sizes.contains(&size) || self.window.fullscreen().is_some();
                 self.users_size |= !ours;
+                if self.leash.is_some() {
+                    self.put_on_leash();
+                }
                 self.window.request_redraw();
             }
             // Those that the desktop makes up tell what was held before the window had the keyboard.
@@ -139,6 +148,7 @@ impl View {
                 self.seat.let_go();
                 self.release_mouse();
             }
+            WindowEvent::CursorMoved { position, .. } => self.pointed((position.x, position.y)),
             WindowEvent::MouseInput { state, button, .. } => {
                 self.button(button, state == ElementState::Pressed);
             }
@@ -195,11 +205,14 @@ impl View {
     }
 
     fn grab_mouse(&mut self) {
-        // X11 has no lock, but tells of movements at the window's edge, too; macOS has no other.
-        let grab = |mode| self.window.set_cursor_grab(mode);
-        if let Err(error) = grab(CursorGrabMode::Locked).or_else(|_| grab(CursorGrabMode::Confined)) {
+        // X11 has no lock; while the pointer is confined, winit has each of its raw movements twice (its issue 3773).
+        let locked = self.window.set_cursor_grab(CursorGrabMode::Locked).is_ok();
+        if !locked && let Err(error) = self.window.set_cursor_grab(CursorGrabMode::Confined) {
             tracing::debug!(target: "window", %error, "the desktop keeps the mouse");
             return;
+        }
+        if !locked {
+            self.put_on_leash();
         }
         self.window.set_cursor_visible(false);
         self.grabbed = true;
@@ -211,6 +224,7 @@ impl View {
         if !std::mem::take(&mut self.grabbed) {
             return;
         }
+        self.leash = None;
         // A window that is going away lets go anyway.
         let _ = self.window.set_cursor_grab(CursorGrabMode::None);
         self.window.set_cursor_visible(true);
@@ -219,9 +233,35 @@ impl View {
         self.retitle();
     }
 
+    fn put_on_leash(&mut self) {
+        let PhysicalSize { width, height } = self.window.inner_size();
+        let leash = Leash::new((width, height), self.pointer);
+        self.leash = Some(leash);
+        self.point_at(leash.middle());
+    }
+
+    fn point_at(&self, (x, y): (f64, f64)) {
+        // Where it cannot be done, the pointer meets the edges.
+        let _ = self.window.set_cursor_position(PhysicalPosition::new(x, y));
+    }
+
+    /// The pointer has moved.
+    fn pointed(&mut self, to: (f64, f64)) {
+        self.pointer = to;
+        if let Some(leash) = &mut self.leash {
+            let ((x, y), put_back) = leash.moved(to);
+            let middle = leash.middle();
+            self.motion.x += x;
+            self.motion.y += y;
+            if put_back {
+                self.point_at(middle);
+            }
+        }
+    }
+
     /// The mouse has moved, wherever the pointer is.
     pub fn moved(&mut self, (x, y): (f64, f64)) {
-        if self.grabbed {
+        if self.grabbed && self.leash.is_none() {
             self.motion.x += x;
             self.motion.y += y;
         }
