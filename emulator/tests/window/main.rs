@@ -294,6 +294,16 @@ mod with_the_window {
     }
 
     #[test]
+    fn a_desktop_that_goes_away_is_a_failure_of_the_host() {
+        let Some((mut session, window)) = Session::start(&[]) else { return };
+        session.shows(window, RED, (360, 200));
+        session.server.end();
+        assert_eq!(session.ends(), Some(74));
+        let errors = fs::read_to_string(session.folder.path().join("errors")).expect("standard error");
+        assert_eq!(errors, "retrograde: the desktop is gone, and the window with it\n");
+    }
+
+    #[test]
     fn without_a_desktop_there_is_one_line() {
         let run = |change: &dyn Fn(&mut Command)| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_retrograde"));

@@ -49,6 +49,11 @@ impl Server {
         Some(Self { process, display, connection, root })
     }
 
+    /// Ends it, whoever looks.
+    pub fn end(&mut self) {
+        self.process.kill().expect("a server");
+    }
+
     /// For DISPLAY.
     pub fn display(&self) -> &str {
         &self.display

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that must pass, and one line of totals.
 //!
 //! Stages: the workspace's tests (with the core guests, which are fetched first and may not be skipped), the
-//! documentation tests, the model checks (built with `--cfg loom`, in a build folder of their own), and the tests on
-//! an aarch64 host. A stage that runs no test has failed: it would otherwise hide a filter that matches nothing.
+//! documentation tests, if asked for the slow guest tests and those of the window, the model checks (built with
+//! `--cfg loom`, in a build folder of their own), and the tests on an aarch64 host. A stage that runs no test has failed: it would otherwise hide a filter that matches nothing.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct Options {
     /// Leave the aarch64 host out.
     #[arg(long)]
     no_aarch64: bool,
-    /// The slow guest tests too: boots of whole disks.
+    /// The slow tests too: boots of whole disks, and the window on an X server (Xvfb).
     #[arg(long)]
     nightly: bool,
     /// Leave the model checks out.
@@ -112,6 +112,11 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
         command.args(["--", "--ignored", "--test-threads", "2"]);
         guest_rules(&mut command);
         stages.push(Stage::run("nightly", &mut command)?);
+        // Every test of the window has "window" in its name; those that need an X server say it where there is none.
+        let mut command = run::cargo(&["test", "--profile", "ci", "--package", "emulator", "--lib"]);
+        command.args(["--features", "window-test", "--test", "window", "--no-fail-fast", "--", "window"]);
+        guest_rules(&mut command);
+        stages.push(Stage::run("window", &mut command)?);
     }
     if !options.no_loom {
         for name in loom_crates(&root) {

@@ -8,12 +8,14 @@
 //! Limitation: the desktop keeps the key combinations that it has uses for. On X11 the pointer's movements are the guest's mouse's;
 //! those of a tablet, which cannot be put back, lead nowhere.
 
+#[cfg(all(unix, not(target_vendor = "apple")))]
+mod lost;
 mod view;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use devices::vga::Picture;
 use winit::application::ApplicationHandler;
@@ -82,20 +84,75 @@ pub fn run<T: Send + 'static>(
         let _ends = ends;
         machine(opener)
     });
-    let running = running.map_err(WindowFailure::Lost)?;
-    let mut app = App { options, proxy, lobby: None, view: None, failure: None };
+    let running = Running {
+        thread: Arc::new(Mutex::new(Some(running.map_err(WindowFailure::Lost)?))),
+        lobby: Arc::default(),
+    };
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    end_with_the_server(&running);
+    let mut app = App { options, proxy, running: running.clone(), view: None, failure: None };
     let looped = catch_unwind(AssertUnwindSafe(|| events.run_app(&mut app)));
     // Where the loop ended first, the machine is to end too, and in good order: its disks have writers.
-    app.stop();
+    running.stop();
     let failure = app.failure.take();
     drop(app);
-    let result = running.join().unwrap_or_else(|panic| resume_unwind(panic));
+    let result = match running.join() {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => resume_unwind(panic),
+        None => unreachable!("who else joins it ends the process"),
+    };
     match (looped, failure) {
         (Err(panic), _) => resume_unwind(panic),
         (_, Some(failure)) => Err(WindowFailure::Lost(failure)),
         (Ok(Err(error)), None) => Err(WindowFailure::Lost(io::Error::other(format!("the desktop: {error}")))),
         (Ok(Ok(())), None) => Ok(result),
     }
+}
+
+/// The machine on its thread.
+struct Running<T> {
+    /// Taken by whoever waits for its end.
+    thread: Arc<Mutex<Option<JoinHandle<T>>>>,
+    /// The way to it, once it shows itself.
+    lobby: Arc<Mutex<Option<Lobby>>>,
+}
+
+impl<T> Clone for Running<T> {
+    fn clone(&self) -> Self {
+        Self { thread: self.thread.clone(), lobby: self.lobby.clone() }
+    }
+}
+
+impl<T> Running<T> {
+    fn shows_itself(&self, lobby: &Lobby) {
+        *self.lobby.lock().unwrap_or_else(PoisonError::into_inner) = Some(lobby.clone());
+    }
+
+    /// Asks the machine to stop. One that has not come to [`Opener::open`] yet hears of it there.
+    fn stop(&self) {
+        if let Some(lobby) = &*self.lobby.lock().unwrap_or_else(PoisonError::into_inner) {
+            lobby.stop_machine();
+        }
+    }
+
+    /// Waits for its end; `None`: someone else does.
+    fn join(&self) -> Option<thread::Result<T>> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.map(JoinHandle::join)
+    }
+}
+
+/// Sees to it that a machine whose X server goes away ends in good order.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn end_with_the_server<T: Send + 'static>(running: &Running<T>) {
+    use std::io::Write;
+    let running = running.clone();
+    lost::before_the_end(move || {
+        running.stop();
+        let _ = running.join();
+        // Standard error may have gone with the desktop.
+        let _ = writeln!(io::stderr(), "retrograde: the desktop is gone, and the window with it");
+    });
 }
 
 fn event_loop() -> Result<EventLoop<Event>, UserError> {
@@ -149,28 +206,21 @@ fn missing_library() -> Option<&'static str> {
 }
 
 /// The event loop's side of the machine.
-struct App {
+struct App<T> {
     options: WindowOptions,
     proxy: EventLoopProxy<Event>,
-    lobby: Option<Lobby>,
+    running: Running<T>,
     view: Option<View>,
     failure: Option<io::Error>,
 }
 
-impl App {
-    /// Asks the machine to stop. One that has not come to [`Opener::open`] yet hears of it there.
-    fn stop(&self) {
-        if let Some(lobby) = &self.lobby {
-            lobby.stop_machine();
-        }
-    }
-
+impl<T> App<T> {
     fn open(&mut self, events: &ActiveEventLoop, lobby: Lobby) {
         let opened = match lobby.enter() {
             Some(seat) => View::open(events, seat, self.options),
             None => Err(io::Error::other("too many viewers")),
         };
-        self.lobby = Some(lobby.clone());
+        self.running.shows_itself(&lobby);
         let opened = opened.and_then(|view| {
             let proxy = self.proxy.clone();
             thread::Builder::new().name("window".into()).spawn(move || watch(&lobby, &proxy))?;
@@ -181,7 +231,7 @@ impl App {
             Err(error) => {
                 self.failure =
                     Some(io::Error::other(format!("the window cannot be opened: {error}; {REMEDY}")));
-                self.stop();
+                self.running.stop();
             }
         }
     }
@@ -209,7 +259,7 @@ fn watch(lobby: &Lobby, proxy: &EventLoopProxy<Event>) {
     }
 }
 
-impl ApplicationHandler<Event> for App {
+impl<T: 'static> ApplicationHandler<Event> for App<T> {
     fn resumed(&mut self, _: &ActiveEventLoop) {}
 
     fn user_event(&mut self, events: &ActiveEventLoop, event: Event) {
@@ -227,7 +277,7 @@ impl ApplicationHandler<Event> for App {
     fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
         if event == WindowEvent::CloseRequested {
             if self.options.close_ends {
-                self.stop();
+                self.running.stop();
             }
         } else if let Some(view) = &mut self.view {
             view.event(event);
