@@ -28,6 +28,9 @@ const SIZES: usize = 8;
 /// Of a touchpad's scrolling, pixels that are one step of a wheel.
 const PIXELS_OF_A_STEP: f64 = 20.0;
 
+/// Width that a picture is to have.
+const LARGE_ENOUGH: u32 = 640;
+
 /// See the module.
 pub struct View {
     window: Rc<Window>,
@@ -59,8 +62,10 @@ fn failed(error: impl std::fmt::Display) -> io::Error {
     io::Error::other(error.to_string().replace('\n', " "))
 }
 
+/// The size of a window for a picture: as it is, but one of an old game twice as large.
 fn logical(picture: &Picture) -> LogicalSize<u32> {
-    LogicalSize::new(picture.width.max(1), picture.height.max(1))
+    let times = LARGE_ENOUGH.checked_div(picture.width).unwrap_or(1).clamp(1, 4);
+    LogicalSize::new((times * picture.width).max(1), (times * picture.height).max(1))
 }
 
 impl View {
@@ -115,7 +120,7 @@ impl View {
         self.window.request_redraw();
     }
 
-    /// The window will have the picture's size.
+    /// The window will have a size for this picture.
     fn remember_size(&mut self) {
         self.given_sizes.push_front(logical(&self.picture).to_physical(self.window.scale_factor()));
         self.given_sizes.truncate(SIZES);
