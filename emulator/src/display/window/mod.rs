@@ -104,7 +104,10 @@ pub fn run<T: Send + 'static>(
     match (looped, failure) {
         (Err(panic), _) => resume_unwind(panic),
         (_, Some(failure)) => Err(WindowFailure::Lost(failure)),
-        (Ok(Err(error)), None) => Err(WindowFailure::Lost(io::Error::other(format!("the desktop: {error}")))),
+        (Ok(Err(error)), None) => {
+            tracing::debug!(target: "window", %error, "the event loop has ended");
+            Err(WindowFailure::Lost(io::Error::other(GONE)))
+        }
         (Ok(Ok(())), None) => Ok(result),
     }
 }
@@ -151,7 +154,7 @@ fn end_with_the_server<T: Send + 'static>(running: &Running<T>) {
         running.stop();
         let _ = running.join();
         // Standard error may have gone with the desktop.
-        let _ = writeln!(io::stderr(), "retrograde: the desktop is gone, and the window with it");
+        let _ = writeln!(io::stderr(), "retrograde: {GONE}");
     });
 }
 
@@ -175,6 +178,7 @@ fn event_loop() -> Result<EventLoop<Event>, UserError> {
     })
 }
 
+const GONE: &str = "the desktop is gone, and the window with it";
 const REMEDY: &str = "use -display terminal, -display web or -vnc :0";
 
 /// Is there a desktop to open a window on?
