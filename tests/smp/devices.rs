@@ -50,12 +50,21 @@ fn functions_take_no_lock_but_their_own() {
             let more = many.of(Why::Function) - few.of(Why::Function);
             assert!(more >= 2 * (MANY - FEW), "CPU {cpu}, tier {tier:?}: only {more} more");
         }
-        for why in [Why::ControllersPin, Why::ControllersEoi] {
-            let more = many.cpu(0).of(why) - few.cpu(0).of(why);
-            assert!(more >= MANY - FEW, "{why:?}, tier {tier:?}: only {more} more");
-        }
+        let more = |why| many.cpu(0).of(why) - few.cpu(0).of(why);
+        assert!(
+            more(Why::ControllersEoi) >= MANY - FEW,
+            "tier {tier:?}: only {} more",
+            more(Why::ControllersEoi)
+        );
+        // Who looks at the pins when one has moved carries it, now and then another than the one that moved it, or a function's thread.
+        assert!(
+            more(Why::ControllersPin) >= MANY / 2,
+            "tier {tier:?}: only {} more",
+            more(Why::ControllersPin)
+        );
         let others = |why| (1..4).map(|cpu| many.cpu(cpu).of(why)).sum::<u64>();
-        assert_eq!(others(Why::ControllersPin) + others(Why::ControllersEoi), 0);
+        assert_eq!(others(Why::ControllersEoi), 0);
+        assert!(others(Why::ControllersPin) < MANY / 10, "{} pins by others", others(Why::ControllersPin));
     }
 }
 
