@@ -21,7 +21,7 @@ mod flow;
 mod live;
 mod places;
 mod select;
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
 use cranelift_codegen::entity::EntityRef;

@@ -1,4 +1,4 @@
-//! Encodings against a disassembler, and random functions against Cranelift's own back end.
+//! Encodings against a disassembler, and random functions against Cranelift's own back end. They run what they compile: on x86-64 hosts only.
 
 #![expect(unsafe_code, reason = "runs generated code, which calls a naked function")]
 
@@ -87,7 +87,6 @@ impl Random {
 ///
 /// # Safety
 /// Generated code calls it, with the address of at least two words.
-#[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn clobbering() {
     std::arch::naked_asm!(
@@ -368,7 +367,6 @@ fn function(seed: u64) -> Function {
 }
 
 /// What is above a value that has lost its upper half does not come back.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn a_narrowed_value_is_widened_with_zeros() {
     for (narrow, expected) in [(types::I32, 0x9abc_def0), (types::I16, 0xdef0), (types::I8, 0xf0)] {
@@ -407,7 +405,6 @@ fn isa() -> cranelift_codegen::isa::OwnedTargetIsa {
 }
 
 /// Runs code on `words`.
-#[cfg(target_arch = "x86_64")]
 fn run(code: &[u8], words: &mut [u64; WORDS]) {
     let mut map = memmap2::MmapMut::map_anon(code.len()).expect("memory");
     map[..code.len()].copy_from_slice(code);
@@ -419,7 +416,6 @@ fn run(code: &[u8], words: &mut [u64; WORDS]) {
 }
 
 /// The same function by both back ends does the same to memory.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn random_functions_do_what_cranelifts_do() {
     let isa = isa();
