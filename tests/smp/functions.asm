@@ -55,13 +55,6 @@ prepare:
     mov dword [IOAPIC], 0x10+2*PIN; mov dword [IOAPIC+16], 0x8050
     ret
 
-// EAX to the register of configuration space that EBX names.
-configure:
-    push rax
-    mov edx, 0xcf8; mov eax, ebx; out dx, eax
-    mov edx, 0xcfc; pop rax; out dx, eax
-    ret
-
 ask:
     mov byte [status], 0xff; mov qword [name], 0
     // The ring's entries all say descriptor 0.

@@ -63,13 +63,6 @@ place:
     mov eax, 2; jmp configure
 .off: jmp configure
 
-// EAX to the register of configuration space that EBX names.
-configure:
-    push rax
-    mov edx, 0xcf8; mov eax, ebx; out dx, eax
-    mov edx, 0xcfc; pop rax; out dx, eax
-    ret
-
 prepare:
     mov ebx, 0x8000fa24; mov eax, 0xd0000000; call configure
     mov ebx, 0x8000fa04; mov eax, 2; call configure

@@ -76,13 +76,6 @@ prepare_own:
     mov dword [r14*8+WINDOW_TABLE+2048], FREE+3
     ret
 
-// EAX to the register of configuration space that EBX names.
-configure:
-    push rax
-    mov edx, 0xcf8; mov eax, ebx; out dx, eax
-    mov edx, 0xcfc; pop rax; out dx, eax
-    ret
-
 // The translation of the page at RAX is no more, or (0) any of those that have gone: returns when nobody has it.
 shoot:
     // A test of this test: nobody is told.

@@ -3,15 +3,8 @@
 //! The guest is a boot sector of ours under our BIOS. It fills the screen with a colour, and writes what the keyboard and the mouse
 //! send to the debug console.
 
-#[cfg(feature = "window-test")]
 mod server;
 
-#[cfg(not(feature = "window-test"))]
-#[test]
-#[ignore = "the window is not built in: cargo xtask test --nightly builds it (feature window-test)"]
-fn the_window_shows_and_hears() {}
-
-#[cfg(feature = "window-test")]
 mod with_the_window {
     use std::fs;
     use std::path::{Path, PathBuf};

@@ -254,7 +254,13 @@ impl Made<'_> {
             }
             28 => {
                 let x = self.some(types::I8);
-                self.b.ins().popcnt(x)
+                let wide = TYPES[2 + self.r.below(2)];
+                let y = self.some(wide);
+                match self.r.below(3) {
+                    0 => self.b.ins().popcnt(x),
+                    1 => self.b.ins().clz(y),
+                    _ => self.b.ins().ctz(y),
+                }
             }
             _ => {
                 let x = self.some(t);
@@ -415,12 +421,24 @@ fn run(code: &[u8], words: &mut [u64; WORDS]) {
     unsafe { crate::thunks::enter(words.as_mut_ptr().cast(), map.as_ptr(), frame.as_ptr().cast_mut()) };
 }
 
+/// The threshold for compiling is that of the back end that this host has.
+#[test]
+fn it_is_there_where_it_is_said_to_be() {
+    let options = crate::compile::Options { optimise: false, parallel: false, verify: false };
+    let isa = crate::compile::host_isa(options).expect("this host");
+    let known = isa.name() == "x64" && isa.default_call_conv() == CallConv::SystemV;
+    assert_eq!(known, crate::compile::Compiler::is_quick_here());
+}
+
 /// The same function by both back ends does the same to memory.
 #[test]
 fn random_functions_do_what_cranelifts_do() {
     let isa = isa();
-    let popcnt = std::is_x86_feature_detected!("popcnt");
-    let mut quick = Quick::new(Features { popcnt, lzcnt: false, bmi1: false });
+    let mut quick = Quick::new(Features {
+        popcnt: std::is_x86_feature_detected!("popcnt"),
+        lzcnt: std::is_x86_feature_detected!("lzcnt"),
+        bmi1: std::is_x86_feature_detected!("bmi1"),
+    });
     let (mut framed, mut declined) = (0, 0);
     let functions = 3000;
     for seed in 1..=functions {

@@ -10,6 +10,7 @@
 //! - `send`: the IPI whose ICR low half is in EAX, to EDX; `eoi`; `set_gate`: RAX handles vector ECX; `start`: number EDX
 //!   begins at the page ECX by INIT and two start-up IPIs.
 //! - `use_x2apic`: from here on this processor uses the MSRs (and `send`, `eoi` know it).
+//! - `configure`: EAX goes to the register of a PCI function's configuration space that EBX names.
 //! - `probe`: calls RBX with the registers as they are, but for RDI; carry: it raised #GP or #PF, and ended there.
 //! - `random`: EAX from the generator in R15.
 //! - `fail`: ends the machine with RAX as reason.
@@ -187,6 +188,13 @@ pub const IMAGE_START: &str = "
         cmp byte [x2+rdi], 0; pop rdi; jne .msr
         mov dword [APIC+0xb0], 0; ret
     .msr: mov ecx, 0x80b; xor eax, eax; xor edx, edx; wrmsr; ret
+
+    // EAX to the register of a PCI function's configuration space that EBX names.
+    configure:
+        push rax
+        mov edx, 0xcf8; mov eax, ebx; out dx, eax
+        mov edx, 0xcfc; pop rax; out dx, eax
+        ret
 
     use_x2apic:
         push rdi; call number
