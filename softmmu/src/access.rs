@@ -185,7 +185,7 @@ impl Mmu {
     #[inline]
     pub(crate) fn note(&self, spot: Spot, len: u64) {
         if spot.watched {
-            self.space().pages.note_write(self.ram_offset(spot.host), len);
+            self.space().note_write(self.ram_offset(spot.host), len);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The owner's side of a TLB bank: what was filled, so that flushes clear that and nothing else.
 //!
-//! A slot is listed once per kind, when it is first filled after a flush with a page of that kind; global pages have
-//! their own list, so that [`Flush::NonGlobal`](crate::Flush::NonGlobal) does not even look at them. A 4 KiB entry that was made from a large page is marked with the
+//! A slot is listed once per kind, when it is first filled after a flush with a page of that kind; what lasts (global pages, and
+//! *kept* entries, which derive from level 2) has a list of its own, so that [`Flush::NonGlobal`](crate::Flush::NonGlobal) does not even look at it. A 4 KiB entry that was made from a large page is marked with the
 //! page's size class, and a small filter remembers which large pages had any, so that INVLPG looks for siblings only
 //! where there may be some; removing too much is always allowed.
 //!
@@ -15,8 +15,10 @@ use crate::tlb::{TLB_ENTRIES, TlbEntry};
 
 /// In the list of slots that got a page that is not global.
 const LISTED: u8 = 1;
-/// In the list of slots that got a global page.
-const LISTED_GLOBAL: u8 = 32;
+/// In the list of slots that got an entry that lasts.
+const LISTED_LASTING: u8 = 32;
+/// Holds a kept entry now: level 2 removes it when the page tables change, so that nobody else needs to.
+const KEPT: u8 = 64;
 /// Holds a global page now.
 const GLOBAL: u8 = 2;
 /// Made from a 2 MiB or 4 MiB page.
@@ -69,13 +71,15 @@ pub(crate) struct Filled {
     pub page: u64,
     pub page_size: u64,
     pub global: bool,
+    /// Derived from level 2.
+    pub kept: bool,
     /// For execute fills, the guest physical address of the page.
     pub executes: Option<u64>,
 }
 
 pub(crate) struct Bank {
     listed: Vec<u16>,
-    listed_global: Vec<u16>,
+    listed_lasting: Vec<u16>,
     marks: Box<[u8]>,
     /// Guest physical page of each execute tag.
     exec_frames: Box<[u64]>,
@@ -87,7 +91,22 @@ pub(crate) struct Bank {
     exec_large: Filter,
     exec_huge: Filter,
     exec_any: bool,
-    exec_nonglobal: bool,
+    /// Of pages that are neither global nor kept.
+    exec_passing: bool,
+    /// Of pages that are kept and not global.
+    exec_kept: bool,
+    /// Were there kept entries since the last flush of them?
+    keeps: bool,
+}
+
+/// What a flush leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leave {
+    Nothing,
+    /// Global pages.
+    Global,
+    /// Global pages and what level 2 looks after.
+    Lasting,
 }
 
 /// The slot of an address.
@@ -100,7 +119,7 @@ impl Bank {
     pub fn new() -> Self {
         Self {
             listed: Vec::with_capacity(TLB_ENTRIES),
-            listed_global: Vec::with_capacity(TLB_ENTRIES),
+            listed_lasting: Vec::with_capacity(TLB_ENTRIES),
             marks: vec![0; TLB_ENTRIES].into(),
             exec_frames: vec![0; TLB_ENTRIES].into(),
             exec_pages: vec![0; TLB_ENTRIES].into(),
@@ -109,7 +128,9 @@ impl Bank {
             exec_large: Filter::default(),
             exec_huge: Filter::default(),
             exec_any: false,
-            exec_nonglobal: false,
+            exec_passing: false,
+            exec_kept: false,
+            keeps: false,
         }
     }
 
@@ -117,13 +138,19 @@ impl Bank {
     #[inline]
     pub fn note_fill(&mut self, slot: usize, fill: &Filled) {
         let mark = &mut self.marks[slot];
-        let mut new = *mark & (EXEC | LISTED | LISTED_GLOBAL);
-        let (list, kind) =
-            if fill.global { (&mut self.listed_global, LISTED_GLOBAL) } else { (&mut self.listed, LISTED) };
+        let mut new = *mark & (EXEC | LISTED | LISTED_LASTING);
+        // A global page needs no level 2 to stay, and stays where another root's tables are in force.
+        let kept = fill.kept && !fill.global;
+        let (list, kind) = if fill.global || kept {
+            (&mut self.listed_lasting, LISTED_LASTING)
+        } else {
+            (&mut self.listed, LISTED)
+        };
         if new & kind == 0 {
             list.push(slot as u16);
         }
-        new |= kind | if fill.global { GLOBAL } else { 0 };
+        new |= kind | if fill.global { GLOBAL } else { 0 } | if kept { KEPT } else { 0 };
+        self.keeps |= kept;
         if fill.page_size > 4096 {
             if fill.page_size > 1 << 22 {
                 new |= HUGE;
@@ -146,7 +173,8 @@ impl Bank {
             new |= EXEC;
             self.exec_frames[slot] = frame;
             self.exec_any = true;
-            self.exec_nonglobal |= !fill.global;
+            self.exec_passing |= !fill.global && !kept;
+            self.exec_kept |= kept;
         }
         *mark = new;
     }
@@ -157,39 +185,70 @@ impl Bank {
         self.exec_frames[slot]
     }
 
-    /// Clears the entries; true when an execute translation may be gone.
-    pub fn flush(&mut self, entries: &[TlbEntry], keep_global: bool) -> bool {
-        let lost = if keep_global { self.exec_nonglobal } else { self.exec_any };
+    /// Clears the entries but those to leave; true when an execute translation may be gone.
+    pub fn flush(&mut self, entries: &[TlbEntry], leave: Leave) -> bool {
+        let (lost, stays) = match leave {
+            Leave::Nothing => (self.exec_any, 0),
+            Leave::Global => (self.exec_passing || self.exec_kept, GLOBAL),
+            Leave::Lasting => (self.exec_passing, GLOBAL | KEPT),
+        };
         for slot in self.listed.drain(..).map(usize::from) {
             let mark = &mut self.marks[slot];
-            if keep_global && *mark & GLOBAL != 0 {
+            if *mark & stays != 0 {
                 *mark &= !LISTED;
                 continue;
             }
-            // EXEC stays: a global page that was handed out may have lost this slot to another.
-            *mark &= LISTED_GLOBAL | EXEC;
+            // EXEC stays: a lasting page that was handed out may have lost this slot to another.
+            *mark &= LISTED_LASTING | EXEC;
             entries[slot].clear();
         }
-        self.exec_nonglobal = false;
-        if !keep_global {
-            for slot in self.listed_global.drain(..).map(usize::from) {
-                self.marks[slot] = 0;
-                entries[slot].clear();
+        self.exec_passing = false;
+        match leave {
+            Leave::Lasting => {}
+            Leave::Global if self.keeps => self.drop_kept(entries),
+            Leave::Global => {}
+            Leave::Nothing => {
+                for slot in self.listed_lasting.drain(..).map(usize::from) {
+                    self.marks[slot] = 0;
+                    entries[slot].clear();
+                }
+                self.exec_any = false;
+                self.exec_kept = false;
+                self.keeps = false;
+                self.exec_large.clear();
+                self.exec_huge.clear();
             }
-            self.exec_any = false;
-            self.exec_large.clear();
-            self.exec_huge.clear();
         }
-        if self.listed_global.is_empty() {
+        if self.listed_lasting.is_empty() {
             self.large.clear();
             self.huge.clear();
         }
         lost
     }
 
+    fn drop_kept(&mut self, entries: &[TlbEntry]) {
+        let marks = &mut self.marks;
+        self.listed_lasting.retain(|&slot| {
+            let mark = &mut marks[usize::from(slot)];
+            let kept = *mark & KEPT != 0;
+            if kept {
+                *mark &= EXEC;
+                entries[usize::from(slot)].clear();
+            }
+            !kept
+        });
+        self.exec_kept = false;
+        self.keeps = false;
+    }
+
+    /// Are there entries that [`Leave::Lasting`] leaves and [`Leave::Global`] does not?
+    pub fn keeps(&self) -> bool {
+        self.keeps
+    }
+
     /// May an execute translation of a page that is not global have been handed out since the last flush?
     pub fn executes_nonglobal(&self) -> bool {
-        self.exec_nonglobal
+        self.exec_passing || self.exec_kept
     }
 
     /// Clears what derives from the page of `gva`, of whatever size (`only_global`: if it is global); true when an execute
@@ -215,7 +274,7 @@ impl Bank {
 
     #[cold]
     fn sweep(&mut self, entries: &[TlbEntry], class: u8, key: u64, shift: u32) {
-        for &slot in self.listed.iter().chain(&self.listed_global) {
+        for &slot in self.listed.iter().chain(&self.listed_lasting) {
             let slot = usize::from(slot);
             if self.marks[slot] & class == class && entries[slot].derives(|page| page >> shift == key) {
                 entries[slot].clear();

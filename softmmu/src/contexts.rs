@@ -6,13 +6,18 @@
 //! INVLPG, INVPCID and MOV CR3. Global pages are cached in each set that used them, so what drops global ones looks at all
 //! sets.
 //!
+//! Entries that derive from level 2 outlive flushes, for as long as the set is entered with the same *root* (CR3's table, and
+//! the PDPTEs): nobody flushes what changes with the page tables by itself. Without PCIDs all address spaces share one set, whose root
+//! changes with each MOV CR3; one whose root is shadowed, since it is used again and again, gets a set of its *own*.
+//!
 //! Epochs: the supervisor's is the same in all sets while only global pages were executed, so that what the engine knows of
 //! the kernel's code survives a change of address space; leaving a set in which the supervisor executed others begins a new
 //! one. Users have an epoch in each set. The vCPUs of a machine number theirs from different starts, so that what is noted in
 //! blocks of code that they share never fits another one's.
 
 use crate::addr::Privilege;
-use crate::bank::Bank;
+use crate::bank::{Bank, Leave};
+use crate::leaves::Leaves;
 use crate::mmu::Flush;
 use crate::tlb::{SETS, SharedTlb, TlbEntry};
 use crate::walk::{PagingContext, Rules};
@@ -30,8 +35,26 @@ impl Key {
     }
 }
 
+/// Which page tables are in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Root {
+    table: u64,
+    pdptes: [u64; 4],
+}
+
+impl Root {
+    fn of(ctx: &PagingContext) -> Self {
+        Self { table: ctx.cr3 & !0x1f, pdptes: ctx.pdptes }
+    }
+}
+
 struct Set {
     key: Key,
+    /// For one root alone.
+    own: bool,
+    /// Its root was shadowed when it was last entered anew.
+    shadowed: bool,
+    leaves: Leaves,
     /// What follows from the paging registers that it was last entered with ...
     rules: Rules,
     /// ... when [`Contexts::version`] was this.
@@ -64,6 +87,9 @@ const EPOCH_BITS: u32 = 35;
 /// vCPUs with epochs of their own; 43 bits name an epoch, as the engine's tags have room for.
 const VCPUS: u64 = 256;
 
+/// A set that so many others were entered after is not in use.
+const UNUSED: u64 = 32;
+
 /// The first bank of a set.
 fn first_bank(set: usize) -> usize {
     3 * set
@@ -75,6 +101,9 @@ impl Contexts {
         let start = (number % VCPUS) << EPOCH_BITS;
         let first = Set {
             key: Key::default(),
+            own: false,
+            shadowed: false,
+            leaves: Leaves::default(),
             rules: Rules::new(ctx),
             version: 1,
             banks: bank_pointers(tlb, 0),
@@ -126,6 +155,7 @@ impl Contexts {
     pub fn set_rules(&mut self, ctx: &PagingContext) {
         let set = &mut self.sets[self.current];
         if set.rules.ctx != *ctx || set.version != self.version {
+            set.leaves.forget();
             set.rules = Rules::new(ctx);
             set.version = self.version;
         }
@@ -175,16 +205,45 @@ impl Contexts {
         }
     }
 
-    /// Makes the set of `key` the current one.
-    pub fn enter(&mut self, tlb: &SharedTlb, key: Key) {
-        if self.sets[self.current].key == key {
-            return;
-        }
-        let set = match self.sets.iter().position(|set| set.key == key) {
+    /// Makes a set for these registers the current one; [`Self::set_rules`] comes next. `shadowed` says whether the root is.
+    pub fn enter(&mut self, tlb: &SharedTlb, ctx: &PagingContext, shadowed: bool) {
+        let (key, root) = (Key::of(ctx), Root::of(ctx));
+        let own = |set: &Set| set.own && set.key == key && Root::of(&set.rules.ctx) == root;
+        let set = match self.sets.iter().position(own) {
             Some(set) => set,
-            None => self.assign(tlb, key),
+            None if shadowed && key.pcid == 0 && self.has_room() => self.assign(tlb, key, true),
+            None => {
+                let common = self.sets.iter().position(|set| !set.own && set.key == key);
+                let set = common.unwrap_or_else(|| self.assign(tlb, key, false));
+                if Root::of(&self.sets[set].rules.ctx) != root {
+                    self.drop_kept(tlb, set);
+                }
+                set
+            }
         };
-        self.go_to(set);
+        self.sets[set].shadowed = shadowed;
+        if set != self.current {
+            self.go_to(set);
+        }
+    }
+
+    /// Another root comes into force in a set.
+    fn drop_kept(&mut self, tlb: &SharedTlb, set: usize) {
+        if self.sets[set].owned.iter().any(Bank::keeps) {
+            self.flush_set(tlb, set, Leave::Global);
+        }
+    }
+
+    /// What the current set knows of level 2, and whether its root is shadowed.
+    #[inline]
+    pub fn leaves(&mut self) -> (&mut Leaves, bool) {
+        let set = &mut self.sets[self.current];
+        (&mut set.leaves, set.shadowed)
+    }
+
+    /// The current set's banks, as bits that vCPUs share.
+    pub fn bank_bits(&self, tlb: &SharedTlb) -> u64 {
+        (0..3).fold(0, |all, bank| all | tlb.bank_bit(first_bank(self.current) + bank))
     }
 
     #[inline]
@@ -198,27 +257,43 @@ impl Contexts {
         self.current = set;
     }
 
-    /// A set for a key that has none: a new one, or the one that was left longest ago.
-    fn assign(&mut self, tlb: &SharedTlb, key: Key) -> usize {
+    /// Is there a set that nobody would miss? More roots in turn than sets are better off in one set, with its global pages.
+    fn has_room(&self) -> bool {
+        self.sets.len() < SETS || self.sets.iter().any(|set| self.clock - set.used > UNUSED)
+    }
+
+    /// A set for what has none: a new one, or the one that was left longest ago.
+    fn assign(&mut self, tlb: &SharedTlb, key: Key, own: bool) -> usize {
         if self.sets.len() < SETS {
             let user_epoch = self.fresh();
             let owned = [Bank::new(), Bank::new(), Bank::new()];
             let banks = bank_pointers(tlb, self.sets.len());
-            let rules = Rules::default();
-            self.sets.push(Set { key, rules, version: 0, banks, owned, user_epoch, used: 0 });
+            self.sets.push(Set {
+                key,
+                own,
+                shadowed: false,
+                leaves: Leaves::default(),
+                rules: Rules::default(),
+                version: 0,
+                banks,
+                owned,
+                user_epoch,
+                used: 0,
+            });
             return self.sets.len() - 1;
         }
         let oldest = (0..self.sets.len()).min_by_key(|set| self.sets[*set].used).unwrap_or(0);
-        self.flush_set(tlb, oldest, false);
-        self.sets[oldest].key = key;
-        self.sets[oldest].user_epoch = self.fresh();
+        self.flush_set(tlb, oldest, Leave::Nothing);
+        let user_epoch = self.fresh();
+        let set = &mut self.sets[oldest];
+        (set.key, set.own, set.version, set.user_epoch) = (key, own, 0, user_epoch);
         oldest
     }
 
-    fn flush_set(&mut self, tlb: &SharedTlb, set: usize, keep_global: bool) {
+    fn flush_set(&mut self, tlb: &SharedTlb, set: usize, leave: Leave) {
         for bank in 0..3 {
             let entries = tlb.bank(first_bank(set) + bank);
-            if self.sets[set].owned[bank].flush(entries, keep_global) {
+            if self.sets[set].owned[bank].flush(entries, leave) {
                 self.lost(set, bank);
             }
         }
@@ -229,9 +304,11 @@ impl Contexts {
         for set in 0..self.sets.len() {
             match f {
                 Flush::None => {}
-                Flush::All => self.flush_set(tlb, set, false),
-                Flush::NonGlobal => self.flush_set(tlb, set, true),
-                Flush::Pcid(pcid) if self.sets[set].key.pcid == pcid => self.flush_set(tlb, set, true),
+                Flush::All => self.flush_set(tlb, set, Leave::Nothing),
+                Flush::NonGlobal => self.flush_set(tlb, set, Leave::Lasting),
+                Flush::Pcid(pcid) if self.sets[set].key.pcid == pcid => {
+                    self.flush_set(tlb, set, Leave::Lasting);
+                }
                 Flush::Pcid(_) => {}
             }
         }

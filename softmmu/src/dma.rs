@@ -36,7 +36,7 @@ impl BitmapSlice for Funnel {}
 
 impl Bitmap for Funnel {
     fn mark_dirty(&self, offset: usize, len: usize) {
-        self.space.pages.note_write(self.offset + offset as u64, len as u64);
+        self.space.note_write(self.offset + offset as u64, len as u64);
     }
 
     fn dirty_at(&self, offset: usize) -> bool {

@@ -18,15 +18,13 @@ mod contexts;
 mod dma;
 mod entry;
 mod generation;
+mod leaves;
 mod map;
 mod mmu;
 mod quiesce;
 mod ram;
-// Level 2, which the miss path does not use yet.
-#[cfg(any(test, loom))]
-#[expect(dead_code, reason = "what only the miss path will use")]
-#[cfg_attr(loom, expect(unused_imports, reason = "the random tests' part"))]
 mod shadow;
+mod shadowed;
 mod space;
 pub mod steps;
 mod sync;
@@ -53,7 +51,7 @@ pub mod protocol {
     pub use crate::entry::{INVALID, MmioEntry, Seen, TRACKED, decode};
     pub use crate::generation::{Generation, Sample, Verdict};
     pub use crate::quiesce::{Presence, Quiescence, ThreadToken};
-    pub use crate::shadow::{All, Role, Shadow, ShadowPage, Steps, ram as ram_word};
+    pub use crate::shadow::{All, Derived, Role, Shadow, ShadowPage, Steps, ram as ram_word};
     pub use crate::tlb::{SharedTlb, Words};
     pub use crate::tracking::{CODE, DIRTY_LOG, Pages, TRACKED as TRACKED_PAGE};
 }

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use crate::addr::{Access, Gpa, PAGE_MASK, Privilege, RamPage};
 use crate::bank::{Filled, slot_of};
 use crate::contexts::{Contexts, Key};
-use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen, TRACKED};
+use crate::entry::{self, INVALID, MMIO_ADDEND, MmioEntry, Seen};
 use crate::generation::{Sample, Verdict};
 use crate::quiesce::ThreadToken;
+use crate::shadowed::Served;
 use crate::space::AddressSpace;
 use crate::steps::made;
 use crate::sync::{Ordering, relax};
@@ -107,6 +108,8 @@ pub struct Counters {
     pub slow: u64,
     /// Page walks.
     pub walks: u64,
+    /// TLB entries made from shadow tables, without a walk.
+    pub derived: u64,
     /// Flushes of any kind but INVLPG.
     pub flushes: u64,
     /// Entries found stale, and updates waited for.
@@ -132,15 +135,15 @@ pub struct Mmu {
     epoch: u64,
     privilege: Privilege,
     banks: [*const TlbEntry; 3],
-    contexts: Contexts,
-    view: View,
-    directory: Directory,
-    counters: Counters,
+    pub(crate) contexts: Contexts,
+    pub(crate) view: View,
+    pub(crate) directory: Directory,
+    pub(crate) counters: Counters,
     /// Safepoints passed inside an access: host addresses from before are void.
-    pauses: u64,
+    pub(crate) pauses: u64,
     pub(crate) watch: Watch,
-    tlb: Arc<SharedTlb>,
-    space: Arc<AddressSpace>,
+    pub(crate) tlb: Arc<SharedTlb>,
+    pub(crate) space: Arc<AddressSpace>,
 }
 
 // SAFETY: the bank pointers point into `tlb`, which lives as long as the `Mmu` and is itself `Sync`.
@@ -169,6 +172,7 @@ impl Mmu {
     pub fn new(space: Arc<AddressSpace>) -> Self {
         let tlb = Arc::new(SharedTlb::default());
         let number = space.register(&tlb);
+        tlb.set_number(number as u32);
         let ctx = PagingContext { phys_bits: 52, ..PagingContext::default() };
         let contexts = Contexts::new(number, &tlb, &ctx);
         let banks = contexts.banks();
@@ -198,13 +202,13 @@ impl Mmu {
     /// changed: the translations of the new context are those that it had when it was left.
     pub fn set_paging(&mut self, ctx: &PagingContext, flush: Flush) {
         let now = self.paging();
-        if *ctx != (PagingContext { cr3: ctx.cr3, pcid: ctx.pcid, pkru: ctx.pkru, ..*now })
-            || ctx.pkru.is_some() != now.pkru.is_some()
-        {
+        let same = PagingContext { cr3: ctx.cr3, pdptes: ctx.pdptes, pcid: ctx.pcid, pkru: ctx.pkru, ..*now };
+        if *ctx != same || ctx.pkru.is_some() != now.pkru.is_some() {
             self.contexts.other_registers();
         }
         self.directory.forget();
-        self.contexts.enter(&self.tlb, Key::of(ctx));
+        let shadowed = self.root_is_shadowed(ctx);
+        self.contexts.enter(&self.tlb, ctx, shadowed);
         self.contexts.set_rules(ctx);
         self.flush(flush);
         self.context_changed();
@@ -227,13 +231,15 @@ impl Mmu {
         let Some(old) = self.paging().pkru else { return };
         if old != pkru {
             let ctx = PagingContext { pkru: Some(pkru), ..*self.paging() };
-            self.contexts.enter(&self.tlb, Key::of(&ctx));
+            let shadowed = self.contexts.leaves().1;
+            self.contexts.enter(&self.tlb, &ctx, shadowed);
             self.contexts.set_rules(&ctx);
             self.context_changed();
         }
     }
 
     fn context_changed(&mut self) {
+        self.note_lost();
         self.banks = self.contexts.banks();
         self.select(self.privilege);
     }
@@ -269,6 +275,8 @@ impl Mmu {
         self.counters.flushes += 1;
         tracing::trace!(target: "mmu", "TLB flush: {f:?}");
         self.directory.forget();
+        // Kept entries went when the page tables were stored to; from a flush on that counts.
+        self.note_lost();
         self.contexts.flush(&self.tlb, f);
         self.epoch = self.contexts.epoch(self.privilege);
     }
@@ -282,6 +290,7 @@ impl Mmu {
     pub fn invalidate(&mut self, pcid: u16, gva: u64) {
         tracing::trace!(target: "mmu", "TLB flush of the page at {gva:#x}, PCID {pcid:#x}");
         self.directory.forget();
+        self.note_lost();
         self.contexts.invalidate(&self.tlb, pcid, gva);
         self.epoch = self.contexts.epoch(self.privilege);
     }
@@ -376,7 +385,7 @@ impl Mmu {
     }
 
     #[inline]
-    fn host(addend: u64, gva: u64) -> *mut u8 {
+    pub(crate) fn host(addend: u64, gva: u64) -> *mut u8 {
         std::ptr::with_exposed_provenance_mut(gva.wrapping_add(addend) as usize)
     }
 
@@ -438,15 +447,18 @@ impl Mmu {
     /// Walks and fills. `None`: something changed meanwhile, look again.
     #[inline(always)]
     fn walk_and_fill(&mut self, p: Privilege, gva: u64, access: Access) -> Result<Option<Place>, MemTrap> {
-        self.counters.walks += 1;
         let mut sample = self.space.generation.sample();
         self.view.refresh(&self.space);
+        if let Served::Yes(place) = self.serve(p, gva, access, sample)? {
+            return Ok(place);
+        }
+        self.counters.walks += 1;
         let mut tables = Tables { view: &mut self.view, space: &self.space, directory: &mut self.directory };
         let t = match walk_quickly(&mut tables, self.contexts.rules(), p, gva, access) {
             Some(t) => t,
             None => walk_by(&mut tables, self.contexts.rules(), p, gva, access).map_err(MemTrap::Page)?,
         };
-        let (page, frame, slot) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK, slot_of(gva));
+        let (page, frame) = (gva & PAGE_MASK, t.gpa.0 & PAGE_MASK);
         let Some((offset, false)) = self.view.memory(frame) else {
             if !made("sample before look-up") {
                 sample = self.space.generation.sample();
@@ -454,13 +466,7 @@ impl Mmu {
             return Ok(self.fill_other(p, gva, access, &t, sample));
         };
         let addend = self.addend(offset, page);
-        let write = if !t.writable {
-            INVALID
-        } else if self.space.pages.admit_writer(RamPage::containing(offset), slot) {
-            page
-        } else {
-            page | TRACKED
-        };
+        let write = self.write_tag(&t, page, offset);
         self.fill_ram(p, page, access, &t, addend, write);
         let host = Self::host(addend, gva);
         let watched = access == Access::Write && write != page;
@@ -468,7 +474,7 @@ impl Mmu {
     }
 
     #[inline(always)]
-    fn addend(&self, offset: u64, page: u64) -> u64 {
+    pub(crate) fn addend(&self, offset: u64, page: u64) -> u64 {
         (self.space.ram.base().expose_provenance() as u64).wrapping_add(offset).wrapping_sub(page)
     }
 
@@ -483,7 +489,27 @@ impl Mmu {
         addend: u64,
         write: u64,
     ) {
+        let words = self.ram_words(p, page, access, t, addend, write);
         let slot = slot_of(page);
+        self.tlb.publish(self.contexts.bank(p), slot, words);
+        let executes = (access == Access::Execute).then_some(t.gpa.0 & PAGE_MASK);
+        self.contexts.owned(p).note_fill(
+            slot,
+            &Filled { page, page_size: t.page_size, global: t.global, kept: false, executes },
+        );
+    }
+
+    /// An entry for memory, with a write tag made by the caller.
+    #[inline(always)]
+    pub(crate) fn ram_words(
+        &self,
+        p: Privilege,
+        page: u64,
+        access: Access,
+        t: &Translation,
+        addend: u64,
+        write: u64,
+    ) -> Words {
         let old = self.entry_as(p, page);
         // An execute tag is made by a fetch; a refill for data keeps it where it stays true.
         let exec = t.executable
@@ -492,17 +518,12 @@ impl Mmu {
                     && old.addend.load(Ordering::Relaxed) == addend));
         // A page with a breakpoint serves no load or store by itself.
         let watched = self.watch.any() && self.watch.covers(page);
-        let words = Words {
+        Words {
             read: if t.readable && !watched { page } else { INVALID },
             write: if watched { INVALID } else { write },
             exec: if exec { page } else { INVALID },
             addend,
-        };
-        self.tlb.publish(self.contexts.bank(p), slot, words);
-        let executes = (access == Access::Execute).then_some(t.gpa.0 & PAGE_MASK);
-        self.contexts
-            .owned(p)
-            .note_fill(slot, &Filled { page, page_size: t.page_size, global: t.global, executes });
+        }
     }
 
     /// Fills for ROM, devices and gaps.
@@ -544,9 +565,10 @@ impl Mmu {
                 addend: page | MMIO_ADDEND,
             };
             self.tlb.publish(self.contexts.bank(p), slot, words);
-            self.contexts
-                .owned(p)
-                .note_fill(slot, &Filled { page, page_size: t.page_size, global: t.global, executes: None });
+            self.contexts.owned(p).note_fill(
+                slot,
+                &Filled { page, page_size: t.page_size, global: t.global, kept: false, executes: None },
+            );
         }
         Some(Place::Mmio(t.gpa))
     }
@@ -630,6 +652,7 @@ impl Mmu {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::entry::TRACKED;
     use crate::{GuestRam, MemoryMap, Region, RegionKind};
 
     fn mmu() -> Mmu {

@@ -21,6 +21,7 @@ use crate::generation::Generation;
 use crate::map::{MemoryMap, RegionKind};
 use crate::quiesce::{Presence, Quiescence, ThreadToken};
 use crate::ram::{GuestInt, GuestRam, Raw};
+use crate::shadow::{All, Role, Shadow};
 use crate::steps::made;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::tlb::SharedTlb;
@@ -36,6 +37,7 @@ pub struct NotRam(pub Gpa);
 pub struct AddressSpace {
     pub(crate) ram: GuestRam,
     pub(crate) pages: Pages,
+    pub(crate) shadow: Shadow,
     pub(crate) generation: Generation,
     /// Looked at by every vCPU at every safepoint: not in a line that anyone writes otherwise.
     pub(crate) quiescence: CachePadded<Quiescence>,
@@ -63,10 +65,11 @@ impl AddressSpace {
     /// When a RAM or ROM region of `map` lies outside `ram`: the board's mistake.
     pub fn new(ram: GuestRam, map: MemoryMap) -> Arc<Self> {
         check_map(&ram, &map);
-        let pages = Pages::new(ram.pages());
+        let (pages, shadow) = (Pages::new(ram.pages()), Shadow::new(ram.pages()));
         Arc::new(Self {
             ram,
             pages,
+            shadow,
             generation: Generation::default(),
             quiescence: CachePadded::default(),
             map: ArcSwap::from_pointee(map),
@@ -210,7 +213,7 @@ impl AddressSpace {
         {
             // SAFETY: inside guest RAM.
             unsafe { T::store(ptr, v) };
-            self.pages.note_write(offset, T::SIZE);
+            self.note_write(offset, T::SIZE);
             return Ok(());
         }
         let v: u64 = v.into();
@@ -219,7 +222,7 @@ impl AddressSpace {
 
     fn write_ram(&self, offset: u64, bytes: &[u8]) {
         self.ram.write(offset, bytes);
-        self.pages.note_write(offset, bytes.len() as u64);
+        self.note_write(offset, bytes.len() as u64);
     }
 
     /// Writes a firmware image at an offset in the guest RAM, whatever the map says is there.
@@ -282,15 +285,51 @@ impl AddressSpace {
         self.pages.code_writes_pending()
     }
 
-    /// Makes [`Self::code_version`] of a page move with every write to it by anyone but the page walker's A/D updates:
-    /// for pages that hold page tables.
-    pub fn track_writes(&self, page: RamPage) {
-        self.watch(std::iter::once(page), tracking::TRACKED);
+    /// The funnel's end: `len` bytes at `offset` of the guest's RAM were written.
+    #[inline]
+    pub(crate) fn note_write(&self, offset: u64, len: u64) {
+        if self.pages.note_write(offset, len) {
+            self.tables_written(offset, len);
+        }
     }
 
-    /// Ends [`Self::track_writes`].
-    pub fn untrack_writes(&self, page: RamPage) {
-        self.pages.unwatch(page, tracking::TRACKED);
+    /// What derives from page-table entries in these bytes goes.
+    #[cold]
+    fn tables_written(&self, offset: u64, len: u64) {
+        let vcpus = self.vcpus();
+        let end = offset + len;
+        for page in (offset >> 12..=(end - 1) >> 12).map(|page| RamPage(page as u32)) {
+            let start = offset.max(page.offset());
+            let len = end.min(page.offset() + PAGE_SIZE) - start;
+            if self.pages.tracked(page) && self.shadow.stored::<All>(start, len, &vcpus) {
+                self.end_shadow(page, &vcpus);
+            }
+        }
+    }
+
+    fn end_shadow(&self, table: RamPage, vcpus: &[Arc<SharedTlb>]) {
+        self.shadow.remove(table, vcpus, || self.pages.unwatch(table, tracking::TRACKED));
+    }
+
+    /// Shadows a page of page tables. Call it at a safepoint.
+    pub(crate) fn shadow_table(&self, table: RamPage, role: Role) {
+        if self.shadow.is_full() {
+            let vcpus = self.vcpus();
+            self.shadow.tables().for_each(|table| self.end_shadow(table, &vcpus));
+        }
+        // `None`: stored to meanwhile, or somebody else does it.
+        let _ = self.shadow.insert(table, role, || self.watch(std::iter::once(table), tracking::TRACKED));
+    }
+
+    /// Shadow pages that there are: one for each page of page tables and level that it is used at.
+    pub fn shadow_pages(&self) -> u32 {
+        self.shadow.count()
+    }
+
+    /// Page tables are shadowed, so that translations outlast flushes, after `looks` looks at them, one for each `misses` misses of the
+    /// TLB in a stretch of 2 MiB; never, for 0 misses. Nothing that a guest may rely on depends on it.
+    pub fn shadow_after(&self, misses: u32, looks: u32) {
+        self.shadow.set_patience(misses, looks);
     }
 
     /// Starts (or continues) to log writes to pages; see [`Self::take_dirty`].

@@ -126,7 +126,6 @@ pub struct SharedTlb {
     /// Execute translations of these banks were zapped by another thread: the owner must start new epochs.
     pub(crate) execute_lost: AtomicU32,
     /// Names the vCPU in masks of banks.
-    #[cfg(any(test, loom))]
     pub(crate) number: AtomicU32,
     /// Whether the vCPU is online. Stepped at safepoints, in a line of its own.
     pub presence: CachePadded<Presence>,
@@ -137,7 +136,6 @@ impl Default for SharedTlb {
         let tlb = Self {
             banks: std::array::from_fn(|_| OnceLock::new()),
             execute_lost: AtomicU32::new(0),
-            #[cfg(any(test, loom))]
             number: AtomicU32::new(0),
             presence: CachePadded::default(),
         };

@@ -3,12 +3,12 @@
 //! Requirement: every write, from any side, to a page with translated code, to a tracked page table, or to a page under
 //! the dirty log is noticed; writes to all other pages cost nothing.
 //!
-//! Solution: one word per RAM page with the reasons (flags) and up to two TLB slots where write-fast entries for
+//! Solution: one word per RAM page with the reasons (flags) and up to four TLB slots where write-fast entries for
 //! the page may be. Setting a flag shoots those entries down; a fill that finds a flag makes a slow write tag, one
 //! that finds none records its slot first. A writer that goes through the funnel writes, and then looks at the flags;
 //! the tracker sets the flag, and then reads the page: one of them sees the other.
 //!
-//! Limitation: a page that is mapped for writing at more than two slots is looked for in whole banks.
+//! Limitation: a page that is mapped for writing at more slots is looked for in whole banks.
 
 use crate::addr::RamPage;
 use crate::quiesce::{Quiescence, ThreadToken};
@@ -18,19 +18,21 @@ use crate::tlb::{SharedTlb, TLB_ENTRIES};
 
 /// The page holds translated code; its lines say where.
 pub const CODE: u32 = 1;
-/// The page's version must move with every write.
+/// The page holds page tables that level 2 shadows.
 pub const TRACKED: u32 = 2;
 /// The next write to the page must be logged.
 pub const DIRTY_LOG: u32 = 4;
 const FLAGS: u32 = CODE | TRACKED | DIRTY_LOG;
-const HAS_FIRST: u32 = 8;
-const HAS_SECOND: u32 = 16;
-/// More writers than slots in the word.
-const MANY: u32 = 32;
-const FIRST_SHIFT: u32 = 6;
-const SECOND_SHIFT: u32 = 19;
-const SLOT_BITS: u32 = 0x1fff;
+/// More writers than the word has room for.
+const MANY: u64 = 8;
+/// The first of as many bits as there is room for slots: is there one in this place?
+const HAS: u64 = 16;
+const PLACES: usize = 4;
+const FIRST_SHIFT: usize = 8;
+const SLOT_WIDTH: usize = 13;
+const SLOT_BITS: u64 = (1 << SLOT_WIDTH) - 1;
 const _: () = assert!(TLB_ENTRIES <= SLOT_BITS as usize + 1);
+const _: () = assert!(FIRST_SHIFT + PLACES * SLOT_WIDTH <= 64 && HAS << (PLACES - 1) < 1 << FIRST_SHIFT);
 
 /// Lines of a page with translated code that were written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +46,7 @@ pub struct CodeWrite {
 /// Per-page state of guest RAM.
 #[derive(Debug)]
 pub struct Pages {
-    words: Box<[AtomicU32]>,
+    words: Box<[AtomicU64]>,
     /// Lines with translated code.
     lines: Box<[AtomicU64]>,
     /// Lines written since the last drain.
@@ -59,26 +61,28 @@ pub struct Pages {
 
 /// Where write-fast entries of a page may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Writers(u32);
+pub(crate) struct Writers(u64);
 
 impl Writers {
     fn none(self) -> bool {
-        self.0 & (HAS_FIRST | HAS_SECOND | MANY) == 0
+        self.0 & (MANY | ((HAS << PLACES) - HAS)) == 0
     }
 
-    fn has(self, slot: u32) -> bool {
-        (self.0 & HAS_FIRST != 0 && (self.0 >> FIRST_SHIFT) & SLOT_BITS == slot)
-            || (self.0 & HAS_SECOND != 0 && (self.0 >> SECOND_SHIFT) & SLOT_BITS == slot)
-            || self.0 & MANY != 0
+    /// The slots that are recorded.
+    fn slots(self) -> impl Iterator<Item = usize> {
+        (0..PLACES)
+            .filter(move |place| self.0 & HAS << place != 0)
+            .map(move |place| (self.0 >> (FIRST_SHIFT + place * SLOT_WIDTH) & SLOT_BITS) as usize)
     }
 
-    fn with(self, slot: u32) -> u32 {
-        if self.0 & HAS_FIRST == 0 {
-            self.0 | HAS_FIRST | slot << FIRST_SHIFT
-        } else if self.0 & HAS_SECOND == 0 {
-            self.0 | HAS_SECOND | slot << SECOND_SHIFT
-        } else {
-            self.0 | MANY
+    fn has(self, slot: usize) -> bool {
+        self.0 & MANY != 0 || self.slots().any(|recorded| recorded == slot)
+    }
+
+    fn with(self, slot: usize) -> u64 {
+        match (0..PLACES).find(|place| self.0 & HAS << place == 0) {
+            Some(place) => self.0 | HAS << place | (slot as u64) << (FIRST_SHIFT + place * SLOT_WIDTH),
+            None => self.0 | MANY,
         }
     }
 
@@ -86,10 +90,9 @@ impl Writers {
         if self.0 & MANY != 0 {
             return tlb.zap_writes(host, None);
         }
-        let first = ((self.0 >> FIRST_SHIFT) & SLOT_BITS) as usize;
-        let second = ((self.0 >> SECOND_SHIFT) & SLOT_BITS) as usize;
-        let both = [first, second];
-        tlb.zap_writes(host, Some(if self.0 & HAS_SECOND != 0 { &both } else { &both[..1] }))
+        let mut slots = [0; PLACES];
+        let count = self.slots().zip(&mut slots).map(|(slot, place)| *place = slot).count();
+        tlb.zap_writes(host, Some(&slots[..count]))
     }
 }
 
@@ -103,7 +106,7 @@ impl Pages {
     pub fn new(pages: u32) -> Self {
         let n = pages as usize;
         Self {
-            words: zeroed_u32(n),
+            words: zeroed_u64(n),
             lines: zeroed_u64(n),
             written: zeroed_u64(n),
             versions: zeroed_u32(n),
@@ -120,13 +123,13 @@ impl Pages {
         // Acquire pairs with the tracker's exchange. A stale value: the tracker waits for our next safepoint.
         let mut seen = word.load(Ordering::Acquire);
         loop {
-            if seen & FLAGS != 0 {
+            if seen & u64::from(FLAGS) != 0 {
                 return false;
             }
-            if Writers(seen).has(slot as u32) {
+            if Writers(seen).has(slot) {
                 return true;
             }
-            let new = Writers(seen).with(slot as u32);
+            let new = Writers(seen).with(slot);
             match word.compare_exchange_weak(seen, new, Ordering::SeqCst, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -137,18 +140,27 @@ impl Pages {
     /// Whether writes to `page` are to be noticed.
     #[inline]
     pub fn watched(&self, page: RamPage) -> bool {
-        self.words[page.0 as usize].load(Ordering::Acquire) & FLAGS != 0
+        self.words[page.0 as usize].load(Ordering::Acquire) & u64::from(FLAGS) != 0
+    }
+
+    /// Whether the page holds page tables that level 2 shadows.
+    pub fn tracked(&self, page: RamPage) -> bool {
+        self.words[page.0 as usize].load(Ordering::Acquire) & u64::from(TRACKED) != 0
     }
 
     /// Sets `flag`; returns the slots that were recorded.
     fn set_flag(&self, page: RamPage, flag: u32) -> Writers {
         let word = &self.words[page.0 as usize];
         let mut seen = word.load(Ordering::Acquire);
+        let flag = u64::from(flag);
         // The recorded slots go: no fill records one while the flag is set. One that recorded its slot before and has
         // not published yet is over when `watch` ends.
-        while let Err(now) =
-            word.compare_exchange_weak(seen, seen & FLAGS | flag, Ordering::SeqCst, Ordering::Acquire)
-        {
+        while let Err(now) = word.compare_exchange_weak(
+            seen,
+            seen & u64::from(FLAGS) | flag,
+            Ordering::SeqCst,
+            Ordering::Acquire,
+        ) {
             seen = now;
         }
         Writers(seen)
@@ -219,7 +231,7 @@ impl Pages {
 
     /// Clears `flag`. Slow write tags become fast when they are next used.
     pub fn unwatch(&self, page: RamPage, flag: u32) {
-        self.words[page.0 as usize].fetch_and(!flag, Ordering::SeqCst);
+        self.words[page.0 as usize].fetch_and(!u64::from(flag), Ordering::SeqCst);
     }
 
     /// Adds lines to those that hold code. Before [`Self::watch`].
@@ -242,38 +254,41 @@ impl Pages {
     pub fn hits_code(&self, offset: u64, len: u64) -> bool {
         let page = RamPage::containing(offset).0 as usize;
         let first = offset & 0xfff;
-        self.words[page].load(Ordering::SeqCst) & CODE != 0
+        self.words[page].load(Ordering::SeqCst) & u64::from(CODE) != 0
             && self.lines[page].load(Ordering::SeqCst) & lines_of(first, first + len - 1) != 0
     }
 
-    /// Writer: after `len` bytes at `offset` were written.
+    /// Writer: after `len` bytes at `offset` were written. True: a tracked page is among those written.
     #[inline]
-    pub fn note_write(&self, offset: u64, len: u64) {
-        self.note(offset, len, FLAGS);
+    pub fn note_write(&self, offset: u64, len: u64) -> bool {
+        self.note(offset, len, FLAGS)
     }
 
-    /// After an accessed or dirty bit of ours was set: who tracks the page for its translations need not know.
+    /// After an accessed or dirty bit of ours was set: no translation is another one by that.
     pub fn note_table_update(&self, offset: u64, len: u64) {
         self.note(offset, len, FLAGS & !TRACKED);
     }
 
     #[inline]
-    fn note(&self, offset: u64, len: u64, flags: u32) {
+    fn note(&self, offset: u64, len: u64, flags: u32) -> bool {
         if len == 0 {
-            return;
+            return false;
         }
         // SeqCst with the tracker: either we see the flag, or it reads what we wrote.
         fence(Ordering::SeqCst);
         let last = offset + len - 1;
+        let mut all = 0;
         for page in offset >> 12..=last >> 12 {
             // Relaxed: ordered by the fence.
-            let found = self.words[page as usize].load(Ordering::Relaxed) & flags;
+            let found = self.words[page as usize].load(Ordering::Relaxed) as u32 & flags;
             if found != 0 {
                 let first = offset.max(page << 12) & 0xfff;
                 let last = last.min((page << 12) | 0xfff) & 0xfff;
                 self.noticed(RamPage(page as u32), found, lines_of(first, last));
+                all |= found;
             }
         }
+        all & TRACKED != 0
     }
 
     #[cold]
@@ -292,16 +307,13 @@ impl Pages {
                 self.pending.store(true, Ordering::SeqCst);
             }
         }
-        if flags & TRACKED != 0 {
-            self.versions[at].fetch_add(1, Ordering::SeqCst);
-        }
         if flags & DIRTY_LOG != 0 {
             self.dirty[at / 64].fetch_or(1 << (at % 64), Ordering::SeqCst);
             self.unwatch(page, DIRTY_LOG);
         }
     }
 
-    /// Moves with every write to a line with code, with every write to a tracked page, and when lines stop being tracked.
+    /// Moves with every write to a line with code, and when lines stop being tracked.
     pub fn version(&self, page: RamPage) -> u32 {
         self.versions[page.0 as usize].load(Ordering::SeqCst)
     }
@@ -353,9 +365,13 @@ mod tests {
     fn writers_overflow_to_many() {
         let pages = Pages::new(1);
         let page = RamPage(0);
-        for slot in [5, 5, 8191, 7, 9] {
+        for slot in [5, 5, 8191, 7, 0] {
             assert!(pages.admit_writer(page, slot));
         }
+        let word = pages.words[0].load(Ordering::SeqCst);
+        assert_eq!(Writers(word).slots().collect::<Vec<_>>(), [5, 8191, 7, 0]);
+        assert_eq!(word & MANY, 0);
+        assert!(pages.admit_writer(page, 9));
         assert_ne!(pages.words[0].load(Ordering::SeqCst) & MANY, 0);
         let watch = |flag| {
             pages.watch(
@@ -367,7 +383,7 @@ mod tests {
             );
         };
         watch(CODE);
-        assert_eq!(pages.words[0].load(Ordering::SeqCst), CODE);
+        assert_eq!(pages.words[0].load(Ordering::SeqCst), u64::from(CODE));
         watch(TRACKED);
         assert!(!pages.admit_writer(page, 5));
         pages.unwatch(page, CODE);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::addr::Gpa;
+use crate::addr::{Gpa, RamPage};
 use crate::map::{MemoryMap, RegionKind};
 use crate::ram::Raw;
 use crate::space::{AddressSpace, update_table_entry};
@@ -51,6 +51,11 @@ impl View {
             }
         }
         self.search(at)
+    }
+
+    /// The page of guest RAM behind physical address `at`; `None` for ROM, devices and gaps.
+    pub fn ram_page(&mut self, at: u64) -> Option<RamPage> {
+        self.memory(at).filter(|(_, rom)| !rom).map(|(offset, _)| RamPage::containing(offset))
     }
 
     #[cold]
@@ -130,6 +135,11 @@ impl TableMemory for Tables<'_> {
         let ptr = self.space.ram.base().wrapping_add(offset as usize);
         // SAFETY: inside guest RAM, as said above.
         Some(unsafe { if size == 4 { u32::load(ptr).into() } else { u64::load(ptr) } })
+    }
+
+    #[inline]
+    fn ram_page(&mut self, at: u64) -> Option<RamPage> {
+        self.view.ram_page(at)
     }
 
     #[cold]

@@ -4,7 +4,7 @@
 //! sets accessed and dirty bits, top down, by compare-and-swap. If the guest changed an entry meanwhile the exchange
 //! fails and the walk starts again: an update of ours never overwrites a write of the guest's.
 
-use crate::addr::{Access, Gpa, Privilege};
+use crate::addr::{Access, Gpa, Privilege, RamPage};
 use crate::space::AddressSpace;
 
 /// The paging mode (CR0.PG, CR4.PAE, EFER.LMA, CR4.LA57).
@@ -100,6 +100,18 @@ pub struct Translation {
     pub global: bool,
 }
 
+impl Translation {
+    /// Is there nothing left to be done before such an access?
+    #[inline]
+    pub(crate) fn allows(&self, access: Access) -> bool {
+        match access {
+            Access::Read => self.readable,
+            Access::Write => self.writable,
+            Access::Execute => self.executable,
+        }
+    }
+}
+
 /// Where the walker finds page tables.
 pub trait TableMemory {
     /// The entry of `size` bytes (4 or 8, aligned) at `at`; `None` when that is not memory.
@@ -108,6 +120,10 @@ pub trait TableMemory {
     fn update_entry(&mut self, at: u64, size: u8, old: u64, new: u64) -> bool;
     /// A walk begins, or begins again.
     fn begin(&mut self) {}
+    /// The page of guest RAM that physical address `at` is in; `None` where it is something else, or page tables there are not to be shadowed.
+    fn ram_page(&mut self, _at: u64) -> Option<RamPage> {
+        None
+    }
     /// What [`Self::remember`] was last told of the 2 MiB range of `gva`, while it may be used.
     fn recall(&mut self, _gva: u64) -> Option<u64> {
         None
@@ -302,7 +318,7 @@ impl Rules {
     }
 
     /// What a leaf with the rights of the whole path gives to `p`.
-    #[cfg(test)]
+    #[inline]
     pub fn judge(&self, p: Privilege, merged: u64, gpa: u64, page_size: u64) -> Translation {
         self.translation(&self.rights[p as usize], merged, gpa, page_size)
     }

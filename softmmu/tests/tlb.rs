@@ -2,7 +2,9 @@
 
 mod support;
 
-use softmmu::{Access, Flush, Gpa, MemTrap, PageFault, Paging, Privilege, TLB_ENTRIES};
+use std::sync::Arc;
+
+use softmmu::{Access, AddressSpace, Flush, Gpa, MemTrap, PageFault, Paging, Privilege, TLB_ENTRIES};
 use support::*;
 
 #[test]
@@ -109,8 +111,13 @@ fn flushes_keep_global_pages() {
 /// A long mixture of fills and flushes against a model of what an architectural TLB may still hold.
 #[test]
 fn flushed_translations_are_never_used() {
-    let space = space();
-    let mut tables = Tables::new(&space);
+    for space in [space(), eager_space()] {
+        flushed_are_not_used_in(&space);
+    }
+}
+
+fn flushed_are_not_used_in(space: &Arc<AddressSpace>) {
+    let mut tables = Tables::new(space);
     let slots = (TLB_ENTRIES as u64) << 12;
     let pages: Vec<u64> = (0..12).map(|i| 0x1000 * (1 + i % 4) + slots * (i / 4)).collect();
     let mut mmu = long_mode(&tables);
@@ -155,8 +162,13 @@ fn flushed_translations_are_never_used() {
 /// The engine's look-ups by (address, epoch) live longer than TLB slots: none may survive the loss of its translation.
 #[test]
 fn epochs_cover_all_that_was_fetched() {
-    let space = space();
-    let mut tables = Tables::new(&space);
+    for space in [space(), eager_space()] {
+        epochs_cover_in(&space);
+    }
+}
+
+fn epochs_cover_in(space: &Arc<AddressSpace>) {
+    let mut tables = Tables::new(space);
     let slots = (TLB_ENTRIES as u64) << 12;
     let pages: Vec<u64> = (0..8).map(|i| 0x1000 * (1 + i % 2) + slots * (i / 2)).collect();
     let mut mmu = long_mode(&tables);

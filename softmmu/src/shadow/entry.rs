@@ -19,7 +19,7 @@ pub(crate) const D: u64 = 1 << 6;
 pub(crate) const G: u64 = 1 << 8;
 pub(crate) const KEY: u64 = 0xf << 59;
 pub(crate) const XD: u64 = 1 << 63;
-pub(crate) const FRAME: u64 = 0x000f_ffff_ffff_f000;
+pub const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 const KIND: u64 = 3 << 3;
 const RAM: u64 = 1 << 3;
@@ -55,6 +55,12 @@ pub enum Kind {
     },
     /// No such pattern.
     Corrupt,
+}
+
+/// The rights of a leaf's word, at the places where a guest's entry has them. Those of MMIO have no key and are not global.
+#[inline]
+pub fn rights(word: u64) -> u64 {
+    word & if word & KIND == MMIO { P | RW | US | D | XD } else { P | LEAF & !FRAME }
 }
 
 /// A leaf.

@@ -1,8 +1,21 @@
 //! What level 1 derives from level 2, as its owner and the zapper see it.
 
-use crate::shadow::{ShadowPage, Steps};
+use crate::shadow::{Shadow, ShadowPage, Steps};
 use crate::sync::Ordering;
 use crate::tlb::{SETS, SLOT_MASK, SharedTlb, TLB_ENTRIES, TlbEntry, Words};
+
+/// Where a fill of level 1 comes from.
+#[derive(Debug)]
+pub struct Derived<'a> {
+    /// The shadow pages.
+    pub shadow: &'a Shadow,
+    /// The one with the leaf.
+    pub page: &'a ShadowPage,
+    /// Where in it.
+    pub index: usize,
+    /// [`Shadow::upper`] before the words above the leaf were read, in the pages of which the bank is named (see [`ShadowPage::join`]).
+    pub upper: u64,
+}
 
 impl SharedTlb {
     /// Owner: fills an entry with what `make` makes of a shadow page's word. False: nothing stays in level 1, look again.
@@ -10,10 +23,10 @@ impl SharedTlb {
         &self,
         bank: usize,
         slot: usize,
-        page: &ShadowPage,
-        index: usize,
+        from: &Derived<'_>,
         make: impl FnOnce(u64) -> Option<Words>,
     ) -> bool {
+        let Derived { shadow, page, index, upper } = *from;
         let banks = self.bank_bit(bank);
         if S::JOIN_FIRST {
             page.join(banks);
@@ -21,7 +34,7 @@ impl SharedTlb {
         let word = page.get(index);
         let Some(words) = Some(word).filter(|word| *word != 0).and_then(make) else { return false };
         self.publish(bank, slot, words);
-        let stays = page.still::<S>(index, word);
+        let stays = page.still::<S>(index, word) && (!S::LOOK_ABOVE || shadow.upper() == upper);
         if !stays {
             self.bank(bank)[slot].clear();
         }

@@ -11,7 +11,10 @@
 //!
 //! [`Shadow::upper`] moves whenever a word above the last level goes: caches of where a stretch's last level is compare it.
 //!
-//! Pages that are stored to [`STORES`] times without a fill, or all at once, stop being shadowed.
+//! A page is shadowed when it was *looked at* a few times, each after some misses of level 1 ([`Shadow::warm`]): what is used a lot and
+//! does not change. Pages that are stored to [`STORES`](page::STORES) times more than used, or all at once, stop being shadowed, and
+//! must be looked at twice as often the next time. A guest's page may have [`ROLES`] roles, and one page in [`SHARE`] may be shadowed; when
+//! there are more, level 2 begins anew.
 
 mod entry;
 mod level1;
@@ -20,21 +23,33 @@ mod page;
 mod tests;
 mod walk;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::epoch::{self, Atomic, Guard, Owned, Shared};
 
 use crate::addr::RamPage;
-use crate::sync::{AtomicU64, Mutex, Ordering, fence, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence, lock};
 use crate::tlb::SharedTlb;
 
+use entry::PENDING;
+#[cfg(any(test, loom))]
 pub use entry::ram;
-use entry::{EXECUTED, Kind, PENDING, kind};
+pub use entry::{EXECUTED, FRAME, Kind, kind, rights};
+pub use level1::Derived;
 pub use page::{All, Role, Sequence, ShadowPage, Steps};
-pub use walk::Recorder;
+pub use walk::{Recorder, leaf_index, merge, root_role};
 
-/// So many stores without a fill end the shadowing of a page.
-pub const STORES: u32 = 32;
+/// Shadow pages that one page of the guest may have: it may be used at each level.
+const ROLES: usize = 5;
+/// One page of the guest's RAM in so many may be shadowed.
+const SHARE: u32 = 16;
+/// And at least so many.
+const FEW: u32 = 256;
+/// Misses of a stretch between two looks, and looks at a page before it is shadowed.
+const MISSES: u32 = if cfg!(loom) { 0 } else { 16 };
+const LOOKS: u32 = 4;
+/// How often the number of looks doubles at most.
+const DOUBLINGS: u32 = 12;
 /// A store of more bytes is none to an entry: the page is something else by now.
 const WIDE: u64 = 16;
 
@@ -45,11 +60,37 @@ struct Node {
     next: Atomic<Node>,
 }
 
+/// Pages of RAM in a [`Chunk`].
+const CHUNK: usize = if cfg!(loom) { 1 } else { 512 };
+
+/// What is known of neighbouring pages of the guest's RAM.
+#[derive(Debug)]
+struct Chunk {
+    /// The roles.
+    heads: [Atomic<Node>; CHUNK],
+    /// How often a page was looked at (low 16 bits) since it was last given up, and how often that was.
+    looks: [AtomicU32; CHUNK],
+}
+
+impl Chunk {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            heads: std::array::from_fn(|_| Atomic::null()),
+            looks: std::array::from_fn(|_| AtomicU32::new(0)),
+        })
+    }
+}
+
 /// The shadow pages of a guest.
 #[derive(Debug)]
 pub struct Shadow {
-    /// By page of guest RAM: its roles.
-    heads: Box<[Atomic<Node>]>,
+    /// By page of guest RAM; made where one is first looked at.
+    chunks: Box<[OnceLock<Box<Chunk>>]>,
+    /// Shadow pages that there are, and may be.
+    count: AtomicU32,
+    limit: u32,
+    misses: AtomicU32,
+    looks: AtomicU32,
     upper: AtomicU64,
     /// Held while a list and the tracking of its page change together. Nobody waits for anybody while holding it.
     changes: Mutex<()>,
@@ -59,10 +100,63 @@ impl Shadow {
     /// Nothing is shadowed of `pages` pages.
     pub fn new(pages: u32) -> Self {
         Self {
-            heads: (0..pages).map(|_| Atomic::null()).collect(),
+            chunks: (0..(pages as usize).div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
+            count: AtomicU32::new(0),
+            limit: (pages / SHARE).max(FEW),
+            misses: AtomicU32::new(MISSES),
+            looks: AtomicU32::new(LOOKS),
             upper: AtomicU64::new(0),
             changes: Mutex::new(()),
         }
+    }
+
+    /// Shadows page tables after `looks` looks, one for each `misses` misses in a stretch; 0 misses: never.
+    pub fn set_patience(&self, misses: u32, looks: u32) {
+        self.misses.store(misses, Ordering::Relaxed);
+        self.looks.store(looks, Ordering::Relaxed);
+    }
+
+    /// Misses of a stretch between two looks. 0: nothing is shadowed.
+    #[inline]
+    pub fn misses(&self) -> u32 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    /// Shadow pages that there are.
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Are there as many as there may be?
+    pub fn is_full(&self) -> bool {
+        self.count() >= self.limit
+    }
+
+    /// Counts a look at `table`. True: it is to be shadowed.
+    pub fn warm(&self, table: RamPage) -> bool {
+        let (chunk, at) = self.chunk(table);
+        // Relaxed: this is about speed alone.
+        let seen = chunk.looks[at].load(Ordering::Relaxed);
+        let looks = (seen & 0xffff) + 1;
+        chunk.looks[at].store(seen & !0xffff | looks.min(0xffff), Ordering::Relaxed);
+        looks >= (self.looks.load(Ordering::Relaxed) << (seen >> 16)).min(0xffff)
+    }
+
+    /// Pages that have roles.
+    pub fn tables(&self) -> impl Iterator<Item = RamPage> {
+        let made = self.chunks.iter().enumerate().filter_map(|(n, chunk)| Some((n, chunk.get()?)));
+        made.flat_map(|(n, chunk)| {
+            let used = |(at, head): (usize, &Atomic<Node>)| {
+                let any = !head.load(Ordering::Acquire, &epoch::pin()).is_null();
+                any.then_some(RamPage((n * CHUNK + at) as u32))
+            };
+            chunk.heads.iter().enumerate().filter_map(used).collect::<Vec<_>>()
+        })
+    }
+
+    fn chunk(&self, table: RamPage) -> (&Chunk, usize) {
+        let at = table.0 as usize;
+        (self.chunks[at / CHUNK].get_or_init(Chunk::new), at % CHUNK)
     }
 
     /// Moves when a word above the last level is gone.
@@ -78,7 +172,9 @@ impl Shadow {
     }
 
     fn roles<'g>(&self, table: RamPage, guard: &'g Guard) -> impl Iterator<Item = &'g Arc<ShadowPage>> {
-        let first = self.heads[table.0 as usize].load(Ordering::Acquire, guard);
+        let at = table.0 as usize;
+        let chunk = self.chunks[at / CHUNK].get();
+        let first = chunk.map_or(Shared::null(), |c| c.heads[at % CHUNK].load(Ordering::Acquire, guard));
         std::iter::successors(node(first), |n| node(n.next.load(Ordering::Acquire, guard))).map(|n| &n.page)
     }
 
@@ -89,10 +185,12 @@ impl Shadow {
         {
             let guard = epoch::pin();
             let _held = lock(&self.changes);
-            if self.find(table, role, &guard).is_some() {
+            if self.find(table, role, &guard).is_some() || self.roles(table, &guard).count() >= ROLES {
                 return None;
             }
-            let head = &self.heads[table.0 as usize];
+            self.count.fetch_add(1, Ordering::Relaxed);
+            let (chunk, at) = self.chunk(table);
+            let head = &chunk.heads[at];
             let next = Atomic::null();
             next.store(head.load(Ordering::Acquire, &guard), Ordering::Relaxed);
             head.store(Owned::new(Node { page: Arc::clone(&page), next }), Ordering::Release);
@@ -108,7 +206,10 @@ impl Shadow {
         let mut first = {
             // No page is put in between: who does that tracks it after, so that this end of tracking is not the last word.
             let _held = lock(&self.changes);
-            let first = self.heads[table.0 as usize].swap(Shared::null(), Ordering::AcqRel, &guard);
+            let (chunk, at) = self.chunk(table);
+            let first = chunk.heads[at].swap(Shared::null(), Ordering::AcqRel, &guard);
+            let given_up = ((chunk.looks[at].load(Ordering::Relaxed) >> 16) + 1).min(DOUBLINGS);
+            chunk.looks[at].store(given_up << 16, Ordering::Relaxed);
             // Words and level 1 first: without tracking nothing would remove them.
             retire_all(first, &self.upper, vcpus, &guard);
             untrack();
@@ -117,19 +218,20 @@ impl Shadow {
         while let Some(n) = node(first) {
             let next = n.next.load(Ordering::Acquire, &guard);
             free(first, &guard);
+            self.count.fetch_sub(1, Ordering::Relaxed);
             first = next;
         }
     }
 
     /// After `len` bytes at `offset`, in one tracked page of guest RAM, were stored: removes what derives from them, from
-    /// here and from level 1 of `vcpus`. True: the page is to be removed.
+    /// here and from level 1 of `vcpus`. True: the page is to be removed; so is one that is tracked and has no role any more.
     #[must_use]
     pub fn stored<S: Steps>(&self, offset: u64, len: u64, vcpus: &[Arc<SharedTlb>]) -> bool {
         let guard = epoch::pin();
         let table = RamPage::containing(offset);
-        let mut often = len > WIDE;
+        let mut often = len > WIDE || self.roles(table, &guard).next().is_none();
         for page in self.roles(table, &guard) {
-            often |= page.count_store() > STORES;
+            often |= page.count_store();
             if often {
                 break;
             }
@@ -161,11 +263,8 @@ impl Shadow {
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        for at in 0..self.heads.len() as u32 {
-            if !self.heads[at as usize].load(Ordering::Relaxed, &epoch::pin()).is_null() {
-                self.remove(RamPage(at), &[], || ());
-            }
-        }
+        let tables: Vec<_> = self.tables().collect();
+        tables.into_iter().for_each(|table| self.remove(table, &[], || ()));
     }
 }
 

@@ -7,8 +7,8 @@
 //! the zap's sees the zap's sequence.
 //!
 //! A fill of *level 1* names its bank in [`ShadowPage::join`], reads the entry, publishes, and then looks whether the entry is
-//! still the same; a zap removes the entry, and then looks for banks: one of them sees the other. Where one thread does
-//! all, it need not look again.
+//! still the same, and whether [`Shadow::upper`](crate::shadow::Shadow::upper) is; a zap removes the entry, moves that number
+//! if the entry was above the last level, and then looks for banks: one of them sees the other.
 //!
 //! A page gets words from when it is *open* (its guest page is tracked, nobody has a write entry for it any more) until it is
 //! *retired*: its sequence says so.
@@ -16,7 +16,7 @@
 //! [`Steps`] lets tests leave out each step.
 
 use crate::addr::RamPage;
-use crate::shadow::entry::{EXECUTED, PENDING};
+use crate::shadow::entry::{EXECUTED, Kind, PENDING, kind};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The sequence of a page that is no longer used.
@@ -27,6 +27,11 @@ const CLOSED: u64 = 1 << 62;
 const UNUSED: u64 = 1;
 /// And of one that is used at several addresses.
 const SEVERAL: u64 = 2;
+
+/// A page that is stored to so much more often than used stops being shadowed.
+pub const STORES: u32 = 32;
+/// Uses that a store, which takes the slow path and removes things, costs.
+const STORE: u32 = 4;
 
 /// Which steps of the protocol are made: all, but in tests that show that each is needed.
 pub trait Steps {
@@ -40,6 +45,8 @@ pub trait Steps {
     const JOIN_FIRST: bool = true;
     /// A fill of level 1 looks at the entry again.
     const LOOK_AGAIN: bool = true;
+    /// And whether a word above it has gone.
+    const LOOK_ABOVE: bool = true;
 }
 
 /// Every step.
@@ -82,8 +89,8 @@ pub struct ShadowPage {
     users: AtomicU64,
     /// Of these, where execute translations were handed out.
     executors: AtomicU64,
-    /// Stores since the last fill.
-    stores: AtomicU32,
+    /// What stores cost, less what uses gain.
+    cost: AtomicU32,
     entries: Box<[AtomicU64]>,
 }
 
@@ -97,7 +104,7 @@ impl ShadowPage {
             base: AtomicU64::new(UNUSED),
             users: AtomicU64::new(0),
             executors: AtomicU64::new(0),
-            stores: AtomicU32::new(0),
+            cost: AtomicU32::new(0),
             entries: crate::sync::zeroed_u64(role.entries()),
         }
     }
@@ -129,7 +136,8 @@ impl ShadowPage {
         if old & PENDING != 0 {
             return false;
         }
-        let word = word | old & EXECUTED;
+        // In other kinds of words the bit means something else.
+        let word = if [word, old].map(kind) == [Kind::Ram; 2] { word | old & EXECUTED } else { word };
         let fresh = || !S::RECHECK || self.sequence.load(Ordering::Acquire) == sample.0;
         if old == word {
             return fresh();
@@ -143,9 +151,6 @@ impl ShadowPage {
             return true;
         }
         let kept = entry.compare_exchange(pending, last, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if self.stores.load(Ordering::Relaxed) != 0 {
-            self.stores.store(0, Ordering::Relaxed);
-        }
         kept && last != 0
     }
 
@@ -161,9 +166,19 @@ impl ShadowPage {
         old
     }
 
-    /// One more store to the page; how many there were since something was filled through it.
-    pub fn count_store(&self) -> u32 {
-        self.stores.fetch_add(1, Ordering::Relaxed) + 1
+    /// One more store to the page. True: there are many more of them than uses.
+    pub fn count_store(&self) -> bool {
+        // Relaxed, here and below, and some may be lost: this is about speed alone.
+        self.cost.fetch_add(STORE, Ordering::Relaxed) >= STORE * STORES
+    }
+
+    /// Level 1 was filled from here.
+    #[inline]
+    pub fn count_use(&self) {
+        let cost = self.cost.load(Ordering::Relaxed);
+        if cost != 0 {
+            self.cost.store(cost - 1, Ordering::Relaxed);
+        }
     }
 
     /// No word is kept here from now on. Level 1 comes next.

@@ -6,7 +6,7 @@ use crossbeam::epoch;
 
 use crate::addr::{Access, PAGE_MASK, Privilege, RamPage};
 use crate::entry::INVALID;
-use crate::shadow::{All, Recorder, Shadow, Steps};
+use crate::shadow::{All, Derived, Recorder, Shadow, Steps, leaf_index};
 use crate::sync::Ordering;
 use crate::tlb::{SLOT_MASK, SharedTlb, TLB_ENTRIES, Words};
 use crate::walk::{Paging, PagingContext, Rules, TableMemory, Translation, walk_by};
@@ -33,6 +33,10 @@ impl TableMemory for &mut Words8 {
             *word ^= (old ^ new) << if size == 4 { (at & 4) * 8 } else { 0 };
         }
         true
+    }
+
+    fn ram_page(&mut self, at: u64) -> Option<RamPage> {
+        page_of(at)
     }
 }
 
@@ -120,7 +124,8 @@ impl World {
         let p = [Privilege::Supervisor, Privilege::User][self.random(2) as usize];
         let access = [Access::Read, Access::Write, Access::Execute][self.random(3) as usize];
         let guard = epoch::pin();
-        let mut recorder = Recorder::new(&mut self.ram, &self.shadow, &self.rules.ctx, &guard, page_of);
+        let upper = self.shadow.upper();
+        let mut recorder = Recorder::new(&mut self.ram, &self.shadow, &self.rules.ctx, &guard);
         let Ok(t) = walk_by(&mut recorder, &self.rules, p, gva, access) else { return };
         let missing: Vec<_> = recorder.missing().collect();
         let bank = p as usize;
@@ -133,14 +138,22 @@ impl World {
                 assert!(made.is_some() || self.shadow.find(table, role, &guard).is_some());
             }
         } else if published {
-            let Some(found) = self.shadow.descend(&self.rules.ctx, gva, &guard, page_of) else {
+            let Some(found) =
+                self.shadow.descend(&self.rules.ctx, gva, &guard, self.vcpus[0].bank_bit(bank), page_of)
+            else {
                 panic!("{gva:#x} was published")
             };
             let page = gva & PAGE_MASK;
             let addend = (t.gpa.0 & PAGE_MASK).wrapping_sub(page);
             let words = Words { read: page, write: INVALID, exec: INVALID, addend };
             let slot = (page & SLOT_MASK) as usize >> 12;
-            assert!(self.vcpus[0].derive::<S>(bank, slot, &found.page, found.index, |_| Some(words)));
+            let from = Derived {
+                shadow: &self.shadow,
+                page: &found.page,
+                index: leaf_index(found.page.role, gva),
+                upper,
+            };
+            assert!(self.vcpus[0].derive::<S>(bank, slot, &from, |_| Some(words)));
         }
     }
 
@@ -152,7 +165,7 @@ impl World {
     fn check_shadow(&mut self) -> Option<bool> {
         let gva = self.address();
         let guard = epoch::pin();
-        let found = self.shadow.descend(&self.rules.ctx, gva, &guard, page_of)?;
+        let found = self.shadow.descend(&self.rules.ctx, gva, &guard, 0, page_of)?;
         let mut right = true;
         for p in [Privilege::Supervisor, Privilege::User] {
             let size = 1 << found.page.role.shift;
@@ -241,7 +254,7 @@ fn pages_stored_to_often_are_given_up_and_freed() {
     assert!(shadow.insert(RamPage(1), role, || ()).is_none());
     let sample = page.sample().unwrap();
     assert!(page.publish::<All>(3, super::ram(0x67), sample));
-    for _ in 0..super::STORES {
+    for _ in 0..crate::shadow::page::STORES {
         assert!(!shadow.stored::<All>(0x1000, 8, &[]));
     }
     assert_ne!(page.get(3), 0, "other entries stay");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam::epoch::Guard;
 
 use crate::addr::{Gpa, RamPage};
+use crate::leaves::Leaf;
 use crate::shadow::entry::{self, FRAME, Kind, P, RW, US, XD};
 use crate::shadow::{Role, Sequence, Shadow, ShadowPage, Steps};
 use crate::walk::{Paging, PagingContext, TableMemory};
@@ -36,7 +37,14 @@ pub(super) fn role(ctx: &PagingContext, depth: usize) -> Role {
     Role { shift: shifts(ctx.paging)[depth], size, rules: rules | u32::from(ctx.phys_bits) << 8 }
 }
 
-fn index(role: Role, gva: u64) -> usize {
+/// The role of the page that CR3 (PAE: a PDPTE) names.
+pub fn root_role(ctx: &PagingContext) -> Role {
+    role(ctx, 0)
+}
+
+/// The entry for `gva`.
+#[inline]
+pub fn leaf_index(role: Role, gva: u64) -> usize {
     (gva >> role.shift) as usize & (role.entries() - 1)
 }
 
@@ -50,28 +58,28 @@ fn base(role: Role, gva: u64) -> u64 {
 pub struct Found {
     /// The shadow page that it is in.
     pub page: Arc<ShadowPage>,
-    /// Where in it.
-    pub index: usize,
-    /// Its word.
-    pub word: u64,
     /// The word's rights, with those of the words above.
     pub merged: u64,
+    /// Those of the words above.
+    pub above: u64,
     /// The address that it gives.
     pub gpa: Gpa,
 }
 
 /// AND of R/W and U/S, OR of XD.
-fn merge(word: u64, above: u64) -> u64 {
+#[inline]
+pub fn merge(word: u64, above: u64) -> u64 {
     (word & (above | !(RW | US))) | (above & XD)
 }
 
 impl Shadow {
-    /// Looks for the leaf of `gva`, without a lock. `ram` says where in guest RAM a table is.
+    /// Looks for the leaf of `gva`, without a lock, for level 1 in the banks with these bits. `ram` says where in guest RAM a table is.
     pub fn descend(
         &self,
         ctx: &PagingContext,
         gva: u64,
         guard: &Guard,
+        banks: u64,
         mut ram: impl FnMut(u64) -> Option<RamPage>,
     ) -> Option<Found> {
         let lines = if ctx.a20_masked { !(1 << 20) } else { !0 };
@@ -85,15 +93,18 @@ impl Shadow {
         for depth in 0..shifts(ctx.paging).len() {
             let role = role(ctx, depth);
             let page = self.find(ram(table & lines)?, role, guard)?;
-            let index = index(role, gva);
+            // Before the word is read: who zaps it after that looks here.
+            page.join(banks);
+            page.use_at(base(role, gva));
+            let index = leaf_index(role, gva);
             let word = page.get(index);
-            let merged = merge(word, above);
+            let merged = merge(entry::rights(word), above);
             match entry::kind(word) {
                 Kind::Absent | Kind::Corrupt => return None,
                 Kind::Table => (table, above) = (word & FRAME, merged & (RW | US) | (word | above) & XD),
                 Kind::Ram | Kind::Mmio { .. } => {
                     let gpa = Gpa((word & FRAME | gva & ((1 << role.shift) - 1)) & lines);
-                    return Some(Found { page: Arc::clone(page), index, word, merged, gpa });
+                    return Some(Found { page: Arc::clone(page), merged, above, gpa });
                 }
             }
         }
@@ -111,19 +122,31 @@ struct Step<'g> {
 }
 
 /// Table memory for a walk whose result goes to the shadow tables.
-pub struct Recorder<'g, M, F> {
+pub struct Recorder<'g, M> {
     memory: M,
     shadow: &'g Shadow,
     ctx: &'g PagingContext,
     guard: &'g Guard,
-    ram: F,
     steps: Vec<Step<'g>>,
 }
 
-impl<'g, M, F: FnMut(u64) -> Option<RamPage>> Recorder<'g, M, F> {
-    /// Over the guest's memory; `ram` says which addresses are RAM.
-    pub fn new(memory: M, shadow: &'g Shadow, ctx: &'g PagingContext, guard: &'g Guard, ram: F) -> Self {
-        Self { memory, shadow, ctx, guard, ram, steps: Vec::new() }
+impl<'g, M: TableMemory> Recorder<'g, M> {
+    /// Over the guest's memory.
+    pub fn new(memory: M, shadow: &'g Shadow, ctx: &'g PagingContext, guard: &'g Guard) -> Self {
+        Self { memory, shadow, ctx, guard, steps: Vec::with_capacity(5) }
+    }
+
+    /// That memory.
+    pub fn memory(&mut self) -> &mut M {
+        &mut self.memory
+    }
+
+    /// After [`Self::publish`]: where the leaf is, with [`Shadow::upper`] as it was before the walk.
+    pub fn leaf(&self, upper: u64) -> Option<Leaf> {
+        let (last, path) = self.steps.split_last()?;
+        let all = path.iter().fold(RW | US, |all, step| all & step.value);
+        let any = path.iter().fold(0, |any, step| any | step.value & XD);
+        Some(Leaf { page: Arc::clone(last.page?.0), above: all | any, upper })
     }
 
     /// Tables of the walk that have no shadow page, each with the role.
@@ -154,7 +177,7 @@ impl<'g, M, F: FnMut(u64) -> Option<RamPage>> Recorder<'g, M, F> {
             };
             page.join(banks);
             page.use_at(base(page.role, gva));
-            if !page.publish::<S>(index(page.role, gva), word, sample) {
+            if !page.publish::<S>(leaf_index(page.role, gva), word, sample) {
                 return false;
             }
         }
@@ -162,13 +185,13 @@ impl<'g, M, F: FnMut(u64) -> Option<RamPage>> Recorder<'g, M, F> {
     }
 }
 
-impl<M: TableMemory, F: FnMut(u64) -> Option<RamPage>> TableMemory for Recorder<'_, M, F> {
+impl<M: TableMemory> TableMemory for Recorder<'_, M> {
     fn begin(&mut self) {
         self.steps.clear();
     }
 
     fn load_entry(&mut self, at: u64, size: u8) -> Option<u64> {
-        let table = (self.ram)(at);
+        let table = self.memory.ram_page(at);
         let role = role(self.ctx, self.steps.len());
         // The sequence before the entry.
         let page = table.and_then(|table| self.shadow.find(table, role, self.guard));

@@ -14,6 +14,8 @@ use super::model;
 const GVA: u64 = 0x5000;
 const SLOT: usize = 1;
 const TABLE: RamPage = RamPage(0);
+/// The one that names it.
+const ABOVE: RamPage = RamPage(1);
 const ROLE: Role = Role { shift: 12, size: 8, rules: 0 };
 /// Two frames, as entries of the guest's.
 const OLD: u64 = 0x1_0067;
@@ -29,7 +31,7 @@ struct World {
 
 impl World {
     fn new(vcpus: u32) -> Arc<Self> {
-        let shadow = Shadow::new(1);
+        let shadow = Shadow::new(2);
         let page = shadow.insert(TABLE, ROLE, || ()).unwrap();
         page.use_at(GVA);
         let tlb = |number| {
@@ -49,9 +51,15 @@ impl World {
 
     /// A fill of a vCPU's level 1.
     fn derive<S: Steps>(&self, vcpu: usize) {
+        self.derive_below::<S>(vcpu, self.shadow.upper());
+    }
+
+    /// A fill of a vCPU's level 1 with what was read above before [`Shadow::upper`] was this.
+    fn derive_below<S: Steps>(&self, vcpu: usize, upper: u64) {
         let words =
             |word| Some(Words { read: GVA, write: INVALID, exec: INVALID, addend: (word & !0xfff) - GVA });
-        self.vcpus[vcpu].derive::<S>(0, SLOT, &self.page, 0, words);
+        let from = Derived { shadow: &self.shadow, page: &self.page, index: 0, upper };
+        self.vcpus[vcpu].derive::<S>(0, SLOT, &from, words);
     }
 
     /// A guest's store of an entry.
@@ -136,6 +144,37 @@ fn two_fills<S: Steps>() {
     });
 }
 
+/// The word above a leaf is stored to while a vCPU, which has just read it, fills level 1 from the leaf.
+fn late_fill_below<S: Steps>() {
+    model(|| {
+        let world = World::new(1);
+        world.fill::<S>();
+        let above = world.shadow.insert(ABOVE, Role { shift: 21, ..ROLE }, || ()).unwrap();
+        above.use_at(GVA);
+        let word = ram_word(OLD);
+        assert!(above.publish::<S>(0, word, above.sample().unwrap()));
+        let vcpu = beside(&world, move |world| {
+            let upper = world.shadow.upper();
+            above.join(world.vcpus[0].bank_bit(0));
+            if above.get(0) == word {
+                world.derive_below::<S>(0, upper);
+            }
+        });
+        let _often = world.shadow.stored::<S>(ABOVE.offset(), 8, &world.vcpus);
+        vcpu.join().unwrap();
+        assert_ne!(
+            world.vcpus[0].bank(0)[SLOT].read.load(Ordering::Acquire),
+            GVA,
+            "level 1 kept what is below"
+        );
+    });
+}
+
+#[test]
+fn late_fill_below_a_store() {
+    late_fill_below::<All>();
+}
+
 #[test]
 fn late_fill_of_both_levels() {
     late_fill::<All>();
@@ -203,5 +242,6 @@ without! {
     a_fill_must_look_at_the_sequence_again RECHECK [late_fill::<Without>, two_fills::<Without>];
     a_word_must_be_pending_until_then PEND [withdrawn_fill::<Without>];
     a_fill_of_level_1_must_join_first JOIN_FIRST [late_fill_of_level_1::<Without>];
+    a_fill_of_level_1_must_look_above LOOK_ABOVE [late_fill_below::<Without>];
     a_fill_of_level_1_must_look_again LOOK_AGAIN [late_fill_of_level_1::<Without>];
 }

@@ -38,6 +38,13 @@ pub fn space() -> Arc<AddressSpace> {
     AddressSpace::new(ram, MemoryMap::new(regions()).unwrap())
 }
 
+/// One that shadows page tables as soon as they are used.
+pub fn eager_space() -> Arc<AddressSpace> {
+    let space = space();
+    space.shadow_after(1, 1);
+    space
+}
+
 pub fn context(paging: Paging, cr3: u64) -> PagingContext {
     PagingContext {
         paging,
