@@ -110,27 +110,27 @@ fn a_store_to_page_tables_ends_what_derives_from_them() {
     let table = one.entry(0, 1);
     let bits = P | W | U | A | D;
     one.map(0x9000, 1, table, bits);
-    let view = |gva: u64| 0x9000 + (gva >> 12) * 8;
+    let view = move |gva: u64| 0x9000 + (gva >> 12) * 8;
     let mut by: Vec<Store> = vec![
-        Box::new(|mmu, value| mmu.space().store(Gpa(table + 8), value).unwrap()),
-        Box::new(|mmu, value| mmu.space().write(Gpa(table + 8), &value.to_le_bytes()).unwrap()),
-        Box::new(|mmu, value| mmu.write(view(0x1000), value).unwrap()),
-        Box::new(|mmu, value| mmu.write(view(0x1000), value as u32).unwrap()),
-        Box::new(|mmu, value| mmu.write(view(0x1000) + 1, (value >> 8) as u16).unwrap()),
-        Box::new(|mmu, value| assert!(mmu.write_unless_code(view(0x1000), value).is_ok())),
+        Box::new(move |mmu, value| mmu.space().store(Gpa(table + 8), value).unwrap()),
+        Box::new(move |mmu, value| mmu.space().write(Gpa(table + 8), &value.to_le_bytes()).unwrap()),
+        Box::new(move |mmu, value| mmu.write(view(0x1000), value).unwrap()),
+        Box::new(move |mmu, value| mmu.write(view(0x1000), value as u32).unwrap()),
+        Box::new(move |mmu, value| mmu.write(view(0x1000) + 1, (value >> 8) as u16).unwrap()),
+        Box::new(move |mmu, value| assert!(mmu.write_unless_code(view(0x1000), value).is_ok())),
     ];
     // Neighbours in the same access, before and behind.
-    by.push(Box::new(|mmu, value| {
+    by.push(Box::new(move |mmu, value| {
         let before = mmu.read::<u64>(view(0)).unwrap();
         let bytes = [before.to_le_bytes(), value.to_le_bytes()].concat();
         mmu.write128(view(0), u128::from_le_bytes(bytes.try_into().unwrap())).unwrap();
     }));
-    by.push(Box::new(|mmu, value| assert!(mmu.rmw(view(0x1000), |_| value).is_ok())));
-    by.push(Box::new(|mmu, value| {
+    by.push(Box::new(move |mmu, value| assert!(mmu.rmw(view(0x1000), |_| value).is_ok())));
+    by.push(Box::new(move |mmu, value| {
         let old = mmu.read::<u64>(view(0x1000)).unwrap();
         assert_eq!(mmu.cmpxchg(view(0x1000), old, value), Ok(old));
     }));
-    by.push(Box::new(|mmu, value| mmu.fill(view(0x1000), value, 1).unwrap()));
+    by.push(Box::new(move |mmu, value| mmu.fill(view(0x1000), value, 1).unwrap()));
     for (way, store) in by.iter().enumerate() {
         for turn in 0..40u64 {
             load_cr3(&mut mmu, one.root);

@@ -110,6 +110,21 @@ fn stopped() {
         expect! {fault: PAGE, code: 0x4, cr2: RO + 0x1000, rcx: 0x2, rsi: RO + 0x1000, rdi: D + 0x10, [DATA; 8]: 0xafa8a19a938c857e, [DATA + 0x8; 8]: 0xe7e0d9d2cbc4bdb6},
     );
     check("repe cmpsb", regs! {rcx: 4, rsi: D, rdi: 0x1234}, expect! {fault: PAGE, code: 5, cr2: 0x1234});
+    // Iterations are done, and RFLAGS is as before them (SDM vol. 2, REP).
+    for line in ["repne scasb", "repne cmpsb"] {
+        check(
+            line,
+            regs! {rax: 1, rcx: 8, rsi: D, rdi: RO + 0xffe, flags: CF|OF, [DATA; 4]: 0x0101_0101},
+            match line {
+                "repne scasb" => {
+                    expect! {fault: PAGE, code: 4, cr2: RO + 0x1000, rcx: 6, rdi: RO + 0x1000, flags: CF|OF}
+                }
+                _ => {
+                    expect! {fault: PAGE, code: 4, cr2: RO + 0x1000, rcx: 6, rsi: D + 2, rdi: RO + 0x1000, flags: CF|OF}
+                }
+            },
+        );
+    }
     check("rep movsb", regs! {rcx: 4, rsi: 1 << 50, rdi: D}, expect! {fault: GP, code: 0});
     check("rep stosb", regs! {rcx: 4, rdi: 1 << 50}, expect! {fault: GP, code: 0});
 }

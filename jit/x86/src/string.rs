@@ -152,6 +152,7 @@ fn repeat(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
     let allowed = if c.st.single { 1 } else { c.st.budget.max(0) as u64 + 1 };
     let mut done = 0u64;
     let mut over = left == 0;
+    let flags = (c.st.cc_op, c.st.cc_res, c.st.cc_src, c.st.cc_aux);
     let result = loop {
         if over || done == allowed || c.st.stop != stop::NONE {
             break Ok(());
@@ -189,6 +190,8 @@ fn repeat(c: &mut Vcpu, i: &Insn, s: Str, w: Width) -> R<()> {
             Ok(())
         }
         Err(e) => {
+            // SDM vol. 2, REP: where CMPS or SCAS faults, RFLAGS is as before the instruction.
+            (c.st.cc_op, c.st.cc_res, c.st.cc_src, c.st.cc_aux) = flags;
             // The instruction's own count is given back by the caller; the finished iterations are retired.
             c.st.budget -= done as i64;
             Err(e)

@@ -1,7 +1,7 @@
 //! Where more than one answer is right: results by error bound, and fields of images that processors fill in several
 //! ways.
 
-use iced_x86::{Instruction, Mnemonic as M};
+use iced_x86::{Code, Instruction, Mnemonic as M};
 
 use super::generate::address;
 use super::host;
@@ -56,9 +56,19 @@ pub fn settle(x: &Instruction, before: &State, ours: &After, host: &mut After) {
             host.end.cr2 = ours.end.cr2;
         }
     }
-    if before.rflags >> 18 & 1 != 0 && (ours.end.vector, host.end.vector) == (14, 17) {
-        // Which comes first is left open (SDM vol. 3, 6.9): on Intel's processors the page fault, on AMD's the other.
+    if before.rflags >> 18 & 1 != 0 && matches!((ours.end.vector, host.end.vector), (13 | 14, 17)) {
+        // Which comes first is left open (SDM vol. 3, 6.9): on some processors the page fault or #GP, on others #AC.
         host.clone_from(ours);
+    }
+    faults(x, before, ours, host);
+    if matches!(x.mnemonic(), M::Dpps | M::Dppd | M::Vdpps | M::Vdppd) {
+        // Of several NaNs Intel's processors choose another one in each lane, whatever the manual's order of additions says.
+        let double = matches!(x.mnemonic(), M::Dppd | M::Vdppd);
+        for n in 0..16 {
+            let (a, b) = (&ours.state, &mut host.state);
+            b.xmm[n] = nans(a.xmm[n], b.xmm[n], double);
+            b.high[n] = nans(a.high[n], b.high[n], double);
+        }
     }
     if matches!(x.mnemonic(), M::Lar) {
         // SDM LAR: bits 19:16 are undefined.
@@ -75,8 +85,71 @@ pub fn settle(x: &Instruction, before: &State, ours: &After, host: &mut After) {
     }
 }
 
+/// What an instruction that faults has done by then, where the manual leaves that open.
+fn faults(x: &Instruction, before: &State, ours: &After, host: &mut After) {
+    const PAGE: u8 = 14;
+    const PROTECTION: u8 = 13;
+    let memory = |vector| matches!(vector, PAGE | PROTECTION);
+    if !memory(ours.end.vector) && ours.end.vector != 17 {
+        return;
+    }
+    let name = format!("{:?}", x.mnemonic());
+    let both = memory(ours.end.vector) && memory(host.end.vector);
+    // A store that an unmasked exception suppresses: some processors look for faults all the same.
+    const SUMMARY: u16 = 1 << 7;
+    if name.starts_with('F') && host.end.vector == 3 && host.state.fp.sw & SUMMARY != 0 {
+        host.clone_from(ours);
+    }
+    if both && name.contains("maskmov") || name == "Vcvtps2ph" && host.end.vector == 19 {
+        // Which of several elements faults first; whether an unmasked exception comes before the store's fault.
+        host.clone_from(ours);
+    }
+    if !both || ours.end.vector != host.end.vector {
+        return;
+    }
+    if name.contains("gather") {
+        // Elements beyond the one that faults may be there or not (SDM vol. 2, VGATHERDPS).
+        (host.state.xmm, host.state.high) = (ours.state.xmm, ours.state.high);
+    }
+    if matches!(x.mnemonic(), M::Scasb | M::Scasw | M::Scasd | M::Scasq) || name.starts_with("Cmps") {
+        // After some iterations: the flags from before by the SDM, those of the last one on AMD's processors.
+        host.state.rflags = ours.state.rflags;
+    }
+    if name == "Vcvtps2ph" {
+        settle_flags(ours, host);
+    }
+    if x.code() == Code::Call_rm64 {
+        // To an address that is not canonical: the stack is written before or after that is found, RSP moves in neither case.
+        host.state.stack.clone_from(&ours.state.stack);
+    }
+    if let (10, Some(at)) = (x.memory_size().size(), address(x, before)) {
+        // A store of two parts, the second of which faults.
+        copy(&ours.state, &mut host.state, at, 10);
+    }
+}
+
+/// VCVTPS2PH: where its store faults, are the flags of MXCSR set by then?
+pub fn settle_flags(ours: &After, host: &mut After) {
+    if ours.end.vector == host.end.vector && matches!(host.end.vector, 13 | 14 | 17) {
+        host.state.mxcsr = ours.state.mxcsr;
+    }
+}
+
+/// `b` with the lanes of `a` where both are NaNs.
+fn nans(a: u128, b: u128, double: bool) -> u128 {
+    let (count, bits) = if double { (2, 64) } else { (4, 32) };
+    (0..count).fold(b, |v, n| {
+        let nan = |v: u128| {
+            let lane = v >> (bits * n);
+            if double { f64::from_bits(lane as u64).is_nan() } else { f32::from_bits(lane as u32).is_nan() }
+        };
+        let mask = (u128::MAX >> (128 - bits)) << (bits * n);
+        if nan(a) && nan(b) { v & !mask | a & mask } else { v }
+    })
+}
+
 /// Fields of the image that `x` saves which are not compared: instruction and data pointers with opcode, which AMD's
-/// processors save only after an exception, and MXCSR_MASK, in which they have one bit more.
+/// processors, and Intel's newer ones, save only after an exception, and MXCSR_MASK, in which AMD's have one bit more.
 fn fields(x: &Instruction) -> &'static [(u64, u64)] {
     match (x.mnemonic(), x.memory_size().size()) {
         (M::Fnstenv | M::Fnsave, 14 | 94) => &[(6, 8)],
@@ -154,6 +227,15 @@ mod tests {
         assert_eq!(distance(number(0, !0 >> 1), number(1, 1 << 63)), Some(1), "into the normal numbers");
         assert_eq!(distance(one, number(0xbfff, 1 << 63)), None, "another sign");
         assert_eq!(distance(one, number(0x7fff, 1 << 63)), None, "infinity");
+    }
+
+    #[test]
+    fn nans_are_alike_and_nothing_else() {
+        let v = |x: u32, y: u32| u128::from(x) << 32 | u128::from(y);
+        assert_eq!(nans(v(0x7fc0_0001, 5), v(0xffc0_0000, 6), false), v(0x7fc0_0001, 6));
+        assert_eq!(nans(v(0x7f80_0000, 5), v(0xffc0_0000, 6), false), v(0xffc0_0000, 6));
+        let nan = u128::from(f64::NAN.to_bits());
+        assert_eq!(nans(nan, nan | 1, true), nan);
     }
 
     #[test]
