@@ -79,19 +79,31 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
-/// MOV CR3 between two address spaces that have PCIDs, as far as the MMU goes. The host's instructions for each: build with
-/// `cargo bench -p benches --bench tlb --no-run`, then
-/// `valgrind --tool=callgrind --toggle-collect='*Mmu::load_cr3*' target/release/deps/tlb-* --test 'CR3'`, with and without more
-/// turns of the loop before the measurement.
+/// MOV CR3 between two address spaces, as far as the MMU goes: with PCIDs, and without. The host's instructions for each: build with
+/// `cargo bench -p benches --bench tlb --no-run`, run
+/// `CR3_TURNS=N valgrind --tool=callgrind --toggle-collect='*Mmu::load_cr3*' target/release/deps/tlb-* --test 'CR3 switch, PCIDs'` for two
+/// N that differ by 1000, and divide the difference of the two sums by that.
 fn switch(c: &mut Criterion) {
     let mut mmu = Rig::new(TierPolicy::Zero).cpu.mmu;
     let cr3 = mmu.paging().cr3;
+    let turns = std::env::var("CR3_TURNS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut n = 0;
-    c.bench_function("CR3 switch", |b| {
-        b.iter(|| {
-            n ^= 1;
-            mmu.load_cr3(black_box(cr3), black_box(n + 1), Flush::None);
-        });
+    let mut with_pcids = || {
+        n ^= 1;
+        mmu.load_cr3(black_box(cr3), black_box(n + 1), Flush::None);
+    };
+    c.bench_function("CR3 switch, PCIDs", |b| {
+        (0..turns).for_each(|_| with_pcids());
+        b.iter(&mut with_pcids);
+    });
+    // Flag bits of CR3 make it another value, not another root.
+    let mut without = || {
+        n ^= 1;
+        mmu.load_cr3(black_box(cr3 | u64::from(n) << 3), 0, Flush::NonGlobal);
+    };
+    c.bench_function("CR3 switch, no PCIDs", |b| {
+        (0..turns).for_each(|_| without());
+        b.iter(&mut without);
     });
 }
 

@@ -38,11 +38,15 @@ const SEVERAL: u64 = !0;
 const FILTER_BITS: u32 = 12;
 
 /// One-bit buckets.
-struct Filter(Box<[u64; 1 << (FILTER_BITS - 6)]>);
+struct Filter {
+    buckets: Box<[u64; 1 << (FILTER_BITS - 6)]>,
+    /// Is any bit set? Most flushes find none.
+    any: bool,
+}
 
 impl Default for Filter {
     fn default() -> Self {
-        Self(Box::new([0; 1 << (FILTER_BITS - 6)]))
+        Self { buckets: Box::new([0; 1 << (FILTER_BITS - 6)]), any: false }
     }
 }
 
@@ -53,16 +57,20 @@ impl Filter {
 
     fn add(&mut self, key: u64) {
         let bucket = Self::bucket(key);
-        self.0[(bucket >> 6) as usize] |= 1 << (bucket & 63);
+        self.buckets[(bucket >> 6) as usize] |= 1 << (bucket & 63);
+        self.any = true;
     }
 
     fn may_hold(&self, key: u64) -> bool {
         let bucket = Self::bucket(key);
-        self.0[(bucket >> 6) as usize] >> (bucket & 63) & 1 != 0
+        self.buckets[(bucket >> 6) as usize] >> (bucket & 63) & 1 != 0
     }
 
     fn clear(&mut self) {
-        self.0.fill(0);
+        if self.any {
+            self.buckets.fill(0);
+            self.any = false;
+        }
     }
 }
 

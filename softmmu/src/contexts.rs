@@ -154,8 +154,15 @@ impl Contexts {
     /// The paging registers are `ctx` now, which has the current set's key.
     pub fn set_rules(&mut self, ctx: &PagingContext) {
         let set = &mut self.sets[self.current];
-        if set.rules.ctx != *ctx || set.version != self.version {
-            set.leaves.forget();
+        let known = set.version == self.version && set.rules.ctx.pkru == ctx.pkru;
+        if known && set.rules.ctx == *ctx {
+            return;
+        }
+        set.leaves.forget();
+        if known {
+            // What follows from the others is the same for every root.
+            set.rules.ctx = *ctx;
+        } else {
             set.rules = Rules::new(ctx);
             set.version = self.version;
         }
