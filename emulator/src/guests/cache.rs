@@ -111,20 +111,39 @@ impl Cache {
         let _lock = self.lock("manifest")?;
         let path = self.folder.join(name);
         self.replace(name, bytes)?;
+        let sha256 = sha256_of(bytes).map_err(GuestError::io("hash", &path))?;
+        self.enter(name, origin, sha256)?;
+        Ok(path)
+    }
+
+    /// Takes a file that was made in the cache's folder under another name, and may have holes, as `name`.
+    ///
+    /// # Errors
+    /// The file cannot be read or renamed, or the manifest cannot be written.
+    pub fn adopt(&self, name: &str, origin: &str, made: &Path) -> Result<PathBuf, GuestError> {
+        let _lock = self.lock("manifest")?;
+        let path = self.folder.join(name);
+        let hashed = File::open(made).and_then(|file| {
+            file.sync_all()?;
+            sha256_of(file)
+        });
+        let sha256 = hashed.map_err(GuestError::io("read", made))?;
+        fs::rename(made, &path).map_err(GuestError::io("write", &path))?;
+        self.enter(name, origin, sha256)?;
+        Ok(path)
+    }
+
+    /// Writes the manifest's entry. Called under the manifest lock.
+    fn enter(&self, name: &str, origin: &str, sha256: String) -> Result<(), GuestError> {
         let mut entries = self.manifest()?;
         entries.retain(|entry| entry.name != name);
-        entries.push(Entry {
-            name: name.into(),
-            sha256: sha256_of(bytes).map_err(GuestError::io("hash", &path))?,
-            origin: origin.replace('\n', " "),
-        });
+        entries.push(Entry { name: name.into(), sha256, origin: origin.replace('\n', " ") });
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let text: String = entries
             .iter()
             .map(|entry| format!("# {}: {}\n{}  {}\n", entry.name, entry.origin, entry.sha256, entry.name))
             .collect();
-        self.replace(MANIFEST, text.as_bytes())?;
-        Ok(path)
+        self.replace(MANIFEST, text.as_bytes())
     }
 
     fn manifest(&self) -> Result<Vec<Entry>, GuestError> {
@@ -209,6 +228,24 @@ mod tests {
         cache.store("a", "again", b"abc").expect("stored");
         assert!(cache.verified("a").expect("readable").is_some());
         assert!(cache.verified("b").expect("readable").is_some());
+        fs::remove_dir_all(cache.folder()).expect("removed");
+    }
+
+    #[test]
+    fn a_file_made_beside_is_adopted() {
+        let cache = scratch("adopted");
+        let made = cache.folder().join("made");
+        fs::write(&made, b"image").expect("written");
+        cache.store("a", "a test", b"abc").expect("stored");
+        let path = cache.adopt("image", "a recipe", &made).expect("adopted");
+        assert_eq!(fs::read(&path).expect("readable"), b"image");
+        assert!(!made.exists());
+        let found = cache.verified_with_origin("image").expect("readable");
+        assert_eq!(found, Some((path.clone(), "a recipe".into())));
+        assert!(cache.verified("a").expect("readable").is_some(), "the other entry stays");
+        fs::write(&path, b"imagf").expect("written");
+        assert_eq!(cache.verified("image").expect("readable"), None);
+        assert!(cache.adopt("image", "a recipe", &made).is_err(), "nothing was made");
         fs::remove_dir_all(cache.folder()).expect("removed");
     }
 

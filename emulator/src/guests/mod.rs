@@ -10,6 +10,7 @@
 
 mod artifacts;
 pub mod cache;
+pub mod disks;
 pub mod initramfs;
 pub mod packages;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use artifacts::*;
 pub use cache::Cache;
+pub use disks::Disk;
 pub use packages::{Package, PackageClient, Request};
 
 /// Why a guest could not be had. Each message is one sentence for the user, without a trailing full stop.
@@ -268,14 +270,10 @@ pub const NO_GUESTS: &str = "RETROGRADE_NO_GUESTS";
 /// When the artifact is a [`CORE`] one and the runner asked for those ([`REQUIRE_GUESTS`]).
 #[must_use]
 pub fn for_test(artifact: &Artifact) -> Option<PathBuf> {
-    let why = if std::env::var_os(NO_GUESTS).is_some() {
-        "guests are left out on this host".to_owned()
-    } else {
-        match Cache::open().and_then(|cache| current(&cache, artifact)) {
-            Ok(Some(path)) => return Some(path),
-            Ok(None) => "not fetched (cargo xtask guests --set all)".to_owned(),
-            Err(error) => error.to_string(),
-        }
+    let found = looked_up(|cache| current(cache, artifact), "not fetched (cargo xtask guests --set all)");
+    let why = match found {
+        Ok(path) => return Some(path),
+        Err(why) => why,
     };
     let core = CORE.iter().any(|known| known.name == artifact.name);
     assert!(
@@ -285,6 +283,20 @@ pub fn for_test(artifact: &Artifact) -> Option<PathBuf> {
     );
     skip(artifact.name, &why);
     None
+}
+
+/// What a test finds in the cache, or why it does without; `missing` says how to get it.
+fn looked_up(
+    look_up: impl FnOnce(&Cache) -> Result<Option<PathBuf>, GuestError>,
+    missing: &str,
+) -> Result<PathBuf, String> {
+    if std::env::var_os(NO_GUESTS).is_some() {
+        return Err("guests are left out on this host".to_owned());
+    }
+    match Cache::open().and_then(|cache| look_up(&cache)) {
+        Ok(found) => found.ok_or_else(|| missing.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Says that the running test is skipped because it lacks `what`, on standard error and for the runner (see [`SKIP_LOG`]).
