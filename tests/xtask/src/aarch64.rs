@@ -62,7 +62,7 @@ impl Options {
         Self::boots(&["smp::two_processors_in_turns_do_jobs", "smp::two_processors_in_parallel_do_jobs"])
     }
 
-    /// Whole disks, which our BIOS boots: two that are made by the tests, and a Debian system if the environment names its image.
+    /// Whole disks, which our BIOS boots: two that are made by the tests, and a Debian system, which keeps a file.
     pub fn disks() -> Self {
         Self::boots(&[
             "own_bios::linux_from_a_fat_disk_by_syslinux",

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use xtask::guests::Cache;
+use xtask::guests::disks::DEBIAN_AMD64;
 
+use crate::disks;
 use crate::qemu_bench::{check_qemu_version, release_emulator};
 
 /// What ends a boot.
@@ -24,9 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Args, Debug)]
 pub struct Options {
-    /// A raw image with a serial console.
+    /// A raw image with a serial console; without it the nightly tests' Debian for amd64, which is built if need be.
     #[arg(long)]
-    disk: PathBuf,
+    disk: Option<PathBuf>,
     /// How the disk is connected.
     #[arg(long, value_enum, default_value_t = Connection::Ide)]
     connection: Connection,
@@ -71,11 +74,15 @@ pub fn run(options: &Options) -> Result<()> {
     }
     check_qemu_version()?;
     let emulator = release_emulator(options.emulator.as_deref())?;
+    let disk = match &options.disk {
+        Some(named) => named.clone(),
+        None => disks::obtain(&Cache::open()?, &[&DEBIAN_AMD64])?.swap_remove(0),
+    };
     let (mut processor, mut wall) = (Vec::new(), Vec::new());
     println!("{:12} {:>10} {:>10}", "", "CPU s", "wall s");
     for _ in 0..options.rounds {
-        let ours = boot("retrograde", &mut retrograde(&emulator, options), options.idle)?;
-        let theirs = boot("qemu 7.2", &mut qemu(options), options.idle)?;
+        let ours = boot("retrograde", &mut retrograde(&emulator, &disk, options), options.idle)?;
+        let theirs = boot("qemu 7.2", &mut qemu(&disk, options), options.idle)?;
         processor.push(ours.processor / theirs.processor);
         wall.push(ours.wall / theirs.wall);
     }
@@ -83,26 +90,26 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn retrograde(program: &Path, options: &Options) -> Command {
+fn retrograde(program: &Path, disk: &Path, options: &Options) -> Command {
     let mut command = Command::new(program);
-    arguments(&mut command, options);
+    arguments(&mut command, disk, options);
     command
 }
 
-fn qemu(options: &Options) -> Command {
+fn qemu(disk: &Path, options: &Options) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-accel", "tcg", "-net", "none"]);
-    arguments(&mut command, options);
+    arguments(&mut command, disk, options);
     command
 }
 
 /// What both are given.
-fn arguments(command: &mut Command, options: &Options) {
+fn arguments(command: &mut Command, disk: &Path, options: &Options) {
     let interface = match options.connection {
         Connection::Ide => "ide",
         Connection::Virtio => "virtio",
     };
-    let disk = options.disk.to_string_lossy().replace(',', ",,");
+    let disk = disk.to_string_lossy().replace(',', ",,");
     command
         .args(["-cpu", "max", "-m", &options.memory.to_string(), "-boot", "c", "-snapshot"])
         .arg("-drive")

@@ -4,8 +4,10 @@
 //! the cache folder (see `xtask::guests::cache`); packages are installed only as root, and otherwise named.
 
 mod aarch64;
+mod disks;
 mod fuzz;
 mod login_bench;
+mod mbr;
 mod place;
 mod qemu_bench;
 mod run;
@@ -27,7 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Fetch the guests that tests boot, from the distribution's packages, into the cache.
+    /// Put the guests that tests boot into the cache, from the distribution's packages.
     Guests {
         /// Which ones.
         #[arg(long, value_enum, default_value_t = Set::Core)]
@@ -76,8 +78,10 @@ enum Task {
 enum Set {
     /// What the tests cannot do without.
     Core,
-    /// Every guest.
+    /// Every guest that can be had without root.
     All,
+    /// Debian systems on disks, which the nightly tests boot. They are built here, as root.
+    Disks,
 }
 
 fn main() -> ExitCode {
@@ -123,11 +127,12 @@ fn rom(out: &std::path::Path) -> Result<()> {
 
 fn fetch_guests(set: Set) -> Result<()> {
     let cache = Cache::open()?;
-    let wanted: &[&guests::Artifact] = match set {
-        Set::Core => &guests::CORE,
-        Set::All => &guests::ALL,
+    let paths = match set {
+        Set::Core => guests::obtain(&cache, &guests::CORE).context("guests")?,
+        Set::All => guests::obtain(&cache, &guests::ALL).context("guests")?,
+        Set::Disks => disks::obtain(&cache, &guests::disks::DISKS)?,
     };
-    for path in guests::obtain(&cache, wanted).context("guests")? {
+    for path in paths {
         println!("{}", path.display());
     }
     Ok(())

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -135,7 +135,7 @@ fn prepare(cache: &Cache, kit: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&build).with_context(|| format!("cannot make {}", build.display()))?;
     let mut make = Command::new("make");
     make.arg("-C").arg(kit.join("guest")).arg(format!("OUT={}", build.display()));
-    quietly(&mut make)?;
+    run::quietly(&mut make)?;
     fs::copy(&paths[0], build.join("vmlinuz")).context("cannot copy the kernel")?;
     let mut pack = Command::new("sh");
     pack.arg(kit.join("host/mkinitrd.sh")).arg(&build).arg(build.join("initrd.gz"));
@@ -143,17 +143,6 @@ fn prepare(cache: &Cache, kit: &Path) -> Result<PathBuf> {
     let busybox = build.join("busybox");
     fs::copy(&paths[1], &busybox).context("cannot copy busybox")?;
     run::check(Command::new("chmod").arg("755").arg(&busybox))?;
-    quietly(pack.env("BUSYBOX", &busybox))?;
+    run::quietly(pack.env("BUSYBOX", &busybox))?;
     Ok(build)
-}
-
-/// Runs a build step whose output matters only if it fails.
-fn quietly(command: &mut Command) -> Result<()> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
-    if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        bail!("{command:?} failed ({})", output.status);
-    }
-    Ok(())
 }

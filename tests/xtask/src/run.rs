@@ -64,10 +64,27 @@ fn copy_lines(from: impl Read, to: &Mutex<Vec<String>>) {
     }
 }
 
+/// Runs a step whose output matters only if it fails; then it is shown, above an error that names the program.
+pub fn quietly(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("{program} failed ({})", output.status);
+    }
+    Ok(())
+}
+
 /// Whether a program is there and content with `arguments`.
 pub fn answers(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     let probe = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     probe.is_ok_and(|output| output.status.success())
+}
+
+/// Whether this program runs as root.
+pub fn is_root() -> Result<bool> {
+    let user = Command::new("id").arg("-u").output().context("cannot start id")?;
+    Ok(user.stdout.trim_ascii() == b"0")
 }
 
 /// Installs packages that are missing, as root; otherwise says which ones to install.
@@ -80,8 +97,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let user = Command::new("id").arg("-u").output().context("cannot start id")?;
-    if user.stdout.trim_ascii() != b"0" {
+    if !is_root()? {
         bail!("these packages are needed; install them first: {}", missing.join(" "));
     }
     println!("installing {}", missing.join(" "));

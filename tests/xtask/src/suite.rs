@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must pass, and one line of totals.
 //!
 //! Stages: the workspace's tests (with the core guests, which are fetched first and may not be skipped), the
-//! documentation tests, if asked for the slow guest tests and those of the window, the model checks (built with
+//! documentation tests, if asked for the slow guest tests (whose disks are built first) and those of the window, the model checks (built with
 //! `--cfg loom`, in a build folder of their own), and the tests on an aarch64 host. A stage that runs no test has failed: it would otherwise hide a filter that matches nothing.
 
 use std::fs;
@@ -13,7 +13,7 @@ use clap::Args;
 use xtask::guests::{self, Cache};
 
 use crate::tally::Tally;
-use crate::{aarch64, place, run};
+use crate::{aarch64, disks, place, run};
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -75,6 +75,11 @@ pub fn run(options: &Options) -> Result<()> {
     guests::obtain(&cache, &guests::CORE)?;
     if let Err(error) = guests::obtain(&cache, &guests::ALL) {
         println!("some guests are missing, their tests will be skipped: {error}");
+    }
+    if options.nightly
+        && let Err(error) = disks::obtain(&cache, &guests::disks::DISKS)
+    {
+        println!("disks are missing, their tests will be skipped: {error:#}");
     }
     let skip_log = cache.folder().join(format!("skipped-{}", std::process::id()));
     let _ = fs::remove_file(&skip_log);
