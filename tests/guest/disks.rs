@@ -5,16 +5,36 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use emulator::config::{BoardKind, MachineConfig, SmpMode};
-use emulator::guests;
+use emulator::guests::disks::{DEBIAN_AMD64, DEBIAN_I386};
+use emulator::guests::{self, Disk};
 use emulator::storage::{BootOrder, DeviceKind, DriveConfig, Interface, Media, PluggedDevice};
 use jit::TierPolicy;
 use tests::harness::pc::{Pc, configuration, drive};
 use x86::model::Topology;
 
-/// Images with a serial console, root without a password, and an ext4 root file system that begins at 1 MiB. The kernel for
-/// clouds, which the amd64 one has, is without a driver for AHCI; the other has one.
-const AMD64: &str = "RETROGRADE_DEBIAN_DISK";
-const I386: &str = "RETROGRADE_DEBIAN_DISK_I386";
+/// A system that is booted.
+struct Image {
+    disk: &'static Disk,
+    /// Names another image of such a system instead of the cache's. Like that it must have a serial console, root without a
+    /// password, and an ext4 file system at [`Disk::OFFSET`].
+    variable: &'static str,
+}
+
+/// Its kernel is without a driver for AHCI; the other has one.
+static AMD64: Image = Image { disk: &DEBIAN_AMD64, variable: "RETROGRADE_DEBIAN_DISK" };
+static I386: Image = Image { disk: &DEBIAN_I386, variable: "RETROGRADE_DEBIAN_DISK_I386" };
+
+impl Image {
+    fn copy_to(&self, folder: &Path) -> Option<PathBuf> {
+        let image = match std::env::var_os(self.variable) {
+            Some(named) => named.into(),
+            None => self.disk.for_test()?,
+        };
+        let copy = folder.join("debian.img");
+        std::fs::copy(image, &copy).expect("room for a copy");
+        Some(copy)
+    }
+}
 
 const RAM: u64 = 512 << 20;
 
@@ -73,21 +93,9 @@ enum Bios {
     Sea,
 }
 
-/// A copy of the image that the environment names.
-fn copy(variable: &str, folder: &Path) -> Option<PathBuf> {
-    let Some(image) = std::env::var_os(variable) else {
-        guests::skip("a Debian disk", &format!("{variable} names no image"));
-        return None;
-    };
-    let copy = folder.join("debian.img");
-    std::fs::copy(image, &copy).expect("room for a copy");
-    Some(copy)
-}
-
 /// What is booted.
 struct System {
-    /// The variable that names its image.
-    image: &'static str,
+    image: &'static Image,
     connection: Connection,
     bios: Bios,
     /// More than one run in parallel, where the host can do that.
@@ -95,7 +103,7 @@ struct System {
 }
 
 impl System {
-    fn new(image: &'static str, connection: Connection, bios: Bios) -> Self {
+    fn new(image: &'static Image, connection: Connection, bios: Bios) -> Self {
         Self { image, connection, bios, processors: 1 }
     }
 
@@ -129,7 +137,7 @@ impl System {
 
     fn keeps_what_is_written(&self) {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let Some(disk) = copy(self.image, folder.path()) else { return };
+        let Some(disk) = self.image.copy_to(folder.path()) else { return };
         let write = "echo $((6*7)) kept > /root/note; sync; ls /sys/block\n";
         for (command, answer) in [(write, self.connection.name()), ("cat /root/note\n", "42 kept")] {
             let Some(mut pc) = self.power_on(&disk) else { return };
@@ -149,7 +157,7 @@ impl System {
 
 fn file_system_is_clean(disk: &Path) {
     let mut partition = disk.as_os_str().to_owned();
-    partition.push("?offset=1048576");
+    partition.push(format!("?offset={}", Disk::OFFSET));
     match Command::new("e2fsck").arg("-fn").arg(partition).output() {
         Ok(check) => assert!(check.status.success(), "{check:?}"),
         Err(error) => guests::skip("e2fsck", &format!("cannot be run on this host: {error}")),
@@ -159,71 +167,71 @@ fn file_system_is_clean(disk: &Path) {
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_amd64_under_seabios() {
-    System::new(AMD64, Connection::Ide, Bios::Sea).keeps_what_is_written();
+    System::new(&AMD64, Connection::Ide, Bios::Sea).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_amd64_under_our_bios() {
-    System::new(AMD64, Connection::Ide, Bios::Own).keeps_what_is_written();
+    System::new(&AMD64, Connection::Ide, Bios::Own).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_i386_under_seabios() {
-    System::new(I386, Connection::Ide, Bios::Sea).keeps_what_is_written();
+    System::new(&I386, Connection::Ide, Bios::Sea).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_for_i386_under_our_bios() {
-    System::new(I386, Connection::Ide, Bios::Own).keeps_what_is_written();
+    System::new(&I386, Connection::Ide, Bios::Own).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_virtio_under_seabios() {
-    System::new(AMD64, Connection::Virtio, Bios::Sea).keeps_what_is_written();
+    System::new(&AMD64, Connection::Virtio, Bios::Sea).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_virtio_under_our_bios() {
-    System::new(AMD64, Connection::Virtio, Bios::Own).keeps_what_is_written();
+    System::new(&AMD64, Connection::Virtio, Bios::Own).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_nvme_under_seabios() {
-    System::new(AMD64, Connection::Nvme, Bios::Sea).keeps_what_is_written();
+    System::new(&AMD64, Connection::Nvme, Bios::Sea).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_nvme_under_our_bios() {
-    System::new(AMD64, Connection::Nvme, Bios::Own).keeps_what_is_written();
+    System::new(&AMD64, Connection::Nvme, Bios::Own).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_ahci_under_seabios() {
-    System::new(I386, Connection::Ahci, Bios::Sea).keeps_what_is_written();
+    System::new(&I386, Connection::Ahci, Bios::Sea).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_ahci_under_our_bios() {
-    System::new(I386, Connection::Ahci, Bios::Own).keeps_what_is_written();
+    System::new(&I386, Connection::Ahci, Bios::Own).keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_two_processors_in_parallel() {
-    System { processors: 2, ..System::new(AMD64, Connection::Ide, Bios::Own) }.keeps_what_is_written();
+    System { processors: 2, ..System::new(&AMD64, Connection::Ide, Bios::Own) }.keeps_what_is_written();
 }
 
 #[test]
 #[ignore = "slow: cargo xtask test --nightly"]
 fn debian_on_virtio_and_two_processors_in_parallel() {
-    System { processors: 2, ..System::new(AMD64, Connection::Virtio, Bios::Own) }.keeps_what_is_written();
+    System { processors: 2, ..System::new(&AMD64, Connection::Virtio, Bios::Own) }.keeps_what_is_written();
 }
