@@ -46,8 +46,8 @@ const SHARE: u32 = 16;
 /// And at least so many.
 const FEW: u32 = 256;
 /// Misses of a stretch between two looks, and looks at a page before it is shadowed.
-const MISSES: u32 = if cfg!(loom) { 0 } else { 16 };
-const LOOKS: u32 = 4;
+const MISSES: u32 = if cfg!(loom) { 0 } else { 64 };
+const LOOKS: u32 = 8;
 /// How often the number of looks doubles at most.
 const DOUBLINGS: u32 = 12;
 /// A store of more bytes is none to an entry: the page is something else by now.
