@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::shadow::ShadowPage;
 
 /// Stretches that are remembered.
-const STRETCHES: usize = 256;
+const STRETCHES: usize = 1024;
 const STRETCH_SHIFT: u32 = 21;
 
 /// The leaves of a stretch.

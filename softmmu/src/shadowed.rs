@@ -42,7 +42,7 @@ impl Mmu {
         access: Access,
         sample: Sample,
     ) -> Result<Served, MemTrap> {
-        if self.paging().paging == Paging::None {
+        if !self.paging().paging.translates(gva) {
             return Ok(Served::No);
         }
         let (upper, misses) = (self.space.shadow.upper(), self.space.shadow.misses());
@@ -189,14 +189,15 @@ impl Mmu {
         drop(guard);
         // Each of them counts, not only those up to the first that is new.
         let warm = missing.iter().filter(|(table, _)| shadow.warm(*table)).count() == missing.len();
-        let leaves = self.contexts.leaves().0;
-        leaves.look_after(gva, if warm { 1 } else { misses });
-        if warm {
-            // Host addresses from before are void: making them tracked waits for other vCPUs.
-            self.pauses += 1;
-            missing.into_iter().for_each(|(table, role)| space.shadow_table(table, role));
+        // Once they are shadowed, the second miss from now finds them so; the first is this one, which is served without.
+        self.contexts.leaves().0.look_after(gva, if warm { 2 } else { misses });
+        if !warm {
+            return Ok(Served::No);
         }
-        Ok(Served::No)
+        self.pauses += 1;
+        missing.into_iter().for_each(|(table, role)| space.shadow_table(table, role));
+        // That has waited for other vCPUs: host addresses and the view of the map from before are void.
+        Ok(Served::Yes(None))
     }
 
     /// Is the root of `ctx` shadowed?

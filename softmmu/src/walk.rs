@@ -26,6 +26,20 @@ pub enum Paging {
     Level5,
 }
 
+impl Paging {
+    /// Can there be an entry for `gva`? Not without paging, nor for an address that is not canonical or not of 32 bits.
+    #[inline]
+    pub(crate) fn translates(self, gva: u64) -> bool {
+        let unused = match self {
+            Self::None => return false,
+            Self::Bits32 { .. } | Self::Pae => return gva >> 32 == 0,
+            Self::Level4 => 16,
+            Self::Level5 => 7,
+        };
+        ((gva << unused) as i64 >> unused) as u64 == gva
+    }
+}
+
 /// All that a translation depends on besides the tables and the privilege.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PagingContext {

@@ -384,7 +384,7 @@ fn random_tables(paging: Paging, mut seed: u64) -> u64 {
 /// A vCPU remaps pages and tells the other, which flushes and must see it; both run on threads of their own.
 #[test]
 fn a_shootdown_between_threads_leaves_nothing_old() {
-    const ROUNDS: u64 = if cfg!(target_arch = "aarch64") { 300 } else { 3000 };
+    const ROUNDS: u64 = if cfg!(target_arch = "aarch64") { 200 } else { 800 };
     let space = eager_space();
     let (_, mut one, two) = two_programs(&space);
     let (entry, root) = (one.entry(0x1000, 1), one.root);
@@ -409,6 +409,8 @@ fn a_shootdown_between_threads_leaves_nothing_old() {
                     flushed = round;
                     assert_eq!(mmu.read::<u64>(0x1000), Ok(round % 64));
                     heard.store(round, Ordering::Release);
+                } else {
+                    std::thread::yield_now();
                 }
                 // Fills that race with the next store.
                 for page in [0x1000, 0x2000] {
@@ -434,5 +436,94 @@ fn a_shootdown_between_threads_leaves_nothing_old() {
             }
         }
         mmu.go_quiescent();
+    });
+}
+
+#[test]
+fn an_address_that_is_not_canonical_is_in_no_shadow_table() {
+    let (mut mmu, one, two) = two_programs(&eager_space());
+    for bits in [1u64 << 47, 1 << 63, 0xffff << 48] {
+        for _ in 0..8 {
+            load_cr3(&mut mmu, one.root);
+            assert!(matches!(mmu.read::<u64>(bits | 0x1000), Err(MemTrap::Page(_))), "{bits:#x}");
+            load_cr3(&mut mmu, two.root);
+        }
+    }
+    load_cr3(&mut mmu, one.root);
+    touch(&mut mmu, 0);
+}
+
+/// Whoever has page tables tracked waits for other vCPUs, and others change the memory map meanwhile.
+#[test]
+fn the_map_changes_while_page_tables_become_shadowed() {
+    const WINDOW: u64 = 0xe000_0000;
+    const STRETCHES: u64 = if cfg!(target_arch = "aarch64") { 60 } else { 400 };
+    let space = eager_space();
+    number_frames(&space);
+    // The window shows one of three frames.
+    let map = |shown: u64| {
+        let window = region(WINDOW, 0x1000, RegionKind::Ram { offset: frame(shown % 3) });
+        softmmu::MemoryMap::new(regions().into_iter().chain([window]).collect()).unwrap()
+    };
+    space.update_map(map(0));
+    let mut tables = Tables::at(&space, 0x80_0000);
+    let table: Vec<_> = (0..STRETCHES)
+        .map(|n| {
+            tables.map(n << 21, 1, WINDOW, P | W | U | A | D);
+            tables.entry(n << 21, 1) & !0xfff
+        })
+        .collect();
+    // The last update that has returned; where the reader is.
+    let (shown, place) = (AtomicU64::new(0), AtomicU64::new(0));
+    let done = || place.load(Ordering::Acquire) == STRETCHES;
+    /// The reader's end, however it comes.
+    struct End<'a>(&'a AtomicU64);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(STRETCHES, Ordering::Release);
+        }
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _end = End(&place);
+            let mut mmu = Mmu::new(Arc::clone(&space));
+            mmu.set_paging(&context(Paging::Level4, tables.root), Flush::All);
+            mmu.go_online();
+            for n in 0..STRETCHES {
+                place.store(n, Ordering::Release);
+                for turn in 0..16 {
+                    mmu.safepoint();
+                    let first = shown.load(Ordering::SeqCst);
+                    let found = mmu.read::<u64>(n << 21).unwrap();
+                    let last = shown.load(Ordering::SeqCst) + 1;
+                    let right = last - first > 1 || [first % 3, last % 3].contains(&found);
+                    assert!(right, "stretch {n}: frame {found} after update {first}");
+                    // Every other time what the last one has left in the TLB is read.
+                    if turn % 2 == 1 {
+                        mmu.flush(Flush::All);
+                    }
+                }
+            }
+            mmu.go_quiescent();
+        });
+        scope.spawn(|| {
+            // Stores to page tables before they are tracked, so that tracking them has to wait for this vCPU.
+            let mut mmu = Mmu::new(Arc::clone(&space));
+            mmu.set_paging(&context(Paging::None, 0), Flush::All);
+            mmu.go_online();
+            while !done() {
+                let n = place.load(Ordering::Acquire) as usize;
+                for table in table.iter().skip(n).take(4) {
+                    mmu.write(table + 0xff8, 0u64).unwrap();
+                }
+                mmu.safepoint();
+            }
+            mmu.go_quiescent();
+        });
+        while !done() {
+            let next = shown.load(Ordering::SeqCst) + 1;
+            space.update_map(map(next));
+            shown.store(next, Ordering::SeqCst);
+        }
     });
 }
