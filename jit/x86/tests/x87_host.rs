@@ -313,6 +313,14 @@ impl Report {
 
 type HostOp = fn(u16, F80, F80) -> (F80, u16);
 
+/// Underflow in the status word, and its mask in the control word.
+const UNDERFLOW: u16 = 1 << 4;
+
+/// A denormal that FPREM, FPREM1 or FSCALE does not change, with underflow unmasked: some processors report the exception, others do not.
+fn passes_denormal(control: u16, a: F80, want: F80, want_status: u16) -> bool {
+    control & UNDERFLOW == 0 && want_status & UNDERFLOW == 0 && want == a && a.sign_exp & 0x7fff == 0
+}
+
 /// Compares result, flags and C1.
 fn arithmetic(name: &'static str, count: usize, host: HostOp, ours: impl Fn(F80, F80, &mut Env) -> F80) {
     let mut report = Report::new(name);
@@ -322,7 +330,8 @@ fn arithmetic(name: &'static str, count: usize, host: HostOp, ours: impl Fn(F80,
         let got = ours(a, b, &mut env);
         let got = if env.suppressed() { a } else { got };
         let mask = FLAGS | C1;
-        report.expect(got == want && status(&env) == want_status & mask, || {
+        let open = name == "fscale" && passes_denormal(control, a, want, want_status);
+        report.expect(open || got == want && status(&env) == want_status & mask, || {
             format!(
                 "cw {control:04x} {a:?} {b:?}: want {want:?} {:03x} got {got:?} {:03x}",
                 want_status & mask,
@@ -401,7 +410,8 @@ fn remainder(name: &'static str, host: HostOp, ours: fn(F80, F80, &mut Env) -> x
         let mask = FLAGS | C0 | C1 | C2 | C3;
         let codes_matter = !env.suppressed();
         let mask = if codes_matter { mask } else { FLAGS };
-        report.expect(got == want && got_status & mask == want_status & mask, || {
+        let open = passes_denormal(control, a, want, want_status);
+        report.expect(open || got == want && got_status & mask == want_status & mask, || {
             format!(
                 "cw {control:04x} {a:?} {b:?}: want {want:?} {:04x} got {got:?} {got_status:04x}",
                 want_status & mask
@@ -611,7 +621,10 @@ fn transcendental(
         let got_status = u16::from(env.flags) | c2;
         // On C2 nothing is pushed, and what a two-result instruction leaves in ST1 is `b`.
         let near = env.suppressed() || c2 != 0 || distance(got, want) <= 2;
-        report.expect(near && got_status == want_status & mask, || {
+        // Next to the smallest normal number the last place decides whether there is an underflow.
+        let smallest = |x: F80| x.sign_exp & 0x7fff <= 1;
+        let open = (got_status ^ want_status) & mask == UNDERFLOW && (smallest(got) || smallest(want));
+        report.expect(open || near && got_status == want_status & mask, || {
             format!(
                 "cw {control:04x} {a:?} {b:?}: want {want:?} {:03x} got {got:?} {got_status:03x}",
                 want_status & mask
