@@ -7,7 +7,7 @@ use jit::TierPolicy;
 use tests::harness::boot::{Final, Guest, Screen, final_state, run};
 
 /// More than any of these kernels needs; a boot that hangs ends here.
-const PATIENCE: u64 = 20_000_000_000;
+pub const PATIENCE: u64 = 20_000_000_000;
 
 pub fn boot(guest: &Guest, tier: TierPolicy) -> (Final, Screen) {
     let start = std::time::Instant::now();

@@ -13,7 +13,7 @@ use tests::harness::boot::{Final, Guest, Screen, final_state, run};
 use tests::harness::pc::{Pc, configuration};
 use x86::model::Topology;
 
-use super::debian::{boot, reaches_the_marker};
+use super::debian::{PATIENCE, boot, reaches_the_marker};
 
 /// A boot with `cpus` processors and the seed of their schedule.
 fn with(cpus: u32, seed: u64, tier: TierPolicy) -> Option<(Final, Screen)> {
@@ -47,8 +47,13 @@ fn four_processors_come_up() {
 fn a_saved_state_goes_on_alike() {
     let guest = Guest::linux(&KERNEL_CLOUD_AMD64, &INITRAMFS_AMD64, "console=ttyS0");
     let Some(guest) = guest.map(|guest| guest.with_processors(2, 3)) else { return };
-    let whole = boot(&guest, TierPolicy::Auto);
+    let mut machine = guest.power_on(TierPolicy::Auto);
+    let mut screen = Screen::default();
+    let ended = run(&mut machine, &mut InputGate::sealed(), &mut screen, Some(PATIENCE));
+    let whole = (final_state(&mut machine, ended), screen);
     reaches_the_marker(&whole);
+    let counters = machine.vcpu(0).expect("the first processor").mmu.counters();
+    assert!(counters.derived > 1000, "shadow page tables are in use: {counters:?}");
 
     let mut machine = guest.power_on(TierPolicy::Auto);
     let mut screen = Screen::default();

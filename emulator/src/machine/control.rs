@@ -216,7 +216,7 @@ impl Machine {
         match *command {
             Command::Registers { all } => self.show_registers(all),
             Command::Cpus => self.show_processors(),
-            Command::Jit => format!("{}\n", self.stats()),
+            Command::Jit => format!("{}\n{}\n", self.stats(), self.show_translations()),
             Command::Locks => self.show_locks(),
             Command::ChooseCpu(number) if number < self.cpus() => {
                 self.control.chosen_cpu = number;
@@ -241,6 +241,22 @@ impl Machine {
             text += &format!("{}\n", x86::show::registers(cpu));
         }
         text
+    }
+
+    /// How all processors' linear addresses were translated.
+    fn show_translations(&mut self) -> String {
+        let (mut walks, mut derived, mut flushes) = (0, 0, 0);
+        for index in 0..self.cpus() {
+            let Some(cpu) = self.vcpu(index) else { continue };
+            let counters = cpu.mmu.counters();
+            walks += counters.walks;
+            derived += counters.derived;
+            flushes += counters.flushes;
+        }
+        let pages = self.space.shadow_pages();
+        format!(
+            "translation: {walks} page walks, {derived} TLB entries from {pages} shadow pages, {flushes} flushes"
+        )
     }
 
     /// Which locks processors that run in parallel have taken, and what was done under that of the block table.
