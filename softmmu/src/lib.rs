@@ -7,6 +7,8 @@
 //!   which every write goes, so that translated code and the dirty log never miss one.
 //! - [`Mmu`] is one vCPU's: page walks, the TLB that generated code reads inline ([`layout`]), and the rules for what
 //!   a slow entry means while other threads change maps and track pages.
+//! - Behind the TLBs lie shadow page tables that all MMUs of a space share: what derives from them outlasts flushes, and goes when
+//!   the guest's tables are stored to.
 //! - The races between the two live in small modules that loom tests run as they are: the TLB's zaps and late fills,
 //!   the map's generation, grace periods, page tracking, A/D updates.
 
