@@ -142,7 +142,7 @@ mod tests {
         let block = x86::decode::block(&[0xc3], 0, Mode(Mode::CODE64)).expect("RET");
         let tb = Arc::new(Tb::new(block, 0, [None, None]));
         let mut cache = CodeCache::new(1 << 20, CodeMapping::Auto).expect("code memory");
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         for len in 8..300 {
             for sites in [[1, len - 4], [len / 2, len - 5]] {
                 let at = cache.install(&table, &tb, &vec![0; len], sites.into_iter(), |_| ()).expect("room");
@@ -159,7 +159,7 @@ mod tests {
         let block = x86::decode::block(&[0xc3], 0, Mode(Mode::CODE64)).expect("RET");
         let tb = Arc::new(Tb::new(block, 0, [None, None]));
         let mut cache = CodeCache::new(1, CodeMapping::Auto).expect("code memory");
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         let vcpu = table.join();
         vcpu.come_online(table.clock(), false);
         let code = vec![0; cache.segment_len / 2];

@@ -66,6 +66,8 @@ pub struct EngineConfig {
     pub tier2_samples_quick: u8,
     /// Size of the code cache.
     pub code_cache_bytes: usize,
+    /// Blocks that are kept, of all vCPUs together, with code or without: about 700 bytes of host memory each.
+    pub blocks: usize,
     /// Compile threads.
     pub workers: usize,
     /// Let Cranelift optimise.
@@ -99,6 +101,7 @@ impl Default for EngineConfig {
             tier2_samples: 4,
             tier2_samples_quick: 16,
             code_cache_bytes: 64 << 20,
+            blocks: 1 << 18,
             workers: 1,
             optimise: false,
             parallel: false,
@@ -199,7 +202,7 @@ impl Engine {
                 }
             },
         };
-        let table = Table::new(native.as_ref().map(|n| lock(&n.cache).memory()));
+        let table = Table::new(native.as_ref().map(|n| lock(&n.cache).memory()), config.blocks);
         let perf_map = Mutex::new(config.perf_map.then(open_perf_map).flatten());
         let shared = Shared { written: Written::default(), native, table, perf_map, space };
         Self::with(config, Arc::new(shared))
@@ -230,6 +233,7 @@ impl Engine {
         let f = self.head();
         Stats {
             blocks: self.shared.table.len() as u64,
+            swept: self.shared.table.swept(),
             slow_loads: f.slow_loads,
             slow_stores: f.slow_stores,
             redos: f.redos,

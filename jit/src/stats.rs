@@ -7,6 +7,8 @@ pub struct Stats {
     pub decoded: u64,
     /// Blocks in the table now.
     pub blocks: u64,
+    /// Blocks removed to make room for others.
+    pub swept: u64,
     /// Blocks compiled.
     pub compiled: u64,
     /// Those of them for tier 2.
@@ -44,7 +46,7 @@ pub struct Stats {
 }
 
 impl std::ops::AddAssign for Stats {
-    /// Adds what another vCPU of the same machine has counted. Live blocks are the machine's.
+    /// Adds what another vCPU of the same machine has counted. Live blocks and swept ones are the machine's.
     fn add_assign(&mut self, other: Self) {
         self.decoded += other.decoded;
         self.compiled += other.compiled;
@@ -72,6 +74,7 @@ impl std::fmt::Display for Stats {
         let Self {
             decoded,
             blocks,
+            swept,
             compiled,
             compiled_tier2,
             compile_failed,
@@ -90,7 +93,7 @@ impl std::fmt::Display for Stats {
             stopped,
             samples,
         } = self;
-        writeln!(f, "blocks: {decoded} decoded, {blocks} live, {invalidated} invalidated")?;
+        writeln!(f, "blocks: {decoded} decoded, {blocks} live, {invalidated} invalidated, {swept} swept")?;
         writeln!(
             f,
             "compiled: {compiled} blocks ({compiled_tier2} for tier 2), {code_bytes} bytes, {compile_failed} failed, {compile_stale} stale, {evicted} evicted"

@@ -24,6 +24,8 @@ use crate::member::{Member, Members};
 use crate::sync::{AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::tb::{Key, LinkRef, Links, Tb};
 
+mod sweep;
+
 /// As many as a system decodes blocks until it has booted: a list is walked with a cache miss for each of its blocks.
 const BUCKETS: usize = if cfg!(loom) { 2 } else { 1 << 18 };
 
@@ -37,6 +39,8 @@ pub struct Table {
     published: AtomicU64,
     /// The memory that the blocks' code is in, whose jumps are turned here.
     memory: Option<SharedMemory>,
+    /// Blocks that there may be at once.
+    room: usize,
 }
 
 // SAFETY: the raw pointers lead to blocks that the table owns (one strong count each) and to code that lives for ever.
@@ -52,6 +56,10 @@ struct Inner {
     /// With their stamps.
     graveyard: Vec<(u64, Removed)>,
     blocks: usize,
+    /// The bucket where [`sweep`] goes on.
+    hand: usize,
+    /// Blocks that it has removed.
+    swept: u64,
 }
 
 /// What a vCPU may still look at.
@@ -68,11 +76,11 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// An empty table of blocks whose code will be in `memory`.
-    pub fn new(memory: Option<SharedMemory>) -> Self {
+    /// An empty table of up to `room` blocks, whose code will be in `memory`.
+    pub fn new(memory: Option<SharedMemory>, room: usize) -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicPtr::default()).collect();
         let (clock, published) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { buckets, inner: Mutex::default(), clock, published, memory }
+        Self { buckets, inner: Mutex::default(), clock, published, memory, room }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -86,6 +94,11 @@ impl Table {
     /// Number of blocks.
     pub fn len(&self) -> usize {
         self.lock().blocks
+    }
+
+    /// How many blocks have had to make room for others.
+    pub fn swept(&self) -> u64 {
+        self.lock().swept
     }
 
     /// No blocks?
@@ -155,15 +168,15 @@ impl Table {
         if let Some(same) = self.find(tb.key).filter(|same| same.spans == tb.spans) {
             return Some(same);
         }
+        self.sweep(&mut inner);
         let p = Arc::into_raw(tb);
         // SAFETY: the table owns the count that `into_raw` left.
         let tb = unsafe { &*p };
-        for (page, _) in tb.spans.iter().flatten() {
+        for (n, page) in tb.pages() {
             let list = inner.pages.entry(page.0).or_default();
-            // A block over two pages may have the same page twice.
-            if list.last() != Some(&p) {
-                list.push(p);
-            }
+            // As many blocks as there is `room` for are fewer than 2^32.
+            tb.places[n].store(list.len() as u32, Ordering::Relaxed);
+            list.push(p);
         }
         inner.blocks += 1;
         let bucket = self.bucket(tb.key);
@@ -255,13 +268,8 @@ impl Table {
             // SAFETY: blocks in a bucket are alive.
             at = unsafe { &(*here).next };
         }
-        for (page, _) in tb.spans.iter().flatten() {
-            if let Some(list) = inner.pages.get_mut(&page.0) {
-                list.retain(|q| *q != p.cast_const());
-                if list.is_empty() {
-                    inner.pages.remove(&page.0);
-                }
-            }
+        for (n, page) in tb.pages() {
+            take_off(&mut inner.pages, page, tb.places[n].load(Ordering::Relaxed) as usize);
         }
         self.drop_code_locked(inner, tb);
         inner.members.forget(tb);
@@ -409,6 +417,22 @@ impl Table {
     }
 }
 
+/// Takes the block at `place` off a page's list, whose last one takes the place.
+fn take_off(pages: &mut HashMap<u32, Vec<*const Tb>>, page: RamPage, place: usize) {
+    let Some(list) = pages.get_mut(&page.0) else { return };
+    list.swap_remove(place);
+    if let Some(moved) = list.get(place) {
+        // SAFETY: blocks in a page's list are alive.
+        let moved = unsafe { &**moved };
+        if let Some((n, _)) = moved.pages().find(|(_, p)| *p == page) {
+            moved.places[n].store(place as u32, Ordering::Relaxed);
+        }
+    }
+    if list.is_empty() {
+        pages.remove(&page.0);
+    }
+}
+
 /// Takes `link` off its target's list. Under the lock.
 fn detach(link: &Link) {
     let to = link.to.swap(ptr::null_mut(), Ordering::Relaxed);
@@ -442,13 +466,33 @@ mod tests {
     use super::*;
 
     fn block() -> Arc<Tb> {
-        let block = x86::decode::block(&[0xc3], 0x1000, Mode(Mode::CODE64)).expect("RET");
+        mapped_at(0x1000)
+    }
+
+    /// The instruction that lies at 1000h of RAM, where a program sees it at `rip`.
+    fn mapped_at(rip: u64) -> Arc<Tb> {
+        let block = x86::decode::block(&[0xc3], rip, Mode(Mode::CODE64)).expect("RET");
         Arc::new(Tb::new(block, 0x1000, [Some((RamPage(1), 1)), None]))
     }
 
     #[test]
+    fn programs_at_ever_new_addresses_leave_room() {
+        let table = Table::new(None, 100);
+        let kept = table.insert(mapped_at(0), || true).expect("it is intact").key;
+        for n in 1..10_000 {
+            table.insert(mapped_at(n << 12), || true).expect("it is intact");
+            assert!(table.len() <= 100);
+            // Tier 0 runs one of them again and again.
+            table.find(kept).expect("what is in use stays").heat.store(1, Ordering::Relaxed);
+            table.reclaim();
+        }
+        assert_eq!(table.swept(), 9_900);
+        assert_eq!(table.lock().pages[&1].len(), 100);
+    }
+
+    #[test]
     fn what_is_not_as_decoded_any_more_is_not_added() {
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         assert!(table.insert(block(), || false).is_none());
         assert_eq!(table.len(), 0);
         let first = std::ptr::from_ref(table.insert(block(), || true).expect("it is intact"));
@@ -458,7 +502,7 @@ mod tests {
 
     #[test]
     fn removed_blocks_stay_while_a_vcpu_may_hold_them() {
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         let (one, other) = (table.join(), table.join());
         other.come_online(table.clock(), false);
         let tb = block();

@@ -62,12 +62,14 @@ pub struct Tb {
     entered: AtomicU64,
     /// Identity.
     pub key: Key,
+    /// Next in the table's bucket. In one cache line with `key`, for whoever walks the list.
+    pub next: AtomicPtr<Tb>,
     /// Pages and 64-byte lines that the bytes lie in; the second one for an instruction that crosses a page.
     pub spans: [Option<(RamPage, u64)>; 2],
+    /// Where it is in the table's lists of these pages. Under the table's lock.
+    pub places: [AtomicU32; 2],
     /// The bytes that it was decoded from; empty if they lie in two pages.
     bytes: Box<[u8]>,
-    /// Next in the table's bucket.
-    pub next: AtomicPtr<Tb>,
     /// Static exits of the compiled code.
     pub links: Mutex<Links>,
     /// Links of other blocks that lead here.
@@ -169,6 +171,7 @@ impl Tb {
             block,
             key,
             spans,
+            places: Default::default(),
             bytes: Box::default(),
             next: AtomicPtr::default(),
             code: AtomicPtr::default(),
@@ -185,6 +188,15 @@ impl Tb {
             plain,
             floats,
         }
+    }
+
+    /// The pages that its bytes lie in, each once, with the place of its number in [`Tb::spans`].
+    pub fn pages(&self) -> impl Iterator<Item = (usize, RamPage)> {
+        let [first, second] = self.spans.map(|span| span.map(|(page, _)| page));
+        [first, second.filter(|page| Some(*page) != first)]
+            .into_iter()
+            .enumerate()
+            .filter_map(|(n, page)| Some((n, page?)))
     }
 
     /// The same block, which knows that `bytes` begin with those it was decoded from.

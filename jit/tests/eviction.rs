@@ -1,4 +1,4 @@
-//! A code cache that is too small for what is hot: blocks lose their code, get it again, and nobody can tell.
+//! A code cache or a table of blocks that is too small for what is hot: blocks lose their code or go, come back, and nobody can tell.
 
 mod rig;
 
@@ -98,5 +98,26 @@ fn evicted_blocks_that_change_are_decoded_again() {
         want.same_as(&seen, &format!("{tier:?}"));
         assert!(stats.invalidated >= ROUNDS * COUNT / 16, "{tier:?}: {stats}");
         assert!(tier == TierPolicy::Auto || stats.evicted > COUNT, "{tier:?}: {stats}");
+    }
+}
+
+/// A table that has room for few blocks, each of which may be compiled.
+fn few(tier: TierPolicy) -> EngineConfig {
+    EngineConfig { blocks: FEW, hot_threshold: 30, verify: false, ..config(tier) }
+}
+const FEW: usize = 100;
+
+#[test]
+fn blocks_make_room_for_others() {
+    for (end, name) in
+        [(next_round as fn(&mut CodeAssembler), "same"), (next_round_with_other_code, "other code")]
+    {
+        let (want, _) = run(config(TierPolicy::Zero), end);
+        for tier in [TierPolicy::Zero, TierPolicy::One, TierPolicy::Two, TierPolicy::Auto] {
+            let (seen, stats) = run(few(tier), end);
+            want.same_as(&seen, &format!("{name}, {tier:?}"));
+            assert!(stats.blocks <= FEW as u64, "{name}, {tier:?}: {stats}");
+            assert!(stats.swept > COUNT, "{name}, {tier:?}: {stats}");
+        }
     }
 }

@@ -57,7 +57,7 @@ struct World {
 impl World {
     fn new() -> Arc<Self> {
         let cache = CodeCache::new(4 * LEN, CodeMapping::Auto).expect("code memory");
-        let table = Table::new(Some(cache.memory()));
+        let table = Table::new(Some(cache.memory()), usize::MAX);
         let blocks = [block(0x100), block(0x200)];
         let world = Self { cache: loom::sync::Mutex::new(cache), table, blocks };
         for tb in &world.blocks {
@@ -139,7 +139,7 @@ fn linked_while_its_code_is_dropped() {
 /// Code is ready when its block dies.
 fn compiled_while_it_is_removed() {
     model(|| {
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         let tb = block(0x100);
         table.insert(Arc::clone(&tb), || true).expect("it is intact");
         let world = Arc::new((table, tb));
@@ -157,7 +157,7 @@ fn compiled_while_it_is_removed() {
 fn place_used_again() {
     model(|| {
         let cache = CodeCache::new(1, CodeMapping::Auto).expect("code memory");
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         let blocks = [block(0x100), block(0x200), block(0x300)];
         for tb in &blocks {
             table.insert(Arc::clone(tb), || true).expect("it is intact");

@@ -52,7 +52,7 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        let table = Table::new(None);
+        let table = Table::new(None, usize::MAX);
         let tb = block_of(&CODE);
         table.insert(Arc::clone(&tb), || true).expect("it is intact");
         Arc::new(Self { table, tb, between: AtomicU64::new(0) })

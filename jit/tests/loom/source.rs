@@ -25,7 +25,7 @@ impl World {
         let ram = MemoryMap::new(vec![ram]).expect("a map");
         let space = AddressSpace::new(GuestRam::new(PAGE_SIZE).expect("memory"), ram);
         space.write(Gpa(PLACE), &CODE).expect("memory");
-        let (table, written) = (Table::new(None), Written::default());
+        let (table, written) = (Table::new(None, usize::MAX), Written::default());
         Arc::new(Self { space, table, written, told: AtomicBool::new(false) })
     }
 

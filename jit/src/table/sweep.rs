@@ -1,0 +1,54 @@
+//! What keeps the number of blocks within bounds.
+//!
+//! Requirement: a guest cannot make the table grow without end. It would, with no ill will: programs are loaded at random
+//! addresses, a block is for one address, and the page that it was decoded from stays in the guest's page cache when the
+//! program has ended, so that no write ever removes the block.
+//! Solution: a clock hand goes round the buckets while there are too many. A block without code that tier 0 has not run since the hand
+//! was here last goes; one that it has run starts again from no heat. Blocks with code are as many as the code cache holds, and
+//! the hand leaves them alone while it finds others nearby.
+
+use super::{Inner, Table};
+use crate::sync::Ordering;
+use crate::tb::{HOT_QUEUED, Tb};
+
+/// Buckets in which the hand looks for blocks without code only.
+const PICKY: usize = 64;
+
+impl Table {
+    /// Makes room for one more block.
+    pub(super) fn sweep(&self, inner: &mut Inner) {
+        let mut visited = 0;
+        // Twice round: the second time nothing has been run since the first.
+        while inner.blocks >= self.room && visited < 2 * self.buckets.len() {
+            self.sweep_bucket(inner, visited >= PICKY);
+            inner.hand = (inner.hand + 1) % self.buckets.len();
+            visited += 1;
+        }
+    }
+
+    fn sweep_bucket(&self, inner: &mut Inner, any: bool) {
+        let mut at = self.buckets[inner.hand].load(Ordering::Acquire);
+        while !at.is_null() {
+            // SAFETY: blocks in a bucket are alive, and removed ones stay allocated until a safepoint.
+            let tb = unsafe { &*at };
+            at = tb.next.load(Ordering::Acquire);
+            if if tb.code().is_null() { is_forgotten(tb) } else { any } {
+                self.remove(inner, tb);
+                inner.swept += 1;
+            }
+        }
+    }
+}
+
+/// Has tier 0 not run it since this was asked last? One that a worker has is about to get code.
+fn is_forgotten(tb: &Tb) -> bool {
+    match tb.heat.load(Ordering::Relaxed) {
+        0 | u32::MAX => true,
+        HOT_QUEUED => false,
+        // What another vCPU makes of the heat meanwhile may get lost, or this: it is found hot a little later or stays a little longer.
+        heat => {
+            let _ = tb.heat.compare_exchange(heat, 0, Ordering::Relaxed, Ordering::Relaxed);
+            false
+        }
+    }
+}
