@@ -76,6 +76,11 @@ impl IoApic {
         }
     }
 
+    /// Is `pin` masked?
+    pub fn is_masked(&self, pin: u8) -> bool {
+        self.state.table.get(usize::from(pin)).is_none_or(|entry| entry & entry::MASKED != 0)
+    }
+
     /// Sends what is due. `deliver` says whether a local APIC accepted the message.
     pub fn service(&mut self, mut deliver: impl FnMut(&ApicMessage) -> bool) {
         let s = &mut self.state;

@@ -265,6 +265,15 @@ impl PicPair {
         master.set_levels(master.levels & !(1 << CASCADE) | line, 0);
     }
 
+    /// Is input `irq` (below 16) masked, at its chip or at the cascade?
+    pub fn is_masked(&self, irq: u8) -> bool {
+        let [master, slave] = &self.state.chips;
+        match irq {
+            0..8 => master.imr >> irq & 1 != 0,
+            _ => slave.imr >> (irq & 7) & 1 != 0 || master.imr >> CASCADE & 1 != 0,
+        }
+    }
+
     /// The INTR output.
     pub fn output(&self) -> bool {
         self.state.chips[0].pending().is_some()

@@ -79,6 +79,14 @@ pub(super) struct Controllers {
     testdev: u32,
 }
 
+impl Controllers {
+    /// Can an edge of `line` interrupt a processor, as the masks are? (One at a masked input of the 8259A pair is kept there.)
+    fn hear(&self, line: u8) -> bool {
+        let Route { isa, pin } = self.routes.0[usize::from(line)];
+        isa.is_some_and(|irq| !self.pic.is_masked(irq)) || pin.is_some_and(|pin| !self.ioapic.is_masked(pin))
+    }
+}
+
 /// See the module. What is used without the board is settled here.
 ///
 /// Lock order: the board, a PCI function ([`crate::pci::LockedFunction`]), the controllers, the message port, one local APIC. Lines are words;
@@ -290,16 +298,20 @@ impl PcDevices {
             testdev = Testdev { high: device.irqs(), rose: device.take_rose() };
         }
         let interrupts = &self.interrupts;
-        interrupts.with(|controllers| {
+        let pit_is_heard = interrupts.with(|controllers| {
             (controllers.routes, controllers.testdev) = (routes, testdev.high);
             interrupts.settle(controllers, testdev);
+            controllers.hear(LINE_PIT)
         });
-        self.deadline = self.find_deadline();
+        let (others, pit) = (self.other_deadline(), self.pit.next_deadline());
+        self.deadline = earlier(others, pit);
+        self.wake = if pit_is_heard { self.deadline } else { others };
     }
 
-    fn find_deadline(&self) -> Option<Ns> {
+    /// The earliest deadline of all devices but the PIT and the local APICs.
+    fn other_deadline(&self) -> Option<Ns> {
         let serial = self.serial.iter().filter_map(Timed::next_deadline);
-        [&self.pit as &dyn Timed, &self.rtc, &self.hpet, &self.acpi]
+        [&self.rtc as &dyn Timed, &self.hpet, &self.acpi]
             .map(Timed::next_deadline)
             .into_iter()
             .chain([serial.min(), self.storage_deadline()])

@@ -99,6 +99,7 @@ impl PcDevices {
             map_changed: _,
             apart: _,
             deadline: _,
+            wake: _,
         } = self;
         let controllers = interrupts.with(|Controllers { pic, ioapic, seen_levels, seen_intr, .. }| {
             (pic.save(), ioapic.save(), *seen_levels, *seen_intr)

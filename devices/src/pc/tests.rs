@@ -29,8 +29,11 @@ fn lapic(pc: &mut PcDevices, cpu: usize, offset: u64, value: u64) {
     pc.mmio_write(cpu, LAPIC_BASE + offset, 4, value, 0);
 }
 fn ioapic(pc: &mut PcDevices, index: u64, value: u64) {
-    pc.mmio_write(0, IOAPIC_BASE, 4, index, 0);
-    pc.mmio_write(0, IOAPIC_BASE + 0x10, 4, value, 0);
+    ioapic_at(pc, index, value, 0);
+}
+fn ioapic_at(pc: &mut PcDevices, index: u64, value: u64, now: Ns) {
+    pc.mmio_write(0, IOAPIC_BASE, 4, index, now);
+    pc.mmio_write(0, IOAPIC_BASE + 0x10, 4, value, now);
 }
 
 #[test]
@@ -55,6 +58,64 @@ fn timer_through_the_8259a() {
         pc.port_write(0x20, 1, 0x20, at);
     }
     assert_eq!(last, (4096 * 100 + 1) * 1_000_000_000 / 1_193_182 + 1);
+}
+
+/// A tick that no processor can notice wakes nobody; who looks at the board finds it made up for.
+#[test]
+fn ticks_that_are_masked_wake_nobody() {
+    const MS: Ns = 1_000_000;
+    let ticking = || {
+        let mut pc = board(1);
+        init_pic(&mut pc);
+        // IRQ 0 masked, a tick every 3.4 ms, and an interrupt of the RTC every second.
+        for (port, value) in [(0x21, 0xff), (0x43, 0x34), (0x40, 0), (0x40, 0x10), (0x70, 0x0b), (0x71, 0x12)]
+        {
+            out(&mut pc, port, value);
+        }
+        while pc.acknowledge(0, 0).is_some() {
+            out(&mut pc, 0x20, 0x20);
+        }
+        pc
+    };
+    let requests = |pc: &mut PcDevices, at| {
+        pc.port_write(0x20, 1, 0x0a, at);
+        pc.port_read(0x20, 1, at)
+    };
+    let (mut woken, mut not_woken) = (ticking(), ticking());
+    let far = not_woken.next_deadline().expect("the RTC's");
+    assert!(far > 900 * MS, "{far}");
+    assert!(
+        not_woken.device_deadline().expect("the PIT's") < 4 * MS,
+        "without the board the masks may change"
+    );
+    for at in (0..20 * MS).step_by(1000) {
+        woken.advance(at);
+    }
+    for pc in [&mut woken, &mut not_woken] {
+        assert_eq!(requests(pc, 20 * MS) & 1, 1, "the pair keeps the edge");
+        // The I/O APIC loses it: nothing comes before the next tick, for which the machine must be woken now.
+        ioapic_at(pc, 0x14, 0x55, 20 * MS);
+        lapic(pc, 0, 0xf0, 0x1ff);
+        assert_eq!(pc.acknowledge(0, 20 * MS), None);
+        let tick = pc.next_deadline().expect("the PIT's");
+        assert!((20 * MS..24 * MS).contains(&tick), "{tick}");
+        pc.advance(tick);
+        assert_eq!(pc.acknowledge(0, tick), Some(0x55));
+    }
+    assert_eq!(woken.save(), not_woken.save());
+    // The pair's request stands when its mask goes.
+    let (mut woken, mut not_woken) = (ticking(), ticking());
+    for at in (0..20 * MS).step_by(1000) {
+        woken.advance(at);
+    }
+    for pc in [&mut woken, &mut not_woken] {
+        pc.port_write(0x21, 1, 0xfe, 20 * MS);
+        assert_eq!(pc.acknowledge(0, 20 * MS), Some(0x30));
+        let tick = pc.next_deadline().expect("the PIT's");
+        assert!((20 * MS..24 * MS).contains(&tick), "{tick}");
+        pc.advance(tick);
+    }
+    assert_eq!(woken.save(), not_woken.save());
 }
 
 #[test]
