@@ -72,7 +72,6 @@ fn read(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
 fn header(file: &File) -> io::Result<Option<Header>> {
     const DIRTY: u64 = 1;
     const CORRUPT: u64 = 2;
-    const DATA_FILE: u64 = 4;
     let head = read(file, 0, 112)?;
     if !head.starts_with(b"QFI\xfb") {
         return Ok(None);
@@ -83,8 +82,6 @@ fn header(file: &File) -> io::Result<Option<Header>> {
     let problem = match () {
         () if !matches!(version, 2 | 3) => Some("its version is neither 2 nor 3"),
         () if !(9..=21).contains(&cluster_bits) => Some("its header is damaged"),
-        () if big_endian::<4>(&head, 32) != 0 => Some("it is encrypted"),
-        () if features & DATA_FILE != 0 => Some("its data is in another file, which cannot be used"),
         () if features & CORRUPT != 0 => Some("it is marked as damaged"),
         () => None,
     };

@@ -123,10 +123,8 @@ fn look_at_qcow2(image: &mut Image, header: &Qcow2, file: File) {
     }
     let looked = storage::look(file, &image.path, storage::ImageFormat::Qcow2);
     if let Err(error) = looked.and_then(|disk| look_at(image, disk)) {
-        image.problem = Some((
-            format!("this qcow2 image cannot be used: {error}"),
-            "check it with: qemu-img check".into(),
-        ));
+        let problem = format!("this qcow2 image cannot be used: {error}");
+        image.problem = Some((problem, storage::qcow2_remedy(&error).into()));
     }
 }
 
@@ -154,9 +152,12 @@ fn look_at(image: &mut Image, mut disk: devices::block::Disk) -> std::io::Result
             "a VDI disk image" => "vdi",
             "a VHDX disk image" => "vhdx",
             "a VHD disk image" => "vpc",
+            "a QED disk image" => "qed",
+            "a Parallels disk image" => "parallels",
+            "a Bochs disk image" => "bochs",
             _ => image.format,
         };
-        if matches!(image.format, "vmdk" | "vdi" | "vhdx" | "vpc") {
+        if image.format != "raw" {
             let convert =
                 format!("convert it with: qemu-img convert -O qcow2 {} NEW.qcow2", image.path.display());
             findings.what =

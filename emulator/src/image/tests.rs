@@ -146,6 +146,9 @@ fn other_files_are_named() {
     refused(&vdi, &["a VDI disk image", "qemu-img convert"]);
     refused(b"KDMV............", &["a VMDK disk image", "qemu-img convert"]);
     refused(b"vhdxfile........", &["a VHDX disk image", "qemu-img convert"]);
+    refused(b"QED\0............", &["a QED disk image", "qemu-img convert"]);
+    refused(b"WithouFreSpacExt....", &["a Parallels disk image", "qemu-img convert"]);
+    refused(b"Bochs Virtual HD Image\0..", &["a Bochs disk image", "qemu-img convert"]);
 }
 
 #[test]

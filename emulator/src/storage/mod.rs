@@ -33,27 +33,28 @@ use numbered::Numbered;
 use overlay::Overlay;
 pub use plan::{AhciCard, Connected, DiskCard, Plan, plan};
 use plan::{boot_first, cd_names, test_device_place};
+pub use qcow2::remedy as qcow2_remedy;
 
 use crate::boot::explain;
 use crate::cli::UserError;
 use crate::config::{BoardKind, MachineConfig};
 
-/// First bytes of formats, and what to say of those that are not there.
-const FOREIGN: [(&[u8], &str); 5] = [
-    (b"KDMV", "a VMDK image"),
-    (b"# Disk DescriptorFile", "a VMDK description"),
-    (b"vhdxfile", "a VHDX image"),
-    (b"<<< ", "a VDI image"),
-    (b"conectix", "a VHD image"),
-];
+/// Bytes at the beginning of a file that tell its format.
+const HEAD: usize = 128;
+
+/// The format that `head`, the first bytes of an image, is a mark of, if it is one that is not there.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    bios::detect::stranger(head)
+        .filter(|what| what.ends_with("disk image") && !head.starts_with(qcow2::MAGIC))
+}
 
 /// What a file's first bytes say. Raw images have no mark of their own.
 fn probe(head: &[u8]) -> Result<ImageFormat, &'static str> {
     if head.starts_with(qcow2::MAGIC) {
         return Ok(ImageFormat::Qcow2);
     }
-    match FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
-        Some((_, what)) => Err(what),
+    match foreign(head) {
+        Some(what) => Err(what),
         None => Ok(ImageFormat::Raw),
     }
 }
@@ -87,7 +88,7 @@ pub fn open(drive: &DriveConfig, path: &Path) -> Result<Disk, UserError> {
     lock(&file, write).map_err(|problem| {
         UserError::new(subject(), problem, "end the other program, or use -snapshot on a copy")
     })?;
-    let mut head = [0; 32];
+    let mut head = [0; HEAD];
     let len = read_head(&file, &mut head).map_err(failed)?;
     let (format, guessed) = match drive.format {
         Some(format) => (format, false),
@@ -113,11 +114,8 @@ pub fn open(drive: &DriveConfig, path: &Path) -> Result<Disk, UserError> {
                 ));
             }
             Box::new(qcow2::Qcow2File::new(file, path, write).map_err(|error| {
-                UserError::new(
-                    subject(),
-                    format!("the qcow2 image cannot be used: {error}"),
-                    "check it with: qemu-img check",
-                )
+                let problem = format!("the qcow2 image cannot be used: {error}");
+                UserError::new(subject(), problem, qcow2::remedy(&error))
             })?)
         }
     };

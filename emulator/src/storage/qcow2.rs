@@ -32,6 +32,14 @@ impl Qcow2File {
     }
 }
 
+/// What to do about an image that cannot be used.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::Unsupported => "make a plain one with: qemu-img convert -O qcow2",
+        _ => "check it with: qemu-img check",
+    }
+}
+
 impl BlockBackend for Qcow2File {
     fn len(&self) -> u64 {
         self.image.size()

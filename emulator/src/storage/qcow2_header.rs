@@ -18,6 +18,11 @@ const MAX_CHAIN: usize = 64;
 const MAX_L1: u64 = 32 << 20;
 const MAX_COUNT_TABLE: u64 = 8 << 20;
 
+/// Incompatible features (qcow2 specification, "Header").
+const EXTERNAL_DATA: u64 = 1 << 2;
+const COMPRESSION_TYPE: u64 = 1 << 3;
+const EXTENDED_L2: u64 = 1 << 4;
+
 fn bad<T>(what: impl Into<String>) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidData, what.into()))
 }
@@ -35,7 +40,7 @@ struct Header {
 
 impl Header {
     fn read(file: &File) -> io::Result<Self> {
-        let mut bytes = [0; 104];
+        let mut bytes = [0; 112];
         // Version 2 headers are shorter; nothing says that something follows.
         let len = super::read_head(file, &mut bytes)?;
         if len < 72 || !bytes.starts_with(MAGIC) {
@@ -46,6 +51,20 @@ impl Header {
         let version = u32_at(4);
         if !(2..=3).contains(&version) || version == 3 && len < 104 {
             return bad(format!("its version is {version}"));
+        }
+        // Incompatible features, and the compression type, which is behind what every header has.
+        let features = if version == 3 { u64_at(72) } else { 0 };
+        let what = match () {
+            () if u32_at(32) != 0 => Some("it is encrypted"),
+            () if features & EXTERNAL_DATA != 0 => Some("its data is in another file"),
+            () if features & COMPRESSION_TYPE != 0 && bytes[104] != 0 => {
+                Some("its clusters are compressed by zstd")
+            }
+            () if features & EXTENDED_L2 != 0 => Some("its clusters are divided (extended L2 entries)"),
+            () => None,
+        };
+        if let Some(what) = what {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
         let cluster_bits = u32_at(20);
         if !(9..=21).contains(&cluster_bits) {

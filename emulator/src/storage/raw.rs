@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use devices::block::BlockBackend;
 
-use super::{FOREIGN, qcow2};
+use super::{foreign, qcow2};
 
 /// See the module.
 pub(super) struct RawFile {
@@ -60,8 +60,8 @@ impl BlockBackend for RawFile {
         if end.is_none_or(|end| end > self.len.next_multiple_of(512)) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let foreign = bytes.starts_with(qcow2::MAGIC) || FOREIGN.iter().any(|(m, _)| bytes.starts_with(m));
-        if self.guessed && offset == 0 && foreign {
+        let marks = |bytes: &[u8]| bytes.starts_with(qcow2::MAGIC) || foreign(bytes).is_some();
+        if self.guessed && offset == 0 && marks(bytes) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the guest writes the mark of another image format; give format=raw to allow it",

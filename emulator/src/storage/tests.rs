@@ -149,6 +149,20 @@ fn mistakes_are_one_line_with_a_remedy() {
     assert!(message(&drive(&file("empty", b""))).contains("empty"));
     let vmdk = message(&drive(&file("a.vmdk", b"KDMV\x01\0\0\0")));
     assert!(vmdk.contains("VMDK") && vmdk.contains("qemu-img convert"), "{vmdk}");
+    let mut vdi = [0; 512];
+    vdi[0x40..0x44].copy_from_slice(&[0x7f, 0x10, 0xda, 0xbe]);
+    let vdi = message(&drive(&file("a.vdi", &vdi)));
+    assert!(vdi.contains("VDI") && vdi.contains("qemu-img convert"), "{vdi}");
+    for (at, bits, what) in
+        [(75, 0, "encrypted"), (79, 4, "another file"), (79, 8, "zstd"), (79, 16, "extended L2")]
+    {
+        let mut header = [0; 512];
+        header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+        (header[at], header[104]) = (bits, 1);
+        header[35] = u8::from(bits == 0);
+        let refused = message(&drive(&file("e.qcow2", &header)));
+        assert!(refused.contains(what) && refused.contains("qemu-img convert"), "{refused}");
+    }
     let qcow2 = DriveConfig { format: Some(ImageFormat::Qcow2), ..drive(&file("b", &[0; 1024])) };
     assert!(message(&qcow2).contains("no qcow2"));
     let damaged = message(&drive(&file("c", &[&b"QFI\xfb\0\0\0\x09"[..], &[0xff; 512]].concat())));
