@@ -219,7 +219,8 @@ impl Table {
     /// beside code that they run again and again: to decode it anew after each store takes most of their time.)
     pub fn invalidate(&self, space: &AddressSpace, write: CodeWrite, mut gone: impl FnMut(&Tb)) {
         let mut inner = self.lock();
-        let Some(list) = inner.pages.get(&write.page.0) else { return };
+        // None may be left where blocks have made room for others: then the page's lines stop being tracked below.
+        let list = inner.pages.get(&write.page.0).map_or(&[][..], Vec::as_slice);
         // SAFETY: blocks in a page's list are alive.
         let hit = |p: &*const Tb| unsafe { (**p).lines(write.page) } & write.lines != 0;
         let hit: Vec<*const Tb> = list.iter().copied().filter(hit).collect();
