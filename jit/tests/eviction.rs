@@ -118,7 +118,7 @@ fn blocks_make_room_for_others() {
         [(next_round as fn(&mut CodeAssembler), "same"), (next_round_with_other_code, "other code")]
     {
         let (want, _) = run(config(TierPolicy::Zero), end);
-        for tier in [TierPolicy::Zero, TierPolicy::One, TierPolicy::Auto] {
+        for tier in [TierPolicy::Zero, TierPolicy::Auto] {
             let (seen, stats) = run(few(tier), end);
             want.same_as(&seen, &format!("{name}, {tier:?}"));
             assert!(stats.blocks <= FEW as u64, "{name}, {tier:?}: {stats}");
