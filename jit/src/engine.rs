@@ -66,7 +66,7 @@ pub struct EngineConfig {
     pub tier2_samples_quick: u8,
     /// Size of the code cache.
     pub code_cache_bytes: usize,
-    /// Blocks that are kept, of all vCPUs together, with code or without: about 700 bytes of host memory each.
+    /// Blocks that are kept, of all vCPUs together, with code or without: about 880 bytes of host memory each.
     pub blocks: usize,
     /// Compile threads.
     pub workers: usize,

@@ -9,7 +9,7 @@
 
 use super::{Inner, Table};
 use crate::sync::Ordering;
-use crate::tb::{HOT_QUEUED, Tb};
+use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb};
 
 /// Buckets in which the hand looks for blocks without code only.
 const PICKY: usize = 64;
@@ -32,7 +32,8 @@ impl Table {
             // SAFETY: blocks in a bucket are alive, and removed ones stay allocated until a safepoint.
             let tb = unsafe { &*at };
             at = tb.next.load(Ordering::Acquire);
-            if if tb.code().is_null() { is_forgotten(tb) } else { any } {
+            let goes = if tb.code().is_null() { is_forgotten(tb) } else { any };
+            if goes {
                 self.remove(inner, tb);
                 inner.swept += 1;
             }
@@ -40,10 +41,11 @@ impl Table {
     }
 }
 
-/// Has tier 0 not run it since this was asked last? One that a worker has is about to get code.
+/// Has tier 0 not run it since this was asked last? One that a worker has is about to get code; of one that is never compiled nobody
+/// keeps account.
 fn is_forgotten(tb: &Tb) -> bool {
     match tb.heat.load(Ordering::Relaxed) {
-        0 | u32::MAX => true,
+        0 | HOT_NEVER => true,
         HOT_QUEUED => false,
         // What another vCPU makes of the heat meanwhile may get lost, or this: it is found hot a little later or stays a little longer.
         heat => {
