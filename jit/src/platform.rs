@@ -31,16 +31,14 @@
 
 #![expect(unsafe_code, reason = "maps and runs executable memory")]
 
+#[cfg(target_os = "linux")]
+mod dual;
 mod switched;
 
-use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::os::fd::AsRawFd as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Mmap, MmapMut, MmapOptions};
 use switched::Switched;
 
 /// Bytes of the memory that mappings are tried out on.
@@ -69,7 +67,8 @@ pub struct CodeMemory {
 
 #[derive(Debug)]
 enum Map {
-    Dual { rw: MmapMut, rx: Executable },
+    #[cfg(target_os = "linux")]
+    Dual(dual::Dual),
     Single(Switched),
 }
 
@@ -92,21 +91,7 @@ impl CodeMemory {
 
     #[cfg(target_os = "linux")]
     fn dual(len: usize, told: bool) -> io::Result<Self> {
-        use std::os::fd::FromRawFd as _;
-        // SAFETY: the name is a C string.
-        let fd = unsafe { libc::memfd_create(c"retrograde-code".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just created and is owned by nobody else.
-        let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(len as u64)?;
-        // SAFETY: the file is private to these two mappings; the executable one is only read by instruction fetch.
-        let (rw, rx) = unsafe {
-            (MmapOptions::new().len(len).map_mut(&file)?, MmapOptions::new().len(len).map_exec(&file)?)
-        };
-        let told = if told { Some((file, page_size()?)) } else { None };
-        Ok(Self { map: Map::Dual { rw, rx: Executable { map: rx, told } }, len })
+        Ok(Self { map: Map::Dual(dual::Dual::new(len, told)?), len })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -136,13 +121,8 @@ impl CodeMemory {
     /// lie as [`crate::jump::patchable`] says. (Single mapping: no code may be running.)
     pub fn replace(&mut self, at: usize, jump: [u8; 4]) -> io::Result<()> {
         match &mut self.map {
-            Map::Dual { rw, rx } => {
-                let end = at.checked_add(4).ok_or(io::ErrorKind::InvalidInput)?;
-                let bytes = rw.get_mut(at..end).ok_or(io::ErrorKind::InvalidInput)?;
-                store_jump(bytes.as_mut_ptr(), jump);
-                clean_data(bytes.as_ptr(), 4);
-                rx.tell(at..end);
-            }
+            #[cfg(target_os = "linux")]
+            Map::Dual(m) => m.replace(at, jump)?,
             Map::Single(m) => m.write(at, &jump)?,
         }
         publish(self.base().wrapping_add(at), 4);
@@ -151,7 +131,7 @@ impl CodeMemory {
 
     /// May code be written while other code of this memory runs?
     pub fn is_dual(&self) -> bool {
-        matches!(self.map, Map::Dual { .. })
+        !matches!(self.map, Map::Single(_))
     }
 
     /// Bytes.
@@ -162,7 +142,8 @@ impl CodeMemory {
     /// Where code runs.
     pub fn base(&self) -> *const u8 {
         match &self.map {
-            Map::Dual { rx, .. } => rx.map.as_ptr(),
+            #[cfg(target_os = "linux")]
+            Map::Dual(m) => m.base(),
             Map::Single(m) => m.base(),
         }
     }
@@ -170,15 +151,9 @@ impl CodeMemory {
     /// Copies code to `at` and makes it visible to instruction fetch. No code of this memory may be running (single
     /// mapping), and nothing may run what is being replaced.
     pub fn write(&mut self, at: usize, code: &[u8]) -> io::Result<()> {
-        let range = at..at.checked_add(code.len()).ok_or(io::ErrorKind::InvalidInput)?;
         match &mut self.map {
-            Map::Dual { rw, rx } => {
-                let bytes = rw.get_mut(range.clone()).ok_or(io::ErrorKind::InvalidInput)?;
-                bytes.copy_from_slice(code);
-                // The data was written at another address, but both alias the same lines once cleaned to unification.
-                clean_data(bytes.as_ptr(), code.len());
-                rx.tell(range);
-            }
+            #[cfg(target_os = "linux")]
+            Map::Dual(m) => m.write(at, code)?,
             Map::Single(m) => m.write(at, code)?,
         }
         publish(self.base().wrapping_add(at), code.len());
@@ -198,29 +173,6 @@ fn store_jump(at: *mut u8, jump: [u8; 4]) {
     use std::sync::atomic::{AtomicU32, Ordering};
     // SAFETY: the caller has these four bytes, which are an instruction of a host whose instructions are aligned.
     unsafe { AtomicU32::from_ptr(at.cast()) }.store(u32::from_ne_bytes(jump), Ordering::Relaxed);
-}
-
-/// The executable one of two mappings.
-#[derive(Debug)]
-struct Executable {
-    map: Mmap,
-    /// What is mapped, and the size of the host's pages, where it has to be told.
-    told: Option<(File, usize)>,
-}
-
-impl Executable {
-    /// The other mapping was written to at these offsets.
-    fn tell(&self, range: Range<usize>) {
-        let Some((file, page)) = self.told.as_ref().filter(|_| !range.is_empty()) else { return };
-        let start = range.start & !(page - 1);
-        let at = self.map.as_ptr().wrapping_add(start).cast_mut().cast();
-        let (access, how) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_SHARED | libc::MAP_FIXED);
-        // SAFETY: the pages that the range lies in are this mapping's, and become at one stroke what they are already: those of this
-        // file at this offset.
-        let mapped =
-            unsafe { libc::mmap(at, range.end - start, access, how, file.as_raw_fd(), start as libc::off_t) };
-        assert_eq!(mapped, at, "code pages stay mapped: {}", io::Error::last_os_error());
-    }
 }
 
 /// Size of the host's pages: 4 KiB to 64 KiB.

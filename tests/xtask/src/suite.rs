@@ -112,7 +112,8 @@ fn stages(options: &Options, skip_log: &Path) -> Result<Vec<Stage>> {
         stages.push(Stage::run("workspace", &mut command)?);
     }
     if options.nightly {
-        let mut command = run::cargo(&["test", "--profile", "ci", "--package", "tests"]);
+        // Of the whole workspace, so that nothing is compiled with other features once more.
+        let mut command = run::cargo(&["test", "--profile", "ci", "--workspace"]);
         command.args(["--test", "guest", "--test", "smp", "--no-fail-fast"]);
         command.args(["--", "--ignored", "--test-threads", "2"]);
         guest_rules(&mut command);
