@@ -9,6 +9,7 @@ use bios::detect::stranger;
 use serde::Serialize;
 
 use super::fat::Fat;
+use super::firmware::Firmware;
 use super::iso::{Cd, platform};
 use super::partitions::{self, BIOS_BOOT, EFI_SYSTEM, Partition, Table, TableKind};
 use super::source::{Source, field};
@@ -177,6 +178,15 @@ pub fn findings(source: &mut Source<'_>) -> Findings {
         };
         return Findings::other(what, arch);
     }
+    match Firmware::find(source, &head) {
+        Some(whole @ Firmware::Whole) => {
+            let mut findings = rom();
+            findings.label = Some(whole.describe().into());
+            return findings;
+        }
+        Some(part) => return Findings::other(part.describe(), None),
+        None => {}
+    }
     if has(0, b"MZ")
         && let Some((what, arch)) = program(&head)
     {
@@ -190,9 +200,7 @@ pub fn findings(source: &mut Source<'_>) -> Findings {
         return findings;
     }
     if table.is_none() && !has(0x1fe, &[0x55, 0xaa]) && is_rom(source) {
-        let mut findings = Findings::new(What::Rom);
-        findings.architectures.insert(Arch::X86);
-        return findings;
+        return rom();
     }
     let disk = disk(source, &head, table, warnings);
     let nothing_known = disk.bios.is_none() && disk.table.is_none() && disk.file_system.is_none();
@@ -200,6 +208,12 @@ pub fn findings(source: &mut Source<'_>) -> Findings {
         return Findings::other(what, None);
     }
     disk
+}
+
+fn rom() -> Findings {
+    let mut findings = Findings::new(What::Rom);
+    findings.architectures.insert(Arch::X86);
+    findings
 }
 
 /// What a file is that nobody would take for a disk. (The smallest floppies have 160, 180, 320 and 360 KiB.)

@@ -7,6 +7,7 @@
 mod container;
 mod detect;
 mod fat;
+mod firmware;
 mod iso;
 mod partitions;
 mod plan;

@@ -162,6 +162,20 @@ pub fn cd(platforms: &[u8], names: &[&str]) -> Vec<u8> {
     image
 }
 
+/// A UEFI firmware volume of `len` bytes with nothing in it: one of variables, or one of code.
+pub fn firmware_volume(variables: bool, len: usize) -> Vec<u8> {
+    let mut image = vec![0xff; len];
+    let file_system: [u8; 16] = if variables {
+        [0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50]
+    } else {
+        [0x78, 0xe5, 0x8c, 0x8c, 0x3d, 0x8a, 0x1c, 0x4f, 0x99, 0x35, 0x89, 0x61, 0x85, 0xc3, 0x2d, 0xd3]
+    };
+    let fields: [(usize, &[u8]); 4] =
+        [(0, &[0; 16]), (16, &file_system), (32, &(len as u64).to_le_bytes()), (40, b"_FVH")];
+    put(&mut image, &fields);
+    image
+}
+
 /// One of each.
 pub fn all() -> Vec<Vec<u8>> {
     vec![
@@ -172,5 +186,6 @@ pub fn all() -> Vec<Vec<u8>> {
         cd(&[0, 0xef], &["BOOTX64.EFI", "BOOTIA32.EFI"]),
         cd(&[0xef], &["BOOTAA64.EFI"]),
         cd(&[], &[]),
+        firmware_volume(true, 4096),
     ]
 }

@@ -136,6 +136,23 @@ fn floppies_roms_and_kernels() {
 }
 
 #[test]
+fn uefi_firmware_is_told_from_disks() {
+    // Of the sizes that it comes in: 2 MiB whole, 1.9 MiB of code (which a floppy could have), 528 KiB of variables.
+    let store = samples::firmware_volume(true, 0x84000);
+    let code = samples::firmware_volume(false, 0x1e_0000);
+    let mut whole = samples::firmware_volume(true, 0x20000);
+    whole.extend(&code);
+    assert_eq!(verdict(&whole), Ok(Role::Rom));
+    refused(&code, &["UEFI firmware without its variables", "-drive if=pflash", "format=raw,file=COPY"]);
+    refused(&store, &["a store of UEFI variables", "after the firmware's code"]);
+    let cut = &store[..store.len() / 2];
+    refused(cut, &["a store of UEFI variables"]);
+    // A length that lies changes what it is taken for, and nothing else.
+    whole[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+    refused(&whole, &["a store of UEFI variables"]);
+}
+
+#[test]
 fn other_files_are_named() {
     refused(b"#!/bin/sh\n", &["a script"]);
     refused(b"", &["an empty file"]);
