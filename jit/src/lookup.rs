@@ -15,6 +15,9 @@ use crate::layout::jump_tag;
 use crate::source::Source;
 use crate::tb::{Key, Tb, key_mode, lines};
 
+/// Bytes that nearly all blocks end within: so many are tracked before they are decoded.
+const REACH: u64 = 4 * 64;
+
 impl Engine {
     /// The block at RIP. `None`: fetching it raised an exception, or it was executed already; look at the state again.
     /// Valid until the next safepoint.
@@ -130,8 +133,9 @@ impl Engine {
 
     /// Decodes a block and adds it. Again where what it was decoded from was written to, or its lines stopped being tracked, meanwhile.
     fn decode(&mut self, cpu: &mut Vcpu, linear: u64, at: FetchPage, key: Key) -> Option<*const Tb> {
+        let mut reach = REACH;
         loop {
-            let tb = self.decode_once(cpu, linear, at, key)?;
+            let tb = self.decode_once(cpu, linear, at, key, &mut reach)?;
             if let Some(tb) = tb {
                 return Some(tb);
             }
@@ -144,13 +148,14 @@ impl Engine {
         linear: u64,
         at: FetchPage,
         key: Key,
+        reach: &mut u64,
     ) -> Option<Option<*const Tb>> {
         let start = (linear % PAGE_SIZE) as usize;
         let room = usize::try_from(decode::fetch_room(cpu)).unwrap_or(usize::MAX);
         // Whatever is written to these lines from here on is noticed; the bytes are read after that.
-        let reach = (start as u64 + 64 * 4).min(PAGE_SIZE);
+        let end = (start as u64 + *reach).min(PAGE_SIZE);
         let mut page = [0; PAGE_SIZE as usize];
-        let mut source = Source::read(self.space(), at.page, lines(start as u64, reach), &mut page);
+        let source = Source::read(self.space(), at.page, lines(start as u64, end), &mut page);
         let bytes = &page[start..];
         let bytes = &bytes[..bytes.len().min(room)];
         let (block, second) = match cpu.model.isa().block(bytes, key.rip, key.mode) {
@@ -165,15 +170,19 @@ impl Engine {
         let len = u64::from(block.len);
         let first = len.min(PAGE_SIZE - start as u64);
         let mine = lines(start as u64, start as u64 + first);
+        if !source.covers(mine) {
+            // It is longer than most: its end may have been written to after it was read.
+            *reach = first;
+            return Some(None);
+        }
         let spans = [Some((at.page, mine)), second.as_ref().map(|s| (s.page, lines(0, len - first)))];
         self.stats.decoded += 1;
         let tb = Tb::new(block, key.ram, spans).decoded_from(bytes);
-        source.track(self.space(), mine);
         if self.config.trace.guest_code {
             self.show_guest_code(&tb);
         }
         let space = self.space();
-        let intact = || source.is_intact(space) && second.as_ref().is_none_or(|s| s.is_intact(space));
+        let intact = || source.settle(space) && second.as_ref().is_none_or(|s| s.settle(space));
         Some(self.shared.table.insert(Arc::new(tb), intact).map(std::ptr::from_ref))
     }
 

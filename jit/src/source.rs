@@ -2,7 +2,7 @@
 //!
 //! Lines are tracked before the bytes are read, so that no write to them can pass unnoticed afterwards; and the page's version is
 //! noted before that, so that a block of bytes which were written to, or whose lines stopped being tracked, in between never gets into
-//! the table ([`Table::insert`](crate::table::Table::insert) asks whether the source is [intact](Source::is_intact)).
+//! the table ([`Table::insert`](crate::table::Table::insert) asks whether the source is [intact](Source::settle)).
 
 use softmmu::steps::made;
 use softmmu::{AddressSpace, PAGE_SIZE, RamPage};
@@ -13,7 +13,7 @@ pub struct Source {
     /// Where they are.
     pub page: RamPage,
     version: u32,
-    tracked: u64,
+    lines: u64,
 }
 
 impl Source {
@@ -25,26 +25,25 @@ impl Source {
         bytes: &mut [u8; PAGE_SIZE as usize],
     ) -> Self {
         let version = space.code_version(page);
-        let tracked = space.code_lines(page);
-        let mut source = Self { page, version, tracked };
         if made("tracking before reading") {
-            source.track(space, lines);
+            space.track_code(page, lines);
         }
         space.read_ram_page(page, bytes);
-        source.track(space, lines);
-        source
+        space.track_code(page, lines);
+        Self { page, version, lines }
     }
 
-    /// More lines are to be tracked.
-    pub fn track(&mut self, space: &AddressSpace, lines: u64) {
-        if lines & !self.tracked != 0 {
-            space.track_code(self.page, lines);
-            self.tracked |= lines;
+    /// Were all of `lines` tracked before they were read?
+    pub fn covers(&self, lines: u64) -> bool {
+        lines & !self.lines == 0
+    }
+
+    /// Under the table's lock, for a block that gets into it: nothing was written to lines with code since, and all are tracked still.
+    pub fn settle(&self, space: &AddressSpace) -> bool {
+        let intact = space.code_version(self.page) == self.version;
+        if intact {
+            space.settle_code(self.page);
         }
-    }
-
-    /// Nothing was written to lines with code since, and all are tracked still.
-    pub fn is_intact(&self, space: &AddressSpace) -> bool {
-        space.code_version(self.page) == self.version
+        intact
     }
 }

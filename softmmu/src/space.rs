@@ -251,21 +251,25 @@ impl AddressSpace {
     /// From now on writes to `lines` (one bit per 64 bytes) of `page` are noticed, in addition to those tracked
     /// already. When it returns no write can pass unnoticed any more: read the bytes after this.
     pub fn track_code(&self, page: RamPage, lines: u64) {
-        self.pages.add_lines(page, lines);
-        self.watch(std::iter::once(page), tracking::CODE);
+        if !self.pages.notices(page, lines) {
+            self.pages.add_lines(page, lines);
+            self.watch(std::iter::once(page), tracking::CODE);
+        }
     }
 
-    /// Only `lines` of `page` hold translated code any more: some of those tracked so far, or none. One call at a time for a page.
+    /// [`Self::track_code`] has returned for the page, and it has lines with code since: it is no work any more to track others. The caller
+    /// excludes [`Self::keep_code_lines`].
+    pub fn settle_code(&self, page: RamPage) {
+        self.pages.settle(page);
+    }
+
+    /// Only `lines` of `page` hold translated code any more: some of those tracked so far, or none. One call at a time for a page, and no
+    /// [`Self::settle_code`] meanwhile.
     pub fn keep_code_lines(&self, page: RamPage, lines: u64) {
         if lines == 0 {
             self.pages.unwatch(page, tracking::CODE);
         }
         self.pages.set_lines(page, lines);
-    }
-
-    /// The lines of `page` that are tracked.
-    pub fn code_lines(&self, page: RamPage) -> u64 {
-        self.pages.lines(page)
     }
 
     /// Moves with each write that hits a tracked line of `page`, and when lines stop being tracked: who tracks lines, reads this and

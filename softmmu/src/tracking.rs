@@ -23,6 +23,8 @@ pub const TRACKED: u32 = 2;
 /// The next write to the page must be logged.
 pub const DIRTY_LOG: u32 = 4;
 const FLAGS: u32 = CODE | TRACKED | DIRTY_LOG;
+/// Beside [`CODE`]: nobody has plain write access to the page any more. Until then, who sees the flag may be looking at another one's work.
+const SETTLED: u64 = 1 << 60;
 /// More writers than the word has room for.
 const MANY: u64 = 8;
 /// The first of as many bits as there is room for slots: is there one in this place?
@@ -32,7 +34,8 @@ const FIRST_SHIFT: usize = 8;
 const SLOT_WIDTH: usize = 13;
 const SLOT_BITS: u64 = (1 << SLOT_WIDTH) - 1;
 const _: () = assert!(TLB_ENTRIES <= SLOT_BITS as usize + 1);
-const _: () = assert!(FIRST_SHIFT + PLACES * SLOT_WIDTH <= 64 && HAS << (PLACES - 1) < 1 << FIRST_SHIFT);
+const _: () =
+    assert!(1 << (FIRST_SHIFT + PLACES * SLOT_WIDTH) <= SETTLED && HAS << (PLACES - 1) < 1 << FIRST_SHIFT);
 
 /// Lines of a page with translated code that were written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,7 +151,7 @@ impl Pages {
         self.words[page.0 as usize].load(Ordering::Acquire) & u64::from(TRACKED) != 0
     }
 
-    /// Sets `flag`; returns the slots that were recorded.
+    /// Sets `flag`; returns the slots that were recorded. Where another thread has set one, it may have the slots, and not be done.
     fn set_flag(&self, page: RamPage, flag: u32) -> Writers {
         let word = &self.words[page.0 as usize];
         let mut seen = word.load(Ordering::Acquire);
@@ -157,13 +160,14 @@ impl Pages {
         // not published yet is over when `watch` ends.
         while let Err(now) = word.compare_exchange_weak(
             seen,
-            seen & u64::from(FLAGS) | flag,
+            seen & (u64::from(FLAGS) | SETTLED) | flag,
             Ordering::SeqCst,
             Ordering::Acquire,
         ) {
             seen = now;
         }
-        Writers(seen)
+        let by_another = seen & u64::from(FLAGS) != 0 && seen & SETTLED == 0;
+        if made("who tracks the same trusts nobody") && by_another { Writers(MANY) } else { Writers(seen) }
     }
 
     /// Sets `flag` for pages (each with its host address) and removes plain write access to them from `vcpus`. When it
@@ -231,17 +235,32 @@ impl Pages {
 
     /// Clears `flag`. Slow write tags become fast when they are next used.
     pub fn unwatch(&self, page: RamPage, flag: u32) {
-        self.words[page.0 as usize].fetch_and(!u64::from(flag), Ordering::SeqCst);
+        let settled = if flag & CODE != 0 { SETTLED } else { 0 };
+        self.words[page.0 as usize].fetch_and(!(u64::from(flag) | settled), Ordering::SeqCst);
+    }
+
+    /// [`Self::watch`] for [`CODE`] has returned, and the flag has not been cleared since: the caller sees to it that it is not meanwhile.
+    pub fn settle(&self, page: RamPage) {
+        self.words[page.0 as usize].fetch_or(SETTLED, Ordering::SeqCst);
+    }
+
+    /// Are writes to all of `lines` noticed? It may end, and [`Self::version`] moves then: read that first. `false`: they may not be yet.
+    pub fn notices(&self, page: RamPage, lines: u64) -> bool {
+        let at = page.0 as usize;
+        // The lines alone say that somebody is about to track them.
+        let settled =
+            !made("lines are tracked by who says so") || self.words[at].load(Ordering::SeqCst) & SETTLED != 0;
+        let noticed = settled && self.lines[at].load(Ordering::SeqCst) & lines == lines;
+        if noticed {
+            // As in `watch`.
+            fence(Ordering::SeqCst);
+        }
+        noticed
     }
 
     /// Adds lines to those that hold code. Before [`Self::watch`].
     pub fn add_lines(&self, page: RamPage, lines: u64) {
         self.lines[page.0 as usize].fetch_or(lines, Ordering::SeqCst);
-    }
-
-    /// The lines that hold code.
-    pub fn lines(&self, page: RamPage) -> u64 {
-        self.lines[page.0 as usize].load(Ordering::SeqCst)
     }
 
     /// `lines` alone hold code. Who has added others meanwhile, and not found code there yet, sees the version move.

@@ -40,7 +40,7 @@ impl World {
         let mut page = [0; PAGE_SIZE as usize];
         let source = Source::read(&self.space, PAGE, 2, &mut page);
         let tb = block_of(&page[PLACE as usize..][..CODE.len()]);
-        let _ = self.table.insert(tb, || source.is_intact(&self.space));
+        let _ = self.table.insert(tb, || source.settle(&self.space));
     }
 
     fn safepoint(&self) {

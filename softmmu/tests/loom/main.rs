@@ -8,6 +8,7 @@
 
 mod mmu;
 mod shadow;
+mod twice;
 
 use std::sync::Arc;
 

@@ -269,7 +269,7 @@ fn two_updates_at_once() {
 }
 
 /// Without any of the steps, one of `runs` fails.
-fn needed(steps: &[&'static str], runs: &[fn()]) {
+pub(super) fn needed(steps: &[&'static str], runs: &[fn()]) {
     let fails = |run: &fn()| catch_unwind(AssertUnwindSafe(run)).is_err();
     let idle: Vec<_> = steps.iter().filter(|step| !without(step, || runs.iter().any(fails))).collect();
     assert!(idle.is_empty(), "nothing fails without {idle:?}");
