@@ -373,7 +373,8 @@ impl Engine {
     /// Runs `tb` in tier 0, and then those after it that the jump cache knows, as linked generated code would: to one that has code,
     /// which is returned.
     fn interpret<'t>(&mut self, cpu: &mut Vcpu, mut tb: &'t Tb, left: &mut u64) -> Option<&'t Tb> {
-        let tag = jump_tag(cpu.mmu.epoch(), cpu.st.mode);
+        let epoch = cpu.mmu.epoch();
+        let tag = jump_tag(epoch, cpu.st.mode);
         let me = Arc::as_ptr(&self.me);
         let before = *left;
         let next = loop {
@@ -383,7 +384,11 @@ impl Engine {
             if interp::run_block(cpu, &tb.block) == Outcome::Stopped || *left == 0 || !tb.plain {
                 break None;
             }
-            debug_assert_eq!(tag, jump_tag(cpu.mmu.epoch(), cpu.st.mode), "a plain block");
+            // An access that meets another vCPU's update of the memory map waits for its end, and knows the new map then.
+            if cpu.mmu.epoch() != epoch {
+                break None;
+            }
+            debug_assert_eq!(tag, jump_tag(epoch, cpu.st.mode), "a plain block changes no mode");
             let rip = cpu.st.rip;
             // SAFETY: the engine keeps its vCPU's record for as long as it lives.
             let next = unsafe { &*me }.jump(rip);
