@@ -29,7 +29,9 @@ impl Source {
             space.track_code(page, lines);
         }
         space.read_ram_page(page, bytes);
-        space.track_code(page, lines);
+        if !made("tracking before reading") {
+            space.track_code(page, lines);
+        }
         Self { page, version, lines }
     }
 
