@@ -6,7 +6,8 @@
 //! Solution: one word per RAM page with the reasons (flags) and up to four TLB slots where write-fast entries for
 //! the page may be. Setting a flag shoots those entries down; a fill that finds a flag makes a slow write tag, one
 //! that finds none records its slot first. A writer that goes through the funnel writes, and then looks at the flags;
-//! the tracker sets the flag, and then reads the page: one of them sees the other.
+//! the tracker sets the flag, and then reads the page: one of them sees the other. Several may track a page at once: a flag that another
+//! one has set says nothing yet of plain write access, until the page is [`SETTLED`].
 //!
 //! Limitation: a page that is mapped for writing at more slots is looked for in whole banks.
 
