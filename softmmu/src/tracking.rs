@@ -382,6 +382,18 @@ mod tests {
     }
 
     #[test]
+    fn whole_banks_are_searched_only_where_another_may_be_at_it() {
+        let (pages, page) = (Pages::new(1), RamPage(0));
+        assert!(pages.set_flag(page, CODE).none(), "nobody writes to it");
+        assert!(!pages.set_flag(page, CODE).none(), "another one may have taken the slots");
+        pages.settle(page);
+        assert!(pages.set_flag(page, CODE).none());
+        assert!(pages.set_flag(page, TRACKED).none());
+        pages.unwatch(page, CODE);
+        assert!(!pages.set_flag(page, CODE).none(), "the page tables' flag says nothing");
+    }
+
+    #[test]
     fn writers_overflow_to_many() {
         let pages = Pages::new(1);
         let page = RamPage(0);
