@@ -20,7 +20,7 @@ use crate::guests::{self, Cache, GuestError};
 use crate::machine::gate::{InputGate, Live};
 use crate::machine::{BuildError, Console, Ended, Machine, Spec};
 use crate::terminal::{self, Terminal};
-use crate::{host_clock, image, logging, monitor, storage};
+use crate::{host_clock, host_text, image, logging, monitor, storage};
 
 /// An end that is worth a line on standard error.
 #[derive(Debug)]
@@ -215,6 +215,13 @@ fn run_machine(
     mut console: HostConsole,
     window: Option<&Opener>,
 ) -> Result<ExitStatus, Failure> {
+    if config.terminal().is_some() || config.is_watched() {
+        // The guest's time is the wall clock's, and it will idle.
+        match host_text::gather() {
+            Ok(bytes) => tracing::debug!("{bytes} bytes of the program are in huge pages"),
+            Err(why) => tracing::debug!("the program stays in small pages: {why}"),
+        }
+    }
     let drives = storage::open_all(config)?;
     if config.topology.cpus > 1 && config.smp_mode.is_none() && SmpMode::DEFAULT != SmpMode::Parallel {
         let how = "the processors take turns on one thread (-smp-mode deterministic); in parallel they would not be compiled on this host";

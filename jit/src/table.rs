@@ -492,6 +492,15 @@ mod tests {
     }
 
     #[test]
+    fn room_is_made_for_several_blocks_at_once() {
+        let table = Table::new(None, 640);
+        (0..641).for_each(|n| drop(table.insert(mapped_at(n << 12), || true)));
+        assert_eq!((table.len(), table.swept()), (631, 10));
+        (641..650).for_each(|n| drop(table.insert(mapped_at(n << 12), || true)));
+        assert_eq!((table.len(), table.swept()), (640, 10));
+    }
+
+    #[test]
     fn what_is_not_as_decoded_any_more_is_not_added() {
         let table = Table::new(None, usize::MAX);
         assert!(table.insert(block(), || false).is_none());

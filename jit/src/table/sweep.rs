@@ -5,23 +5,29 @@
 //! program has ended, so that no write ever removes the block.
 //! Solution: a clock hand goes round the buckets while there are too many. A block without code that tier 0 has not run since the hand
 //! was here last goes; one that it has run starts again from no heat. Blocks with code are as many as the code cache holds, and
-//! the hand leaves them alone while it finds others nearby.
+//! the hand leaves them alone while there are others. It makes room for some thousand blocks at a time: a guest that has filled the
+//! table and now idles decodes one here and there, and to search for one that can go costs a dozen cache misses and more.
 
 use super::{Inner, Table};
 use crate::sync::Ordering;
 use crate::tb::{HOT_NEVER, HOT_QUEUED, Tb};
 
-/// Buckets in which the hand looks for blocks without code only.
-const PICKY: usize = 64;
+/// Room is made for one part in so many of the table.
+const SHARE: usize = 64;
 
 impl Table {
-    /// Makes room for one more block.
+    /// Makes room for one more block, and where there is none, for those after it too.
     pub(super) fn sweep(&self, inner: &mut Inner) {
+        if inner.blocks < self.room {
+            return;
+        }
+        let most = self.room - (self.room / SHARE).clamp(1, self.room);
+        let round = self.buckets.len();
         let mut visited = 0;
-        // Twice round: the second time nothing has been run since the first.
-        while inner.blocks >= self.room && visited < 2 * self.buckets.len() {
-            self.sweep_bucket(inner, visited >= PICKY);
-            inner.hand = (inner.hand + 1) % self.buckets.len();
+        // The second time round nothing has been run since the first; the third time there are blocks with code only.
+        while inner.blocks > most && visited < 3 * round {
+            self.sweep_bucket(inner, visited >= 2 * round);
+            inner.hand = (inner.hand + 1) % round;
             visited += 1;
         }
     }
