@@ -16,8 +16,8 @@ use std::io;
 pub const KEEP: &str = "RETROGRADE_PLAIN_TEXT";
 
 /// Moves the program's text and constants into huge pages, those parts that can fill some. Gives the number of bytes; none where the
-/// host has no huge pages, or [`KEEP`] is set. x86-64 Linux only: on other hosts copied code may be older in the
-/// instruction cache, and what there is to gain was not measured.
+/// host has no huge pages, or [`KEEP`] is set. x86-64 Linux only: others' instruction caches would have to be told of the copy, and
+/// what there is to gain was not measured there.
 pub fn gather() -> io::Result<usize> {
     if std::env::var_os(KEEP).is_none() && has_huge_pages() { here::gather() } else { Ok(0) }
 }
@@ -91,6 +91,7 @@ mod here {
         // SAFETY: the copy is ours alone until it is moved. Its source is mapped readable and constant: it is a segment that is not
         // writable, and the loader, who may relocate even that, is done. The source's place then has the same bytes with the same
         // access as before; the kernel replaces it while it keeps other threads' faults waiting, and who executes it goes on with the same code.
+        // (mremap(2) checks what it is asked for before it takes the place away. Were there no memory for page tables after that, the program would end.)
         let moved = unsafe {
             let _ = libc::madvise(copy, len, libc::MADV_HUGEPAGE);
             ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(start), copy.cast(), len);

@@ -21,7 +21,7 @@ impl Table {
         if inner.blocks < self.room {
             return;
         }
-        let most = self.room - (self.room / SHARE).clamp(1, self.room);
+        let most = self.room.saturating_sub((self.room / SHARE).max(1));
         let round = self.buckets.len();
         let mut visited = 0;
         // The second time round nothing has been run since the first; the third time there are blocks with code only.
