@@ -680,6 +680,8 @@ impl Engine {
     pub(crate) fn safepoint(&mut self, cpu: &mut Vcpu) {
         cpu.mmu.safepoint();
         self.me.pass(self.shared.table.clock());
+        // Before the next line, which waits for whoever has taken what this vCPU wrote out of the queue.
+        cpu.mmu.forget_written_code();
         if self.shared.written.pending(&self.shared.space) {
             self.drop_written();
         }

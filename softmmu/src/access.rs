@@ -184,8 +184,8 @@ impl Mmu {
     /// Tells the funnel of `len` bytes written at `spot`.
     #[inline]
     pub(crate) fn note(&self, spot: Spot, len: u64) {
-        if spot.watched {
-            self.space().note_write(self.ram_offset(spot.host), len);
+        if spot.watched && self.space().note_write(self.ram_offset(spot.host), len) {
+            self.code_written.set(true);
         }
     }
 

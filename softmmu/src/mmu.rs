@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "hands a bank pointer to generated code")]
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -142,6 +143,8 @@ pub struct Mmu {
     /// Safepoints passed inside an access: host addresses from before are void.
     pub(crate) pauses: u64,
     pub(crate) watch: Watch,
+    /// See [`Mmu::has_written_code`].
+    pub(crate) code_written: Cell<bool>,
     pub(crate) tlb: Arc<SharedTlb>,
     pub(crate) space: Arc<AddressSpace>,
 }
@@ -187,6 +190,7 @@ impl Mmu {
             counters: Counters::default(),
             pauses: 0,
             watch: Watch::default(),
+            code_written: Cell::new(false),
             tlb,
             space,
         }
@@ -320,6 +324,20 @@ impl Mmu {
             self.contexts.lost_banks(lost);
             self.epoch = self.contexts.epoch(self.privilege);
         }
+    }
+
+    /// Has this vCPU written to a line with translated code since [`Self::forget_written_code`]? What it executes may be
+    /// older than that, also where another vCPU has taken the write out of the queue ([`AddressSpace::take_code_writes`]) since.
+    #[inline]
+    pub fn has_written_code(&self) -> bool {
+        self.code_written.get()
+    }
+
+    /// The caller executes nothing, and what was translated from bytes written so far is gone before it does, or another one is at it and
+    /// waited for.
+    #[inline]
+    pub fn forget_written_code(&mut self) {
+        self.code_written.set(false);
     }
 
     /// Whether someone waits for this vCPU (or another) to come to a safepoint.

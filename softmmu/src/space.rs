@@ -289,12 +289,14 @@ impl AddressSpace {
         self.pages.code_writes_pending()
     }
 
-    /// The funnel's end: `len` bytes at `offset` of the guest's RAM were written.
+    /// The funnel's end: `len` bytes at `offset` of the guest's RAM were written. Gives whether a line with code is among them.
     #[inline]
-    pub(crate) fn note_write(&self, offset: u64, len: u64) {
-        if self.pages.note_write(offset, len) {
+    pub(crate) fn note_write(&self, offset: u64, len: u64) -> bool {
+        let found = self.pages.note_write(offset, len);
+        if found & tracking::TRACKED != 0 {
             self.tables_written(offset, len);
         }
+        found & tracking::CODE != 0
     }
 
     /// What derives from page-table entries in these bytes goes.

@@ -278,9 +278,10 @@ impl Pages {
             && self.lines[page].load(Ordering::SeqCst) & lines_of(first, first + len - 1) != 0
     }
 
-    /// Writer: after `len` bytes at `offset` were written. True: a tracked page is among those written.
+    /// Writer: after `len` bytes at `offset` were written. Gives [`TRACKED`] where such a page is among those written, and [`CODE`] where
+    /// a line with code is.
     #[inline]
-    pub fn note_write(&self, offset: u64, len: u64) -> bool {
+    pub fn note_write(&self, offset: u64, len: u64) -> u32 {
         self.note(offset, len, FLAGS)
     }
 
@@ -290,9 +291,9 @@ impl Pages {
     }
 
     #[inline]
-    fn note(&self, offset: u64, len: u64, flags: u32) -> bool {
+    fn note(&self, offset: u64, len: u64, flags: u32) -> u32 {
         if len == 0 {
-            return false;
+            return 0;
         }
         // SeqCst with the tracker: either we see the flag, or it reads what we wrote.
         fence(Ordering::SeqCst);
@@ -304,19 +305,22 @@ impl Pages {
             if found != 0 {
                 let first = offset.max(page << 12) & 0xfff;
                 let last = last.min((page << 12) | 0xfff) & 0xfff;
-                self.noticed(RamPage(page as u32), found, lines_of(first, last));
-                all |= found;
+                let hit = self.noticed(RamPage(page as u32), found, lines_of(first, last));
+                all |= found & TRACKED | if hit { CODE } else { 0 };
             }
         }
-        all & TRACKED != 0
+        all
     }
 
+    /// Gives whether a line with code was touched.
     #[cold]
-    fn noticed(&self, page: RamPage, flags: u32, touched: u64) {
+    fn noticed(&self, page: RamPage, flags: u32, touched: u64) -> bool {
         let at = page.0 as usize;
+        let mut code = false;
         if flags & CODE != 0 {
             let hit = self.lines[at].load(Ordering::SeqCst) & touched;
-            if hit != 0 {
+            code = hit != 0;
+            if code {
                 self.versions[at].fetch_add(1, Ordering::SeqCst);
                 // Both under the lock: who finds lines noted by another writer may rely on their page being in the queue.
                 let mut queue = lock(&self.queue);
@@ -331,6 +335,7 @@ impl Pages {
             self.dirty[at / 64].fetch_or(1 << (at % 64), Ordering::SeqCst);
             self.unwatch(page, DIRTY_LOG);
         }
+        code
     }
 
     /// Moves with every write to a line with code, and when lines stop being tracked.

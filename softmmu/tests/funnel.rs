@@ -21,6 +21,36 @@ fn hit(lines: u64) -> Vec<CodeWrite> {
     vec![CodeWrite { page: PAGE, lines }]
 }
 
+/// Another vCPU may take a write out of the queue, and be done with it, before the writer looks there.
+#[test]
+fn a_vcpu_remembers_what_code_it_has_written() {
+    let space = space();
+    let [mut mmu, mut other] = [(); 2].map(|()| Mmu::new(Arc::clone(&space)));
+    space.track_code(PAGE, 0b110);
+    type Write = fn(&mut Mmu);
+    let writes: [(&str, Write); 7] = [
+        ("a store", |mmu| mmu.write(AT + 0x40, 1u8).unwrap()),
+        ("one into the line", |mmu| mmu.write(AT + 0x3c, 1u64).unwrap()),
+        ("a wide one", |mmu| mmu.write128(AT + 0x70, 1).unwrap()),
+        ("an atomic one", |mmu| assert!(mmu.rmw(AT + 0x40, |x: u32| x + 1).is_ok())),
+        ("one of 16 bytes", |mmu| assert!(mmu.cmpxchg16b(AT + 0x40, 0, 0).is_ok())),
+        ("a fill", |mmu| mmu.fill(AT, 0u8, 4096).unwrap()),
+        ("a copy", |mmu| mmu.copy(AT, 0x1000, 0x41).unwrap()),
+    ];
+    for (name, write) in writes {
+        write(&mut mmu);
+        assert!(!taken(&other).is_empty());
+        assert!(mmu.has_written_code(), "{name}");
+        assert!(!other.has_written_code(), "{name}");
+        mmu.forget_written_code();
+        assert!(!mmu.has_written_code());
+    }
+    mmu.write(AT, 1u64).unwrap();
+    other.write(AT + 0x40, 1u8).unwrap();
+    space.store(Gpa(AT + 0x80), 1u32).unwrap();
+    assert!(!mmu.has_written_code() && other.has_written_code());
+}
+
 #[test]
 fn every_kind_of_write_is_noticed() {
     let space = space();

@@ -380,10 +380,11 @@ impl Vcpu {
         }
     }
 
-    /// A store may have hit the code being run: then the block is left after this instruction.
+    /// A store may have hit the code being run: then the block is left after this instruction. (That a write is pending is not all: another
+    /// vCPU may have taken ours out of the queue already, and be about to remove what we would go on with.)
     #[inline(always)]
     pub fn check_code_write(&mut self) {
-        if self.mmu.space().code_writes_pending() {
+        if self.mmu.has_written_code() || self.mmu.space().code_writes_pending() {
             self.stop_after();
         }
     }

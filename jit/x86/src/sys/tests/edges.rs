@@ -475,3 +475,13 @@ fn a_task_state_segment_is_known_to_the_gdt_only() {
     m.run(&[0xea, 0, 0, 0, 0, 4, 0]).unwrap();
     assert_eq!(m.cpu.st.tr.selector, FREE);
 }
+
+#[test]
+fn who_writes_code_leaves_the_block_also_if_another_vcpu_has_dealt_with_it() {
+    let mut m = Machine::new();
+    m.cpu.mmu.space().track_code(softmmu::RamPage(3), 1);
+    m.cpu.mmu.write(0x3008, 1u8).expect("in RAM");
+    m.cpu.mmu.space().take_code_writes(&mut Vec::new());
+    m.cpu.check_code_write();
+    assert_eq!(m.cpu.st.stop, stop::AFTER);
+}
