@@ -42,6 +42,8 @@ fn run(config: EngineConfig, end: impl FnOnce(&mut CodeAssembler)) -> (Seen, Sta
     r.cpu.st.gpr[1] = ROUNDS;
     assert_eq!(r.run(10_000_000), Exit::Halted);
     assert!(r.cpu.st.icount() > ROUNDS * COUNT * 26);
+    // Else each slow store would leave its block.
+    assert!(!r.cpu.mmu.has_written_code(), "a safepoint is past what was written");
     (r.seen(), r.engine.stats())
 }
 
