@@ -6,7 +6,8 @@
 //!
 //! The kernel gives huge pages to memory that is no file's (to a program's file only if it is built with
 //! `CONFIG_READ_ONLY_THP_FOR_FS`, and few are). So what can be of the program's constant parts is copied to such memory, which
-//! takes their place. Profilers and debuggers that look for a file in its place do not find one: [`KEEP`].
+//! takes their place. The program is linked with its segments a huge page apart (`build.rs`), so that this is all of them; of a program that
+//! is not, it is what fills huge pages as a whole. Profilers and debuggers that look for a file in its place do not find one: [`KEEP`].
 
 #![expect(unsafe_code, reason = "the program's text is mapped anew")]
 
@@ -15,7 +16,7 @@ use std::io;
 /// Environment variable that leaves the program where the loader has put it.
 pub const KEEP: &str = "RETROGRADE_PLAIN_TEXT";
 
-/// Moves the program's text and constants into huge pages, those parts that can fill some. Gives the number of bytes; none where the
+/// Moves the program's text and constants into huge pages. Gives the bytes of these pages; none where the
 /// host has no huge pages, or [`KEEP`] is set. x86-64 Linux only: others' instruction caches would have to be told of the copy, and
 /// what there is to gain was not measured there.
 pub fn gather() -> io::Result<usize> {
@@ -35,6 +36,7 @@ mod here {
 
     /// SDM vol. 3, 4.5.4.
     const HUGE: usize = 2 << 20;
+    const PAGE: usize = 4096;
 
     /// A constant part of the program as it is mapped.
     #[derive(Debug)]
@@ -52,7 +54,8 @@ mod here {
         Ok(moved)
     }
 
-    /// The segments of the program's own file that cannot be written to.
+    /// The segments of the program's own file that cannot be written to, and what it is relocated through (virtual tables, the addresses of
+    /// functions), which the loader makes constant when it is done.
     pub fn constant_parts() -> Vec<Part> {
         let mut parts = Vec::new();
         // SAFETY: `note` takes what it is given here for what it is, and does not unwind: it allocates, and that aborts on failure.
@@ -69,48 +72,101 @@ mod here {
         }
         // SAFETY: the record says how many there are.
         let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-        for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+        for header in headers {
             let start = info.dlpi_addr as usize + header.p_vaddr as usize;
-            let executable = if header.p_flags & libc::PF_X != 0 { libc::PROT_EXEC } else { 0 };
-            parts.push(Part {
-                addresses: start..start + header.p_filesz as usize,
-                protection: libc::PROT_READ | executable,
-            });
+            let (len, executable) = match header.p_type {
+                libc::PT_LOAD if header.p_flags & libc::PF_W == 0 => {
+                    (header.p_filesz as usize, header.p_flags & libc::PF_X != 0)
+                }
+                // A page that belongs to it in part stays writable.
+                libc::PT_GNU_RELRO => {
+                    (((start + header.p_memsz as usize) & !(PAGE - 1)).saturating_sub(start), false)
+                }
+                _ => continue,
+            };
+            let executable = if executable { libc::PROT_EXEC } else { 0 };
+            parts.push(Part { addresses: start..start + len, protection: libc::PROT_READ | executable });
         }
         1
     }
 
-    /// Replaces the huge pages that lie in `part` as a whole. Gives their bytes.
+    /// Replaces the huge pages that lie in `part`; those at its ends too, if nothing else is in them. Gives their bytes.
     fn gather_part(part: &Part) -> io::Result<usize> {
-        let start = part.addresses.start.next_multiple_of(HUGE);
-        let len = (part.addresses.end & !(HUGE - 1)).saturating_sub(start);
+        let Range { start, end } = part.addresses;
+        let (first, last) = (start & !(PAGE - 1), end.next_multiple_of(PAGE));
+        let before = Claim::new(start & !(HUGE - 1)..first);
+        let behind = Claim::new(last..end.next_multiple_of(HUGE));
+        let from = if before.is_some() { start & !(HUGE - 1) } else { start.next_multiple_of(HUGE) };
+        let to = if behind.is_some() { end.next_multiple_of(HUGE) } else { end & !(HUGE - 1) };
+        let len = to.saturating_sub(from);
         if len == 0 {
             return Ok(0);
         }
         let copy = map_aligned(len)?;
-        // SAFETY: the copy is ours alone until it is moved. Its source is mapped readable and constant: it is a segment that is not
-        // writable, and the loader, who may relocate even that, is done. The source's place then has the same bytes with the same
-        // access as before; the kernel replaces it while it keeps other threads' faults waiting, and who executes it goes on with the same code.
+        let source = first.max(from)..last.min(to);
+        // SAFETY: the copy is ours alone until it is moved, and has room for what lies in `from..to`. Its source is mapped, readable and constant: pages
+        // of a segment that is not writable, or not any more, and the loader, who relocates, is done. What is in its place then has the same bytes with the same
+        // access as before, and what is around it were pages that we claimed, which nobody else uses; the kernel replaces all of it
+        // while it keeps other threads' faults waiting, and who executes it goes on with the same code.
         // (mremap(2) checks what it is asked for before it takes the place away. Were there no memory for page tables after that, the program would end.)
         let moved = unsafe {
             let _ = libc::madvise(copy, len, libc::MADV_HUGEPAGE);
-            ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(start), copy.cast(), len);
+            let to = copy.cast::<u8>().add(source.start - from);
+            ptr::copy_nonoverlapping(ptr::with_exposed_provenance::<u8>(source.start), to, source.len());
             libc::mprotect(copy, len, part.protection) == 0
                 && libc::mremap(
                     copy,
                     len,
                     len,
                     libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
-                    ptr::without_provenance_mut::<c_void>(start),
+                    ptr::without_provenance_mut::<c_void>(from),
                 ) != libc::MAP_FAILED
         };
         if moved {
+            [before, behind].into_iter().flatten().for_each(Claim::keep);
             return Ok(len);
         }
         let why = io::Error::last_os_error();
         // SAFETY: as it was not moved, it is still ours alone.
         unsafe { libc::munmap(copy, len) };
         Err(why)
+    }
+
+    /// Pages that nothing was mapped in, taken so that nothing will be.
+    struct Claim(Range<usize>);
+
+    impl Claim {
+        /// None if something is mapped in the range.
+        fn new(range: Range<usize>) -> Option<Self> {
+            if range.is_empty() {
+                return Some(Self(range));
+            }
+            let at = ptr::without_provenance_mut::<c_void>(range.start);
+            let kind =
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+            // SAFETY: a new mapping that takes no other's place.
+            let mapped = unsafe { libc::mmap(at, range.len(), libc::PROT_NONE, kind, -1, 0) };
+            if mapped == libc::MAP_FAILED {
+                return None;
+            }
+            let claim = Self(mapped.addr()..mapped.addr() + range.len());
+            // Linux before 4.17 does not know the flag, and takes the address for a wish.
+            (claim.0 == range).then_some(claim)
+        }
+
+        /// Something else is mapped there now.
+        fn keep(self) {
+            std::mem::forget(self);
+        }
+    }
+
+    impl Drop for Claim {
+        fn drop(&mut self) {
+            if !self.0.is_empty() {
+                // SAFETY: the pages were mapped by `new`, have nothing in them, and nothing has taken their place.
+                unsafe { libc::munmap(ptr::without_provenance_mut(self.0.start), self.0.len()) };
+            }
+        }
     }
 
     /// `len` bytes of memory that begin where a huge page can.
@@ -161,15 +217,14 @@ mod tests {
     fn a_program_in_huge_pages_is_the_same_program() {
         let (before, len) = digest();
         let moved = gather().expect("a host gives memory and lets it be executed");
-        assert!(moved < len);
-        assert!(moved > 0 || !has_huge_pages(), "a program of {len} bytes has huge pages' worth of code");
+        assert!(moved > len || !has_huge_pages(), "a program of {len} bytes is in huge pages as a whole");
         assert_eq!(digest().0, before);
         let maps = std::fs::read_to_string("/proc/self/maps").expect("proc");
         let writable_code =
             maps.lines().filter(|l| l.split(' ').nth(1).is_some_and(|p| p.starts_with("rwx")));
         assert_eq!(writable_code.count(), 0);
-        // Once more: what was moved can be moved.
-        assert_eq!(gather().expect("as before"), moved);
+        // Once more: what was moved can be moved, less the ends, whose pages are taken now.
+        assert!(gather().expect("as before") < moved.max(1));
         assert_eq!(digest().0, before);
     }
 }

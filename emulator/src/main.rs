@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-/// The allocator of the program's heap. Blocks and their instructions are small, many, and used in no order that the host's TLB is
-/// made for: this one keeps those of a size together, in memory that it asks the host to back by huge pages.
+/// See [`emulator::host_heap`].
 #[global_allocator]
 static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    emulator::host_heap::keep_pages_huge();
     emulator::program::main(std::env::args_os().skip(1))
 }
